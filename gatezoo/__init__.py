@@ -1,0 +1,62 @@
+"""gatezoo: segmentation networks whose information flow is controlled by gates, on any timm backbone.
+
+import gatezoo
+model = gatezoo.create_model("dignet_mobilenetv2_8s", pretrained=True).eval()
+classes = gatezoo.predict(model, "street.jpg")
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+from . import models  # noqa: F401 - fills the registry
+from .registry import (
+    get_pretrained_cfg,
+    is_model,
+    is_model_pretrained,
+    list_models,
+    list_modules,
+    list_pretrained,
+    model_entrypoint,
+    register_model,
+    split_model_name_tag,
+)
+
+if TYPE_CHECKING:
+    from .evaluate import evaluate
+    from .factory import create_model, load_checkpoint
+    from .predict import predict
+
+__version__ = "0.1.0"
+
+# Needed only to run a network: importing the package, listing models and the command line's help stay quick.
+_LAZY = {"create_model": "factory", "load_checkpoint": "factory", "predict": "predict", "evaluate": "evaluate"}
+
+__all__ = [
+    "create_model",
+    "evaluate",
+    "get_pretrained_cfg",
+    "is_model",
+    "is_model_pretrained",
+    "list_models",
+    "list_modules",
+    "list_pretrained",
+    "load_checkpoint",
+    "model_entrypoint",
+    "predict",
+    "register_model",
+    "split_model_name_tag",
+]
+
+
+def __getattr__(name: str):
+    if name not in _LAZY:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f".{_LAZY[name]}", __name__), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_LAZY])

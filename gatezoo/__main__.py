@@ -1,0 +1,5 @@
+"""``python -m gatezoo``."""
+
+from .cli import main
+
+main()

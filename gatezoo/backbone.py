@@ -1,0 +1,266 @@
+"""timm backbones as a pyramid of maps or as blocks that can be run again. The only file that imports timm."""
+
+from __future__ import annotations
+
+import difflib
+import itertools
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import timm
+import torch
+from timm.models import FeatureListNet
+from torch import Tensor, nn
+
+OUTPUT_STRIDES = (32, 16, 8)
+
+
+class _Backbone(nn.Module):
+    """A timm feature network, its parameters under timm's own names below ``net``.
+
+    Attributes:
+        size_divisor: the picture's height and width must be multiples of it (1 for most families).
+        mean, std: of the pixels in [0, 1] that timm's own weights expect.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        output_stride: int = 32,
+        in_chans: int = 3,
+        pretrained: bool | str | Path = False,
+        backbone_args: Mapping[str, Any] | None = None,
+    ):
+        super().__init__()
+        self.name = name
+        self.output_stride = output_stride
+        args, trial = _try(name, output_stride, in_chans, dict(backbone_args or {}))
+        self.net = _build(name, args, pretrained)
+        cfg = timm.get_pretrained_cfg(name)
+        self.mean, self.std = cfg.mean, cfg.std
+        self._trial = _run_trial(trial, name, in_chans, cfg.input_size[-1])
+        self.size_divisor = self._trial.divisor
+        for block in self._trial.overwritten:
+            _work_beside(self.net, _split(self.net)[block - 1])
+        # Only the maps are turned: between its own modules timm keeps the order it chose.
+        self._nhwc = _is_nhwc(self.net)
+
+    def _turn(self, x: Tensor) -> Tensor:
+        return x.permute(0, 3, 1, 2) if self._nhwc else x
+
+
+class Pyramid(_Backbone):
+    """Maps of chosen strides: image (B, in_chans, H, W) -> [(B, channels[l], ~H / strides[l], ~W / strides[l])].
+
+    Args:
+        name: a timm model.
+        strides: strides wanted, finest first; by default the deepest map alone. Where several stages share a stride
+            (dilated networks), the deepest of them speaks for it.
+        output_stride: 32, or 16 or 8 to dilate the last stages where timm can.
+        in_chans: channels of the image.
+        pretrained: True for timm's published weights (network), or the path of a local file of them.
+        backbone_args: further keywords of the timm model.
+
+    Raises:
+        ValueError: unknown name, or a stride or output stride that the network does not have.
+    """
+
+    def __init__(self, name: str, strides: Sequence[int] | None = None, **kwargs):
+        super().__init__(name, **kwargs)
+        info = self.net.feature_info
+        channels, reductions = info.channels(), info.reduction()
+        if strides is None:
+            self._levels = [len(reductions) - 1]
+        else:
+            missing = [stride for stride in strides if stride not in reductions]
+            if missing:
+                raise ValueError(
+                    f"strides of backbone {name!r} at output_stride={self.output_stride} are "
+                    f"{sorted(set(reductions))}; got {missing[0]}"
+                )
+            self._levels = [len(reductions) - 1 - reductions[::-1].index(stride) for stride in strides]
+        self.strides = [reductions[level] for level in self._levels]
+        self.channels = [channels[level] for level in self._levels]
+
+    def forward(self, image: Tensor) -> list[Tensor]:
+        maps = self.net(image)
+        return [self._turn(maps[level]) for level in self._levels]
+
+
+class Stages(_Backbone):
+    """The network as blocks f_1 .. f_{n-1}, each of which can be run alone on any input of its width.
+
+    ``run(i, x)`` is block i: (B, channels[i-1], h, w) -> (B, channels[i], h', w'), with channels[0] = in_chans.
+    f_1 is the stem with its max-pool, as in the DIGNet authors' code; timm ends its first stage before the pool.
+    Blocks run in order equal the timm network exactly. Arguments and errors as in :class:`Pyramid`.
+    """
+
+    def __init__(self, name: str, in_chans: int = 3, **kwargs):
+        super().__init__(name, in_chans=in_chans, **kwargs)
+        # Names, not modules: a module that is replaced later (SyncBN, a folded BN) is found in its new form.
+        steps = _split(self.net)
+        if steps is None or len(self._trial.strides) != len(steps):
+            raise ValueError(
+                f"blocks of an unrolled network must run one after the other; backbone {name!r} is no such chain "
+                f"(timm wraps it as {type(self.net).__name__}): choose a ResNet, MobileNet, ConvNeXt, Swin or the like"
+            )
+        self._steps = steps
+        self.channels = [in_chans, *self.net.feature_info.channels()]
+        self.strides = [1, *self._trial.strides]
+
+    def __len__(self) -> int:
+        return len(self._steps)
+
+    def run(self, block: int, x: Tensor) -> Tensor:
+        """Block number ``block`` (from 1) on x."""
+        if self._nhwc and block > 1:
+            x = x.permute(0, 2, 3, 1)
+        for step in self._steps[block - 1]:
+            x = self.net.get_submodule(step)(x)
+        return self._turn(x)
+
+    def forward(self, image: Tensor) -> list[Tensor]:
+        """Image -> [f_1, ..., f_{n-1}]."""
+        maps = [image]
+        for block in range(1, len(self) + 1):
+            maps.append(self.run(block, maps[-1]))
+        return maps[1:]
+
+
+def _create(name: str, **kwargs) -> nn.Module:
+    return timm.create_model(name, features_only=True, **kwargs)
+
+
+def _on_meta(name: str, args: dict[str, Any]) -> nn.Module | None:
+    """The network without its numbers, on which trials cost nothing; None if timm refuses the arguments."""
+    try:
+        with torch.device("meta"):
+            return _create(name, **args).eval()
+    except (TypeError, AssertionError):
+        return None
+
+
+def _try(name: str, output_stride: int, in_chans: int, args: dict[str, Any]) -> tuple[dict[str, Any], nn.Module]:
+    """The keywords that timm accepts and the network they make on the meta device. Errors name what would work."""
+    if not timm.is_model(name):
+        near = difflib.get_close_matches(name, timm.list_models(), n=3)
+        hint = f" Did you mean {', '.join(near)}?" if near else ""
+        raise ValueError(f"backbone must be a timm model; got {name!r}.{hint}")
+    if output_stride not in OUTPUT_STRIDES:
+        raise ValueError(f"output_stride must be one of {OUTPUT_STRIDES}; got {output_stride}")
+    args["in_chans"] = in_chans
+    if output_stride != 32:
+        args["output_stride"] = output_stride
+    # Swin, ViT and their kin are built for one size, and take others when asked not to insist.
+    fixed = timm.get_pretrained_cfg(name).fixed_input_size
+    for lenient in ({"strict_img_size": False}, {"dynamic_img_size": True}, {}) if fixed else ({},):
+        if trial := _on_meta(name, args | lenient):
+            return args | lenient, trial
+    base = {key: value for key, value in args.items() if key != "output_stride"}
+    if not _on_meta(name, base):
+        raise ValueError(f"backbone {name!r} does not take {base}: see timm's documentation of it")
+    possible = [s for s in OUTPUT_STRIDES if s == 32 or _on_meta(name, {**base, "output_stride": s})]
+    raise ValueError(f"output_stride of backbone {name!r} can be {possible}; got {output_stride}")
+
+
+@dataclass(frozen=True)
+class _Trial:
+    """What only a run tells of a network.
+
+    Attributes:
+        divisor: of height and width, asked for by patches (4, 16), parallel branches (32), windows (its own size).
+        strides: of each block, in powers of two.
+        overwritten: blocks that change their input in place.
+    """
+
+    divisor: int
+    strides: list[int]
+    overwritten: set[int]
+
+
+def _run_trial(net: nn.Module, name: str, in_chans: int, own_size: int) -> _Trial:
+    blocks = _split(net) or [("",)]
+    for divisor in (1, 2, 4, 8, 14, 16, 32, own_size):
+        height, width = (-(-size // divisor) * divisor for size in (257, 385))
+        x, strides, overwritten = torch.empty(1, in_chans, height, width, device="meta"), [], set()
+        try:
+            with torch.no_grad():
+                for block, steps in enumerate(blocks, start=1):
+                    before, version = x, getattr(x, "_version", None)
+                    for step in steps:
+                        x = net.get_submodule(step)(x)
+                    if getattr(before, "_version", None) != version:
+                        overwritten.add(block)
+                    if torch.is_tensor(x):
+                        strides.append(2 ** round(math.log2(height / x.shape[1 if _is_nhwc(net) else 2])))
+        except (AssertionError, RuntimeError, ValueError):
+            continue
+        return _Trial(divisor, strides, overwritten)
+    raise ValueError(f"backbone {name!r} takes no picture in multiples of 32 or {own_size} pixels: choose another")
+
+
+def _work_beside(net: nn.Module, steps: tuple[str, ...]) -> None:
+    """Keep a block from changing the map it reads: others read that map too."""
+    for step in steps:
+        for module in net.get_submodule(step).modules():
+            if getattr(module, "inplace", False):
+                module.inplace = False
+
+
+def _is_nhwc(net: nn.Module) -> bool:
+    return str(getattr(net, "output_fmt", "NCHW")).endswith("NHWC")
+
+
+def _build(name: str, args: dict[str, Any], pretrained: bool | str | Path) -> nn.Module:
+    if isinstance(pretrained, bool):
+        return _create(name, pretrained=pretrained, **args)
+    path = Path(pretrained)
+    if not path.is_file():
+        raise ValueError(
+            f"pretrained_backbone must be True, False or a file of weights; there is no file {str(path)!r}"
+        )
+    try:
+        net = _create(name, pretrained=True, pretrained_cfg_overlay={"file": str(path)}, **args)
+    except RuntimeError as error:
+        raise ValueError(f"weights in {str(path)!r} do not fit backbone {name!r}: {error}") from error
+    # timm skips what it cannot place in its lighter feature networks, so look whether all of ours was there.
+    held = {key.replace(".", "_") for key in timm.models.load_state_dict(str(path))}
+    absent = [key for key in net.state_dict() if key.replace(".", "_") not in held]
+    if absent:
+        raise ValueError(f"weights in {str(path)!r} do not fit backbone {name!r}: no tensor for {absent[0]}")
+    return net
+
+
+def _split(net: nn.Module) -> list[tuple[str, ...]] | None:
+    """Names of the modules of each block, in order; None where timm does not run its modules one after the other."""
+    if isinstance(net, FeatureListNet) and not net.concat:
+        steps, ends = list(net.keys()), list(net.return_layers)
+    elif hasattr(net, "_stage_out_idx"):  # the MobileNet and EfficientNet feature networks
+        stem = [step for step in ("conv_stem", "bn1", "act1") if hasattr(net, step)]
+        blocks = [f"blocks.{i}" for i in range(len(net.blocks))]
+        ends = [blocks[stage - 1] if stage else stem[-1] for stage in net._stage_out_idx]
+        steps = stem + blocks
+    else:
+        return None
+    cuts = [0, *(steps.index(end) + 1 for end in ends)]
+    cuts[1] += _leading_pool([net.get_submodule(step) for step in steps[cuts[1] : cuts[2]]])
+    return [tuple(steps[start:end]) for start, end in itertools.pairwise(cuts)]
+
+
+def _leading_pool(modules: Sequence[nn.Module]) -> int:
+    """How many of the modules pad and pool before the first that has weights; 0 if none pools."""
+    count = 0
+    for position, module in enumerate(modules, start=1):
+        if any(True for _ in module.parameters()):
+            break
+        if any(isinstance(m, (nn.MaxPool2d, nn.AvgPool2d)) for m in module.modules()):
+            count = position
+    return count
+
+
+def adapt_input_conv(in_chans: int, weight: Tensor) -> Tensor:
+    """Weights of a first convolution for another number of channels: summed to one, else repeated and scaled."""
+    return timm.models.adapt_input_conv(in_chans, weight)

@@ -1,0 +1,123 @@
+"""State dicts and networks: read a file, place its tensors, say what was done."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+
+from .backbone import adapt_input_conv
+from .segmenter import SegmentationModel
+from .weights import PretrainedCfg
+
+
+@dataclass
+class LoadReport:
+    """What loading weights did, by names of tensors. ``str()`` of it is one line.
+
+    Attributes:
+        loaded: taken over as they are.
+        adapted: first convolutions fitted to another number of channels.
+        reinitialised: of another shape than the checkpoint's (other classes or channels): left as initialised.
+        missing: not in the checkpoint, left as initialised. Only without ``strict``.
+        unexpected: only in the checkpoint, left out. Only without ``strict``.
+    """
+
+    loaded: list[str] = field(default_factory=list)
+    adapted: list[str] = field(default_factory=list)
+    reinitialised: list[str] = field(default_factory=list)
+    missing: list[str] = field(default_factory=list)
+    unexpected: list[str] = field(default_factory=list)
+
+    def __str__(self) -> str:
+        parts = [f"{len(self.loaded)} loaded"]
+        for kind in ("adapted", "reinitialised", "missing", "unexpected"):
+            names = getattr(self, kind)
+            parts += (
+                [f"{len(names)} {kind} ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})"] if names else []
+            )
+        return ", ".join(parts)
+
+
+class skip_init(TorchFunctionMode):
+    """Context in which random initialisation does nothing: for networks whose every tensor is about to be replaced."""
+
+    _random = {torch.Tensor.uniform_, torch.Tensor.normal_, torch.Tensor.erfinv_, torch.nn.init.orthogonal_}
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        return args[0] if func in self._random else func(*args, **(kwargs or {}))
+
+
+def read_checkpoint(path: str | os.PathLike) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Tensors of a safetensors file, and the facts that training wrote into its header ({} if none).
+
+    Raises:
+        ValueError: no such file, another format, or a damaged file.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise ValueError(f"a checkpoint must be a file; there is none at {path}")
+    try:
+        with safe_open(path, framework="pt") as file:
+            facts = json.loads((file.metadata() or {}).get("gatezoo", "{}"))
+            return {key: file.get_tensor(key) for key in file.keys()}, facts  # noqa: SIM118 - not a dict
+    except (SafetensorError, ValueError, OSError) as error:
+        raise ValueError(f"a checkpoint must be a whole .safetensors file; {path} is not: {error}") from None
+
+
+def load_tensors(
+    model: SegmentationModel, tensors: dict[str, Tensor], resized: bool = False, strict: bool = True
+) -> LoadReport:
+    """Place tensors in a network, as float32, without a copy where the file has float32 too.
+
+    Args:
+        resized: the network has other classes or channels than the checkpoint: tensors of another shape stay as
+            initialised, and a first convolution is adapted (the colours summed or repeated).
+        strict: refuse missing and unexpected names.
+
+    Raises:
+        ValueError: names or shapes that do not fit, and are not allowed to differ.
+    """
+    own = model.state_dict()
+    report = LoadReport(
+        missing=[key for key in own if key not in tensors], unexpected=[key for key in tensors if key not in own]
+    )
+    if strict and (report.missing or report.unexpected):
+        raise ValueError(f"the tensors of a checkpoint must be those of the network; {report}: is it another model's?")
+    state = {}
+    for key in own.keys() & tensors.keys():
+        tensor, shape = tensors[key].to(own[key].dtype), own[key].shape
+        if tensor.shape == shape:
+            report.loaded.append(key)
+        elif not resized:
+            raise ValueError(
+                f"tensor {key} must be {tuple(shape)} as in the network; the checkpoint has {tuple(tensor.shape)}: "
+                "give the checkpoint's num_classes and in_chans, or leave them to it"
+            )
+        elif key.startswith("backbone.") and tensor.ndim == 4 and shape[1] == model.in_chans:
+            tensor = adapt_input_conv(model.in_chans, tensor)
+            report.adapted.append(key)
+        else:
+            report.reinitialised.append(key)
+            continue
+        state[key] = tensor
+    model.load_state_dict(state, strict=False, assign=True)
+    return report
+
+
+def cfg_of_checkpoint(
+    path: str | os.PathLike, facts: dict[str, Any], fallback: PretrainedCfg | None
+) -> PretrainedCfg | None:
+    """What the header of a trained checkpoint tells; for bare weights, what is known of the tag they are loaded for."""
+    if "model" not in facts:
+        return fallback
+    known = ("num_classes", "mean", "std", "class_names", "palette", "in_chans", "ignore_index", "recipe")
+    told = {key: facts[key] for key in known if key in facts}
+    return PretrainedCfg(architecture=facts["model"], tag="local", file=str(path), **told)

@@ -1,0 +1,116 @@
+"""Where a name becomes a model."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable
+from typing import Any
+
+from . import hub
+from .checkpoints import LoadReport, cfg_of_checkpoint, load_tensors, read_checkpoint, skip_init
+from .registry import find_row, get_pretrained_cfg, list_models, list_pretrained
+from .segmenter import SegmentationModel
+
+
+def create_model(
+    model_name: str,
+    pretrained: bool = False,
+    *,
+    num_classes: int | None = None,
+    in_chans: int | None = None,
+    backbone: str | None = None,
+    iterations: int | None = None,
+    checkpoint_path: str | os.PathLike | None = None,
+    cache_dir: str | os.PathLike | None = None,
+    pretrained_backbone: bool | str | None = None,
+    **keywords: Any,
+) -> SegmentationModel:
+    """A network by name.
+
+    Keywords that are None are as if not given, so that command lines can pass all of theirs.
+
+    Args:
+        model_name: ``name`` or ``name.tag``; the tag chooses the weights, by default the first of the name.
+        pretrained: load published weights.
+        num_classes: classes; default those of the weights, 21 without. Another number gives a new classifier.
+        in_chans: channels of the images; another number than the weights' adapts the first convolution.
+        backbone: another timm model below the same gates.
+        iterations: passes of an unrolled network.
+        checkpoint_path: a local safetensors file, as ``gatezoo train`` writes them, in place of published weights.
+        cache_dir: where downloads are kept.
+        pretrained_backbone: True for timm's ImageNet weights (network), or a local file of them.
+        keywords: further keywords of the model's builder; ``gatezoo info NAME`` lists them.
+
+    Returns:
+        The network, in training mode as timm's are. ``load_report`` says what was loaded and ``pretrained_cfg``
+        what the weights expect (mean, std), with class names and palette.
+
+    Raises:
+        ValueError: an unknown name, tag or keyword, or weights that do not exist or fit; each says what would do.
+    """
+    row = find_row(model_name)
+    cfg = get_pretrained_cfg(model_name)
+    told = dict(
+        num_classes=num_classes,
+        in_chans=in_chans,
+        backbone=backbone,
+        iterations=iterations,
+        pretrained_backbone=pretrained_backbone,
+        **keywords,
+    )
+    told = {key: value for key, value in told.items() if value is not None}
+    if num_classes is not None and num_classes < 1:
+        raise ValueError(f"num_classes must be at least 1; got {num_classes}")
+    if pretrained and checkpoint_path:
+        raise ValueError("weights must come from one place; got pretrained=True and a checkpoint_path: leave one out")
+    if pretrained and cfg is None:
+        raise ValueError(
+            f"{row.name} has no published weights yet; pretrained=False gives random ones, "
+            f"and these have some: {', '.join(list_pretrained())}"
+        )
+    tensors = None
+    if pretrained or checkpoint_path:
+        if pretrained and told.get("backbone", row.keywords.get("backbone")) != row.keywords.get("backbone"):
+            raise ValueError(f"weights of {cfg.name} are for backbone {row.keywords['backbone']!r}; got {backbone!r}")
+        tensors, facts = read_checkpoint(checkpoint_path or hub.locate(cfg, cache_dir))
+        if checkpoint_path:
+            cfg = cfg_of_checkpoint(checkpoint_path, facts, cfg)
+        # What the weights hold is the default; a backbone's own weights would be overwritten.
+        told.pop("pretrained_backbone", None)
+        if cfg:
+            told = {"num_classes": cfg.num_classes, "in_chans": cfg.in_chans, **told}
+    arguments = row.merge(told)
+    resized = bool(cfg) and (told.get("num_classes"), told.get("in_chans")) != (cfg.num_classes, cfg.in_chans)
+    with skip_init() if tensors and not resized else contextlib.nullcontext():
+        model = row.builder(**arguments)
+    model.pretrained_cfg = cfg if tensors else None
+    if tensors:
+        model.load_report = load_tensors(model, tensors, resized)
+    return model
+
+
+def load_checkpoint(model: SegmentationModel, path: str | os.PathLike, strict: bool = True) -> LoadReport:
+    """Load a safetensors file into a network that exists.
+
+    Args:
+        strict: refuse missing and unexpected tensors, and other shapes. Without, what fits is loaded: an
+            initialisation from another network of the zoo.
+    """
+    tensors, _ = read_checkpoint(path)
+    model.load_report = load_tensors(model, tensors, resized=not strict, strict=strict)
+    return model.load_report
+
+
+def entrypoints() -> dict[str, Callable[..., SegmentationModel]]:
+    """For torch.hub: a function for each model, ``NAME(pretrained=False, **keywords of create_model)``."""
+
+    def entrypoint(name: str) -> Callable[..., SegmentationModel]:
+        def create(pretrained: bool = False, **keywords: Any) -> SegmentationModel:
+            return create_model(name, pretrained, **keywords)
+
+        create.__name__ = name
+        create.__doc__ = f"{name}(pretrained=False, num_classes=None, ...)\n\n{find_row(name).builder.__doc__}"
+        return create
+
+    return {name: entrypoint(name) for name in list_models()}

@@ -1,0 +1,38 @@
+"""Modulator gate: turns a feedback signal into weights for a block's input (DIGNet, Sec. 3.3.2)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..layers import pool_to_grids, resize_to
+from .base import open_gate
+
+
+class Modulator(nn.Module):
+    """gate = sigmoid(W * [F, up(pool_b(F)) for b in bins]), W a 1x1 convolution with bias.
+
+    Computed as sigmoid(W_0 * F + sum_b up(W_b * pool_b(F))), which is the same number: a 1x1 convolution and a
+    bilinear resize commute, since the weights of the resize sum to 1. The concatenation of 5 C channels at full size,
+    and four fifths of the multiplications, are saved.
+
+    Args:
+        in_channels: channels of the signal F.
+        out_channels: channels of the block input that the gate will multiply.
+        bins: grid sizes of the spatial pyramid; empty for the plain 1x1 modulator of Table 1.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, bins: Sequence[int] = (1, 3, 5, 7)):
+        super().__init__()
+        self.bins = tuple(bins)
+        self.weigh = open_gate(nn.Conv2d(in_channels * (1 + len(self.bins)), out_channels, 1))
+
+    def forward(self, signal: Tensor) -> Tensor:
+        """Signal (B, in_channels, H, W) -> gate (B, out_channels, H, W) in (0, 1)."""
+        own, *pooled = self.weigh.weight.split(signal.shape[1], dim=1)
+        weighed = F.conv2d(signal, own, self.weigh.bias)
+        for weight, grid in zip(pooled, pool_to_grids(signal, self.bins), strict=True):
+            weighed = weighed + resize_to(F.conv2d(grid, weight), signal.shape[-2:])
+        return weighed.sigmoid()

@@ -1,0 +1,37 @@
+"""Propagator gate: carries feedback from a block to the block below (DIGNet, Sec. 3.3.1)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..layers import resize_to
+
+
+class Propagator(nn.Module):
+    """F_k = up(W_c * [relu(W_a * f_k), relu(W_b * F_{k+1})])   (eq. 1).
+
+    W_a and W_b are 3x3, W_c is 1x1 with nothing after it; all have biases, none a norm. The sources are a list so
+    that the paper's rival routings (Table 2) are the same gate with a single source.
+
+    Args:
+        in_channels: channels of each source.
+        widths: channels that the 3x3 convolution of each source gives.
+        out_channels: channels of the signal.
+    """
+
+    def __init__(self, in_channels: Sequence[int], widths: Sequence[int], out_channels: int):
+        super().__init__()
+        self.sources = nn.ModuleList(
+            nn.Conv2d(channels, width, 3, padding=1) for channels, width in zip(in_channels, widths, strict=True)
+        )
+        self.fuse = nn.Conv2d(sum(widths), out_channels, 1)
+
+    def forward(self, sources: Sequence[Tensor], size: tuple[int, int]) -> Tensor:
+        """Sources (B, C_s, h, w) -> signal (B, out_channels, *size)."""
+        common = sources[0].shape[-2:]
+        maps = [F.relu(conv(resize_to(source, common))) for conv, source in zip(self.sources, sources, strict=True)]
+        return resize_to(self.fuse(torch.cat(maps, 1)), size)

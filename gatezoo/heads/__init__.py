@@ -1,0 +1,17 @@
+"""Heads: maps of a backbone -> coarse logits. Called with one argument a map, finest first."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from .aspp import ASPPHead
+from .fcn import FCNHead, LinearHead
+
+SINGLE_MAP_HEADS = {"linear": LinearHead, "fcn": FCNHead, "aspp": ASPPHead}
+
+
+def make_head(head: str, in_channels: int, num_classes: int) -> nn.Module:
+    """A classifier of one map by name: "linear" (1x1), "fcn" (3x3, 1x1) or "aspp" (DeepLabV2)."""
+    if head not in SINGLE_MAP_HEADS:
+        raise ValueError(f"head must be one of {', '.join(SINGLE_MAP_HEADS)}; got {head!r}")
+    return SINGLE_MAP_HEADS[head](in_channels, num_classes)

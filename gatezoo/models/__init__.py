@@ -1,0 +1,5 @@
+"""Architectures, one paper a file. Importing them fills the registry; none imports torch before a model is built."""
+
+from . import dignet, fcn
+
+__all__ = ["dignet", "fcn"]

@@ -1,0 +1,169 @@
+"""Pictures in, class maps at their own size out."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from . import visualize
+from .files import write_whole
+from .pictures import PICTURE_SUFFIXES, open_picture, to_rgb
+from .segmenter import SegmentationModel
+from .transforms import normalization_of
+
+
+def predict(
+    model: SegmentationModel,
+    x: Any,
+    iterations: int | None = None,
+    device: str | torch.device | None = None,
+) -> np.ndarray | list[np.ndarray]:
+    """The class of every pixel, at the picture's own size.
+
+    Args:
+        model: a network of the zoo. It is put into evaluation mode.
+        x: a path, a PIL picture, an array (H, W), (H, W, 3) or (H, W, C), or a tensor (C, H, W): one class map.
+            A folder, a list of any of these, or a tensor (B, C, H, W): a list of class maps. Arrays and tensors are
+            uint8 in 0 .. 255 or floating point in 0 .. 1, as torchvision has them; not normalised.
+        iterations: passes of an unrolled network; default: its own.
+        device: default: where the network is.
+
+    Returns:
+        (H, W) of uint8 (of int32 beyond 256 classes), or a list of them; a folder's pictures in order of name.
+
+    Raises:
+        ValueError: what is no picture: its message names the file and says what is wrong.
+    """
+    if isinstance(x, Tensor) and x.ndim == 4:
+        return [predict(model, picture, iterations, device) for picture in x]
+    if isinstance(x, (list, tuple)):
+        return [predict(model, item, iterations, device) for item in x]
+    if isinstance(x, (str, os.PathLike)) and Path(x).is_dir():
+        return [predict(model, path, iterations, device) for path in pictures_in(x)]
+    return passes(model, x, iterations, device)[-1]
+
+
+@torch.inference_mode()
+def passes(
+    model: SegmentationModel, x: Any, iterations: int | None = None, device: str | torch.device | None = None
+) -> list[np.ndarray]:
+    """As :func:`predict` for one picture: the class map of every pass, the last one last."""
+    try:
+        image = as_picture(x, model.in_chans)
+        device = torch.device(device) if device else next(model.parameters()).device
+        model.to(device).eval()
+        batch = normalization_of(model).to(device)(image[None].to(device))
+        keywords = {} if iterations is None else {"iterations": iterations}
+        maps = model.outputs(batch, **keywords).iterations
+    except ValueError as error:
+        # A message about a file names it.
+        where = f"{x}: " if isinstance(x, (str, os.PathLike)) and str(x) not in str(error) else ""
+        raise ValueError(f"{where}{error}") from None
+    dtype = np.uint8 if model.num_classes <= 256 else np.int32
+    return [logits.argmax(1)[0].cpu().numpy().astype(dtype) for logits in maps]
+
+
+def as_picture(x: Any, in_chans: int = 3) -> Tensor:
+    """One picture of any kind -> (in_chans, H, W) with values in 0 .. 255.
+
+    Raises:
+        ValueError: another type, rank, number of channels, dtype or range, or NaN.
+    """
+    if isinstance(x, (str, os.PathLike)):
+        x = open_picture(x)
+    elif isinstance(x, Image.Image):
+        x = to_rgb(x)
+    elif isinstance(x, np.ndarray):
+        x = torch.from_numpy(np.ascontiguousarray(x))
+        x = x.permute(2, 0, 1) if x.ndim == 3 else x.expand(in_chans, *x.shape)
+    elif not isinstance(x, Tensor):
+        raise ValueError(f"a picture must be a path, a PIL picture, an array or a tensor; got {type(x).__name__}")
+    if x.ndim != 3 or x.shape[0] != in_chans:
+        raise ValueError(
+            f"a picture must have {in_chans} channels: an array (H, W, {in_chans}) or a tensor ({in_chans}, H, W); "
+            f"got {tuple(x.shape)}"
+        )
+    if x.dtype == torch.uint8:
+        return x
+    if not x.is_floating_point():
+        raise ValueError(f"a picture must be uint8 (0 .. 255) or floating point (0 .. 1); got {x.dtype}")
+    if not torch.isfinite(x).all():
+        raise ValueError("a picture must be finite; it holds NaN or infinity")
+    low, high = x.min().item(), x.max().item()
+    if low < 0 or high > 1:
+        raise ValueError(
+            f"a floating point picture must be in 0 .. 1; got {low:.3g} .. {high:.3g}: "
+            "for normalised images call model(images)"
+        )
+    return x * 255
+
+
+def pictures_in(folder: str | os.PathLike) -> list[Path]:
+    """The pictures of a folder in order of name. Raises ValueError if there is none."""
+    found = sorted(path for path in Path(folder).iterdir() if path.suffix.lower() in PICTURE_SUFFIXES)
+    if not found:
+        raise ValueError(f"a folder must hold pictures ({' '.join(PICTURE_SUFFIXES)}); {folder} has none")
+    return found
+
+
+@dataclass(frozen=True)
+class Written:
+    """The files that one picture gave, and the share of each class, largest first."""
+
+    picture: Path
+    files: list[Path]
+    shares: dict[str, float]
+
+
+def predict_files(
+    model: SegmentationModel,
+    pictures: Sequence[str | os.PathLike],
+    out: str | os.PathLike,
+    iterations: int | None = None,
+    device: str | None = None,
+    show_iterations: bool = False,
+) -> Iterator[Written]:
+    """Segment picture files into a folder: for each STEM an index PNG, an overlay and the share of each class.
+
+    Writes ``STEM.png`` (class indices with a palette), ``STEM_overlay.jpg`` and ``STEM.json``, and with
+    ``show_iterations`` also ``STEM_iterations.png``. Each is written beside and then renamed: never half of one.
+
+    Raises:
+        ValueError: a picture that cannot be read, two of one stem, or a folder that cannot be written.
+    """
+    paths = [Path(p) for p in pictures]
+    stems = [path.stem for path in paths]
+    twins = [path for path in paths if stems.count(path.stem) > 1]
+    if twins:
+        raise ValueError(f"pictures must differ in their names without suffix; got {twins[0]} and {twins[1]}")
+    out = Path(out)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ValueError(f"the output folder must be writable; {out}: {error.strerror}") from None
+    names, palette = visualize.classes_of(model)
+    for path in paths:
+        maps = passes(model, path, iterations, device)
+        classes, picture = maps[-1], open_picture(path)
+        counts = np.bincount(classes.ravel(), minlength=model.num_classes) / classes.size
+        shares = {names[k]: round(float(counts[k]), 6) for k in np.argsort(-counts) if counts[k]}
+        products = {
+            f"{path.stem}.png": visualize.index_picture(classes, palette),
+            f"{path.stem}_overlay.jpg": visualize.overlay(picture, classes, palette),
+        }
+        if show_iterations:
+            products[f"{path.stem}_iterations.png"] = visualize.iterations_figure(picture, maps, names, palette)
+        for name, product in products.items():
+            write_whole(out / name, product.save)
+        text = json.dumps({"picture": str(path), "shares": shares}, indent=1, ensure_ascii=False)
+        write_whole(out / f"{path.stem}.json", lambda beside, text=text: beside.write_text(text, encoding="utf-8"))
+        yield Written(path, [out / name for name in (*products, f"{path.stem}.json")], shares)

@@ -1,0 +1,199 @@
+"""Networks as users meet them: image in, logits at the image's own size out."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from .backbone import Pyramid, Stages
+from .gates.base import Feedback
+from .layers import resize_to
+
+MIN_SIZE = 32
+
+
+@dataclass
+class Outputs:
+    """Everything a network has to say of a batch.
+
+    Attributes:
+        logits: (B, K, H, W), what ``forward`` returns.
+        iterations: logits of each pass, first to last; the last is ``logits``.
+        gates: of each pass, by block number: {i: (B, C_{i-1}, h, w)}. Empty for a pass without gates.
+    """
+
+    logits: Tensor
+    iterations: list[Tensor] = field(default_factory=list)
+    gates: list[dict[int, Tensor]] = field(default_factory=list)
+
+
+class SegmentationModel(nn.Module, ABC):
+    """What all networks share: checks, sizes, and batch norm that stays frozen.
+
+    Attributes:
+        num_classes: K.
+        in_chans: channels of the image.
+        freeze_bn: keep batch norm's running statistics (and use them) also in training.
+        pretrained_cfg: how the weights were trained and what they expect; None without weights.
+        load_report: what loading weights did; None without weights.
+    """
+
+    pretrained_cfg = None
+    load_report = None
+
+    def __init__(self, backbone: Pyramid | Stages, head: nn.Module, num_classes: int, in_chans: int, freeze_bn: bool):
+        super().__init__()
+        self.backbone = backbone
+        self.head = head
+        self.num_classes = num_classes
+        self.in_chans = in_chans
+        self.freeze_bn = freeze_bn
+
+    @abstractmethod
+    def forward(self, image: Tensor) -> Tensor:
+        """Normalised images (B, in_chans, H, W), H and W >= 32 -> logits (B, K, H, W).
+
+        Raises:
+            ValueError: another rank, number of channels or dtype, or a picture that is too small.
+        """
+
+    @abstractmethod
+    def outputs(self, image: Tensor) -> Outputs:
+        """As ``forward``, with the logits and gates of every pass."""
+
+    def train(self, mode: bool = True) -> SegmentationModel:
+        super().train(mode)
+        if self.freeze_bn:
+            for module in self.modules():
+                if isinstance(module, _BatchNorm):
+                    module.eval()
+        return self
+
+    def _enter(self, image: Tensor) -> Tensor:
+        """Check the batch; pad it on the right and below to what the backbone can take."""
+        if image.ndim != 4 or image.shape[1] != self.in_chans:
+            raise ValueError(f"images must be (B, {self.in_chans}, H, W); got {tuple(image.shape)}")
+        if not image.is_floating_point():
+            raise ValueError(
+                f"images must be floating point and normalised; got {image.dtype}: gatezoo.predict does it"
+            )
+        height, width = image.shape[-2:]
+        if height < MIN_SIZE or width < MIN_SIZE:
+            raise ValueError(
+                f"images must be at least {MIN_SIZE} pixels on each side; got {height}x{width}: enlarge them"
+            )
+        divisor = self.backbone.size_divisor
+        if divisor == 1:
+            return image
+        return F.pad(image, (0, -width % divisor, 0, -height % divisor))
+
+    def _leave(self, logits: Tensor, padded: Tensor, image: Tensor) -> Tensor:
+        """Coarse logits of the padded batch -> logits at the size of the batch that came in."""
+        height, width = image.shape[-2:]
+        return resize_to(logits, padded.shape[-2:])[..., :height, :width]
+
+
+class Segmenter(SegmentationModel):
+    """A feed-forward network: ``head(*backbone(image))``, resized to the image."""
+
+    def __init__(
+        self, backbone: Pyramid, head: nn.Module, num_classes: int, in_chans: int = 3, freeze_bn: bool = False
+    ):
+        super().__init__(backbone, head, num_classes, in_chans, freeze_bn)
+
+    def forward(self, image: Tensor) -> Tensor:
+        padded = self._enter(image)
+        return self._leave(self.head(*self.backbone(padded)), padded, image)
+
+    def outputs(self, image: Tensor) -> Outputs:
+        logits = self(image)
+        return Outputs(logits, iterations=[logits])
+
+
+class RecurrentSegmenter(SegmentationModel):
+    """A network unrolled over passes, the inputs of its blocks gated by feedback from the pass before.
+
+    Blocks 1 .. n-1 are the backbone's, block n is the head (f_n, the raw logits)::
+
+        pass 1:  f_0 = image;  f_i = block_i(f_{i-1})
+        pass t:  gates = feedback([f_0 .. f_n]);  f_i = block_i(gate_i applied to f_{i-1}), i = shallowest .. n
+
+    Maps below the shallowest gated block do not change, and are not computed again. One pass is the plain network.
+    The number of parameters does not depend on the number of passes. Batch norm is frozen in training by default
+    (both papers froze it: its statistics would mix those of different passes).
+
+    Attributes:
+        iterations: number of passes T of ``forward``; can be set, and given at the call.
+    """
+
+    def __init__(
+        self,
+        backbone: Stages,
+        head: nn.Module,
+        feedback: Feedback,
+        num_classes: int,
+        in_chans: int = 3,
+        iterations: int = 2,
+        freeze_bn: bool = True,
+    ):
+        super().__init__(backbone, head, num_classes, in_chans, freeze_bn)
+        self.feedback = feedback
+        self.iterations = iterations
+
+    @property
+    def iterations(self) -> int:
+        return self._iterations
+
+    @iterations.setter
+    def iterations(self, value: int) -> None:
+        self._iterations = _check_iterations(value)
+
+    def forward(self, image: Tensor, iterations: int | None = None) -> Tensor:
+        """Logits (B, K, H, W) of the last of ``iterations`` passes (default: ``self.iterations``)."""
+        padded = self._enter(image)
+        for maps, _gates in self._unroll(padded, iterations):
+            logits = maps[-1]
+        return self._leave(logits, padded, image)
+
+    def iterate(self, image: Tensor, iterations: int | None = None) -> Iterator[Tensor]:
+        """Logits (B, K, H, W) of each pass, as soon as it is done. Stop when you like: later passes are not run."""
+        padded = self._enter(image)
+        for maps, _ in self._unroll(padded, iterations):
+            yield self._leave(maps[-1], padded, image)
+
+    def outputs(self, image: Tensor, iterations: int | None = None) -> Outputs:
+        padded = self._enter(image)
+        passes = [(self._leave(maps[-1], padded, image), gates) for maps, gates in self._unroll(padded, iterations)]
+        logits, gates = map(list, zip(*passes))
+        return Outputs(logits[-1], iterations=logits, gates=gates)
+
+    def _unroll(self, image: Tensor, iterations: int | None) -> Iterator[tuple[list[Tensor], dict[int, Tensor]]]:
+        """Maps [f_0 .. f_n] and gates {i: gate} of each pass."""
+        maps, gates = self._run([image], {}), {}
+        yield maps, gates
+        passes = self.iterations if iterations is None else _check_iterations(iterations)
+        for _ in range(passes - 1):
+            gates = self.feedback(maps)
+            maps = self._run(maps[: self.feedback.shallowest], gates)
+            yield maps, gates
+
+    def _run(self, maps: list[Tensor], gates: dict[int, Tensor]) -> list[Tensor]:
+        """Run the blocks above the maps given, each on its gated input."""
+        maps = list(maps)
+        for block in range(len(maps), len(self.backbone) + 2):
+            x = maps[-1]
+            if block in gates:
+                x = self.feedback.modulate(gates[block], x)
+            maps.append(self.head(x) if block > len(self.backbone) else self.backbone.run(block, x))
+        return maps
+
+
+def _check_iterations(value: int) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise ValueError(f"iterations must be a whole number of passes, at least 1; got {value!r}")
+    return value

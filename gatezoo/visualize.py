@@ -1,0 +1,98 @@
+"""Class maps as pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from PIL import Image, ImageDraw, ImageFont
+from torchvision.utils import draw_segmentation_masks
+
+from .segmenter import SegmentationModel
+
+Palette = Sequence[tuple[int, int, int]]
+
+_CHANGED = (255, 0, 90)
+_MARGIN, _LINE = 8, 20
+
+
+def voc_palette(num_classes: int) -> list[tuple[int, int, int]]:
+    """The PASCAL VOC colours: the bits of the class number, dealt in turn to red, green and blue, highest first."""
+    colours = []
+    for number in range(num_classes):
+        bits = [sum((number >> (3 * place + channel) & 1) << (7 - place) for place in range(8)) for channel in range(3)]
+        colours.append(tuple(bits))
+    return colours
+
+
+def classes_of(model: SegmentationModel) -> tuple[list[str], list[tuple[int, int, int]]]:
+    """Names and colours of a network's classes: those of its weights, else numbers and the PASCAL VOC colours."""
+    cfg, count = model.pretrained_cfg, model.num_classes
+    fits = cfg is not None and cfg.num_classes == count
+    names = list(cfg.class_names) if fits and cfg.class_names else [str(k) for k in range(count)]
+    palette = [tuple(colour) for colour in cfg.palette] if fits and cfg.palette else voc_palette(count)
+    return names, palette
+
+
+def index_picture(classes: np.ndarray, palette: Palette) -> Image.Image:
+    """Class map (H, W) -> a palette picture whose pixel values are the classes (16-bit grey beyond 256 of them)."""
+    if classes.dtype != np.uint8:
+        return Image.fromarray(classes.astype(np.uint16))
+    picture = Image.fromarray(classes)
+    picture.putpalette([value for colour in palette for value in colour])
+    return picture
+
+
+def overlay(picture: torch.Tensor, classes: np.ndarray, palette: Palette, alpha: float = 0.55) -> Image.Image:
+    """The classes' colours over the picture, uint8 (3, H, W); alpha 1 hides it."""
+    masks = torch.from_numpy(classes == np.arange(len(palette))[:, None, None])
+    drawn = draw_segmentation_masks(picture, masks, alpha=alpha, colors=[tuple(c) for c in palette])
+    return Image.fromarray(drawn.permute(1, 2, 0).numpy())
+
+
+def iterations_figure(
+    picture: torch.Tensor, maps: Sequence[np.ndarray], names: Sequence[str], palette: Palette
+) -> Image.Image:
+    """One figure: the picture, the class map of each pass, and below it where that pass changed the one before."""
+    shown = Image.fromarray(picture.permute(1, 2, 0).numpy())
+    columns: list[list[tuple[str, Image.Image | None]]] = [[("picture", shown), ("", None)]]
+    for number, classes in enumerate(maps, start=1):
+        below: tuple[str, Image.Image | None] = ("", None)
+        if number > 1:
+            changed = classes != maps[number - 2]
+            faint = Image.blend(shown.convert("L").convert("RGB"), Image.new("RGB", shown.size, "white"), 0.5)
+            faint.paste(_CHANGED, mask=Image.fromarray(changed))
+            below = (f"changed in pass {number}: {changed.mean():.1%}", faint)
+        columns.append([(f"pass {number}", index_picture(classes, palette).convert("RGB")), below])
+    present = np.unique(np.concatenate([classes.ravel() for classes in maps]))
+    return _grid(columns, [(names[k], tuple(palette[k])) for k in present])
+
+
+def _grid(columns, legend: list[tuple[str, tuple[int, int, int]]]) -> Image.Image:
+    """Columns of captioned pictures of one size, and a legend below that breaks into lines."""
+    font = ImageFont.load_default(size=14)
+    width, height = columns[0][0][1].size
+    rows = len(columns[0])
+    full = _MARGIN + len(columns) * (width + _MARGIN)
+    places, x, line = [], _MARGIN, 0
+    for name, colour in legend:
+        wide = 24 + int(font.getlength(name)) + 16
+        if x + wide > full and x > _MARGIN:
+            x, line = _MARGIN, line + 1
+        places.append((x, line, name, colour))
+        x += wide
+    top = _MARGIN + rows * (_LINE + height + _MARGIN)
+    figure = Image.new("RGB", (full, top + (line + 1) * _LINE + _MARGIN), "white")
+    draw = ImageDraw.Draw(figure)
+    for column, tiles in enumerate(columns):
+        for row, (caption, tile) in enumerate(tiles):
+            left, upper = _MARGIN + column * (width + _MARGIN), _MARGIN + row * (_LINE + height + _MARGIN)
+            draw.text((left, upper), caption, fill="black", font=font)
+            if tile is not None:
+                figure.paste(tile, (left, upper + _LINE))
+    for x, line, name, colour in places:
+        y = top + line * _LINE
+        draw.rectangle((x, y + 2, x + 16, y + 14), fill=colour, outline="grey")
+        draw.text((x + 22, y), name, fill="black", font=font)
+    return figure

@@ -1,0 +1,11 @@
+"""torch.hub entry points: one for each model of the zoo, and ``create_model``.
+
+torch.hub.load("OWNER/gatezoo", "dignet_mobilenetv2_8s", pretrained=True, trust_repo=True)
+"""
+
+dependencies = ["torch", "torchvision", "timm", "huggingface_hub", "safetensors", "numpy", "PIL"]
+
+from gatezoo.factory import create_model
+from gatezoo.factory import entrypoints as _entrypoints
+
+globals().update(_entrypoints())

@@ -1,0 +1,13 @@
+# Sourced by tools/demo and tools/test: `prepare EXTRA` makes .venv and installs the project with that extra.
+prepare() {
+  local python=${PYTHON:-python3} stamp=.venv/.installed-$1
+  if [ ! -x .venv/bin/python ]; then
+    "$python" -m venv .venv
+  fi
+  # Again only when what is to be installed has changed; the sources themselves are read in place.
+  if [ ! -e "$stamp" ] || [ pyproject.toml -nt "$stamp" ]; then
+    echo "installing into .venv (once)"
+    .venv/bin/python -m pip install --quiet --disable-pip-version-check --editable ".[$1]"
+    touch "$stamp"
+  fi
+}
