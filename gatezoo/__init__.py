@@ -24,14 +24,14 @@ from .registry import (
 )
 
 if TYPE_CHECKING:
-    from .evaluate import evaluate
+    from .evaluation import evaluate
     from .factory import create_model, load_checkpoint
-    from .predict import predict
+    from .prediction import predict
 
 __version__ = "0.1.0"
 
 # Needed only to run a network: importing the package, listing models and the command line's help stay quick.
-_LAZY = {"create_model": "factory", "load_checkpoint": "factory", "predict": "predict", "evaluate": "evaluate"}
+_LAZY = {"create_model": "factory", "load_checkpoint": "factory", "predict": "prediction", "evaluate": "evaluation"}
 
 __all__ = [
     "create_model",

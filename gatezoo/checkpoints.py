@@ -11,11 +11,13 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
-from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from .backbone import adapt_input_conv
 from .segmenter import SegmentationModel
 from .weights import PretrainedCfg
+
+aten = torch.ops.aten
 
 
 @dataclass
@@ -46,12 +48,12 @@ class LoadReport:
         return ", ".join(parts)
 
 
-class skip_init(TorchFunctionMode):
+class skip_init(TorchDispatchMode):
     """Context in which random initialisation does nothing: for networks whose every tensor is about to be replaced."""
 
-    _random = {torch.Tensor.uniform_, torch.Tensor.normal_, torch.Tensor.erfinv_, torch.nn.init.orthogonal_}
+    _random = frozenset({aten.uniform_.default, aten.normal_.default, aten.erfinv_.default, aten.bernoulli_.float})
 
-    def __torch_function__(self, func, types, args=(), kwargs=None):
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         return args[0] if func in self._random else func(*args, **(kwargs or {}))
 
 

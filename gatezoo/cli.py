@@ -59,7 +59,7 @@ def predict(
     from rich.progress import track
 
     from .factory import create_model
-    from .predict import pictures_in, predict_files
+    from .prediction import pictures_in, predict_files
 
     paths = [path for item in pictures for path in (pictures_in(item) if item.is_dir() else [item])]
     model = create_model(name, pretrained=checkpoint is None, checkpoint_path=checkpoint)
@@ -82,7 +82,7 @@ def eval_(
 ):
     """Evaluate a model on labelled pictures, single scale, each at its own size."""
     from .data import FolderDataset
-    from .evaluate import evaluate
+    from .evaluation import evaluate
     from .factory import create_model
     from .visualize import classes_of
 
@@ -107,7 +107,7 @@ def train(
     initial_checkpoint: Annotated[Path | None, typer.Option(help="Start from what fits of this checkpoint.")] = None,
     pretrained: Annotated[bool, typer.Option(help="Start from the model's published weights.")] = False,
     ignore_index: Annotated[int, typer.Option(help="Label that does not count.")] = 255,
-    iterations: Iterations = None,
+    model_kwargs: Annotated[list[str] | None, typer.Option(help="KEY=VALUE for the model; may be repeated.")] = None,
     steps: int = 1000,
     batch_size: Annotated[int, typer.Option("--batch-size", "-b")] = 8,
     crop: int = 320,
@@ -125,6 +125,7 @@ def train(
     resume: Annotated[bool, typer.Option(help="Go on with the training in --out.")] = False,
 ):
     """Train or fine-tune a model on a folder of labelled pictures."""
+    from .registry import keywords_of
     from .train import Recipe, train_by_name
 
     recipe = Recipe(
@@ -151,7 +152,7 @@ def train(
         pretrained=pretrained,
         pretrained_backbone=pretrained_backbone,
         initial_checkpoint=initial_checkpoint,
-        iterations=iterations,
+        model_kwargs=keywords_of(model_kwargs or []),
         freeze_bn=freeze_bn,
         workers=workers,
         device=device,

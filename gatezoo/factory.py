@@ -76,6 +76,7 @@ def create_model(
         tensors, facts = read_checkpoint(checkpoint_path or hub.locate(cfg, cache_dir))
         if checkpoint_path:
             cfg = cfg_of_checkpoint(checkpoint_path, facts, cfg)
+            told = facts.get("model_kwargs", {}) | told
         # What the weights hold is the default; a backbone's own weights would be overwritten.
         told.pop("pretrained_backbone", None)
         if cfg:

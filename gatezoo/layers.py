@@ -30,7 +30,8 @@ class ConvNormAct(nn.Sequential):
 
 def resize_to(x: Tensor, size: tuple[int, int]) -> Tensor:
     """Resize (B, C, h, w) bilinearly to (B, C, *size), pixel centres aligned (``align_corners=False``)."""
-    if x.shape[-2:] == tuple(size):
+    # Not while tracing: the comparison would tie an exported network to pictures that compare as the traced one did.
+    if not torch.compiler.is_compiling() and x.shape[-2:] == tuple(size):
         return x
     return F.interpolate(x, size=size, mode="bilinear", align_corners=False)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import difflib
 import fnmatch
 import functools
@@ -84,6 +85,20 @@ def split_model_name_tag(model_name: str) -> tuple[str, str]:
     """``"name.tag"`` -> ``("name", "tag")``; the tag is empty if there is none."""
     name, _, tag = model_name.partition(".")
     return name, tag
+
+
+def keywords_of(pairs: Iterable[str]) -> dict[str, Any]:
+    """``["shallowest=2", "head=fcn"]`` -> ``{"shallowest": 2, "head": "fcn"}``; values as Python literals or words."""
+    keywords = {}
+    for pair in pairs:
+        key, equals, value = pair.partition("=")
+        if not (key.isidentifier() and equals):
+            raise ValueError(f"a keyword is given as KEY=VALUE; got {pair!r}")
+        try:
+            keywords[key] = ast.literal_eval(value)
+        except (ValueError, SyntaxError):
+            keywords[key] = value
+    return keywords
 
 
 def _as_list(value: str | Iterable[str]) -> list[str]:

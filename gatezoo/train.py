@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import random
+import sys
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,7 +20,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from .data import FolderDataset, camvid
 from .data.transforms import train_transform
-from .evaluate import evaluate
+from .evaluation import evaluate
 from .factory import create_model, load_checkpoint
 from .files import write_whole
 from .losses import class_weights
@@ -29,6 +30,9 @@ from .transforms import Normalize
 
 # Names and colours of the classes of data sets that have usual ones.
 NAMED_CLASSES = {"camvid": (camvid.CLASSES, camvid.PALETTE)}
+
+# Steps in a row that may be left out for an infinite gradient.
+MAX_SKIPPED = 10
 
 
 @dataclass(frozen=True)
@@ -148,7 +152,7 @@ def train(
         about: further facts for the header: the model's name and keywords, class names.
 
     Raises:
-        ValueError: a loss that is not finite; ``out`` holds another training and ``resume`` is not set.
+        ValueError: losses or gradients that stay infinite; ``out`` holds another training and ``resume`` is not set.
     """
     out = Path(out)
     state_file = out / "state.pt"
@@ -164,14 +168,14 @@ def train(
     optimizer = _optimizer(model, recipe)
     scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(step, recipe))
     record: list[dict[str, Any]] = []
-    start = 0
+    start, mean_loss = 0, None
     if state_file.exists():
         state = torch.load(state_file, weights_only=True, map_location=device)
         model.load_state_dict(state["model"])
         optimizer.load_state_dict(state["optimizer"])
         scheduler.load_state_dict(state["scheduler"])
         torch.set_rng_state(state["rng"].cpu())
-        start, record = state["step"], state["record"]
+        start, record, mean_loss = state["step"], state["record"], state["mean_loss"]
 
     train_data.transform = train_transform(recipe.crop, recipe.scale, train_data.ignore_index, mean)
     stream = _Stream(train_data, recipe.steps * recipe.batch_size, recipe.seed, start * recipe.batch_size)
@@ -191,32 +195,41 @@ def train(
             "rng": torch.get_rng_state(),
             "step": step,
             "record": record,
+            "mean_loss": mean_loss,
         }
         write_whole(state_file, lambda path: torch.save(state, path))
         write_whole(out / "record.json", lambda path: path.write_text(json.dumps(record, indent=1)))
 
     columns = (BarColumn(), MofNCompleteColumn(), TextColumn("loss {task.fields[loss]:.3f}"), TimeRemainingColumn())
-    with Progress(*columns) as progress:
+    with Progress(*columns, disable=not sys.stdout.isatty()) as progress:
         bar = progress.add_task("train", total=recipe.steps, completed=start, loss=math.nan)
-        mean_loss, began = 0.0, time.monotonic()
+        skipped, began = 0, time.monotonic()
         for step, (images, labels) in enumerate(loader, start=start):
             images, labels = images.to(device, non_blocking=True), labels.to(device, non_blocking=True)
             with torch.autocast(torch.device(device).type, torch.bfloat16, enabled=recipe.amp):
                 loss = task(images.contiguous(memory_format=torch.channels_last), labels)
             value = loss.item()
-            if not math.isfinite(value):
-                raise ValueError(
-                    f"the loss must stay finite; it is {value} at step {step}: lower lr, or look at the data"
-                )
             optimizer.zero_grad()
             loss.backward()
-            nn.utils.clip_grad_norm_(task.parameters(), recipe.clip_grad)
-            optimizer.step()
+            norm = nn.utils.clip_grad_norm_(task.parameters(), recipe.clip_grad).item()
+            if math.isfinite(value) and math.isfinite(norm):
+                optimizer.step()
+                skipped = 0
+            else:
+                # In bf16 a gradient overflows once in a long while; a run of them is a training gone wrong.
+                skipped += 1
+                progress.console.print(f"step {step}: loss {value}, gradient norm {norm}: step skipped")
+                if skipped == MAX_SKIPPED:
+                    raise ValueError(
+                        f"losses and gradients must be finite; {skipped} steps up to step {step} were not: "
+                        "lower lr, set --no-amp, or look at the data"
+                    )
+                value = mean_loss or 0.0
             scheduler.step()
-            mean_loss = value if step == start else 0.98 * mean_loss + 0.02 * value
+            mean_loss = value if mean_loss is None else 0.98 * mean_loss + 0.02 * value
             progress.update(bar, advance=1, loss=mean_loss)
             done = step + 1
-            if done % 50 == 0 and not progress.console.is_terminal:
+            if done % 50 == 0 and progress.disable:
                 pace = (time.monotonic() - began) / (done - start)
                 print(f"step {done}/{recipe.steps} loss {mean_loss:.3f} {pace:.2f} s a step", flush=True)
             if done % recipe.eval_every == 0 or done == recipe.steps:
@@ -239,7 +252,7 @@ def train_by_name(
     pretrained: bool = False,
     pretrained_backbone: str | None = None,
     initial_checkpoint: str | Path | None = None,
-    iterations: int | None = None,
+    model_kwargs: dict[str, Any] | None = None,
     freeze_bn: bool = True,
     workers: int = 1,
     device: str = "cpu",
@@ -250,6 +263,7 @@ def train_by_name(
     Args:
         classes: names of the classes, separated by commas, or "camvid".
         pretrained_backbone: "timm" for timm's published weights, or a local file of them.
+        model_kwargs: further keywords of the model's builder. They are kept in the checkpoint.
         initial_checkpoint: a checkpoint of any network of the zoo; its tensors that fit are taken over.
     """
     names, palette = NAMED_CLASSES.get(classes, (tuple(classes.split(",")), ()))
@@ -259,8 +273,8 @@ def train_by_name(
         pretrained=pretrained,
         num_classes=len(names),
         pretrained_backbone=True if pretrained_backbone == "timm" else pretrained_backbone,
-        iterations=iterations,
         freeze_bn=freeze_bn,
+        **(model_kwargs or {}),
     )
     if initial_checkpoint:
         print(load_checkpoint(model, initial_checkpoint, strict=False))
@@ -270,6 +284,6 @@ def train_by_name(
         "class_names": names,
         "palette": palette,
     }
-    about |= {"ignore_index": ignore_index, "in_chans": model.in_chans}
+    about |= {"model_kwargs": model_kwargs or {}, "ignore_index": ignore_index, "in_chans": model.in_chans}
     datasets = [FolderDataset(folder, len(names), ignore_index) for folder in (data, val)]
     return train(model, *datasets, out, recipe, about, device, workers, resume)

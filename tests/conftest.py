@@ -17,7 +17,7 @@ def _seed():
 
 @pytest.fixture
 def shapes(tmp_path):
-    """A data folder of bright discs on a dark ground: 24 pictures of 64 x 80, classes 0 and 1, 255 on the disc's rim."""
+    """24 pictures of 64 x 80, a bright disc (class 1) on a dark ground (0) each; the disc's rim is 255."""
     random = np.random.default_rng(0)
     for folder in ("images", "labels"):
         (tmp_path / "shapes" / folder).mkdir(parents=True)

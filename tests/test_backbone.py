@@ -82,7 +82,9 @@ def test_pyramid_gives_the_strides_asked_for(name):
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("name", ["resnet18", "mobilenetv2_035", "regnety_002", "convnext_atto", "mobilenetv3_small_050"])
+@pytest.mark.parametrize(
+    "name", ["resnet18", "mobilenetv2_035", "regnety_002", "convnext_atto", "mobilenetv3_small_050"]
+)
 @pytest.mark.parametrize("output_stride", [8, 16, 32])
 def test_output_stride(name, output_stride):
     for net in (Pyramid(name, output_stride=output_stride).eval(), Stages(name, output_stride=output_stride).eval()):
@@ -115,9 +117,15 @@ def test_sizes_a_backbone_asks_for(name, divisor):
         (lambda: Stages("xcit_nano_12_p16_224"), "no such chain"),
         (lambda: Stages("xception41"), "wraps it as FeatureHookNet"),
         (lambda: Stages("selecsls42b"), "no such chain"),
-        (lambda: Pyramid("densenet121", output_stride=8), r"output_stride of backbone 'densenet121' can be \[32\]; got 8"),
+        (
+            lambda: Pyramid("densenet121", output_stride=8),
+            r"output_stride of backbone 'densenet121' can be \[32\]; got 8",
+        ),
         (lambda: Pyramid("resnet18", output_stride=4), "output_stride must be one of"),
-        (lambda: Pyramid("convnext_atto", (2, 4)), r"strides of backbone 'convnext_atto' .* are \[4, 8, 16, 32\]; got 2"),
+        (
+            lambda: Pyramid("convnext_atto", (2, 4)),
+            r"strides of backbone 'convnext_atto' .* are \[4, 8, 16, 32\]; got 2",
+        ),
         (lambda: Pyramid("resnet18", backbone_args={"no_such": 1}), "does not take .*no_such"),
         (lambda: Pyramid("resnet18", pretrained="no/such.safetensors"), "there is no file"),
     ],

@@ -111,7 +111,7 @@ def test_cascade_is_algorithm_1(maps):
     ("routing", "sources"), [("cascade", {3, 4, 5, 6}), ("stage", {3}), ("last", {6})], ids=["cascade", "stage", "last"]
 )
 def test_what_reaches_a_gate(maps, routing, sources):
-    """Table 2: the gate of block 3 depends on all maps above it, on its own block's alone, or on the prediction alone."""
+    """Table 2: the gate of block 3 sees all maps from its own up, its own alone, or the prediction alone."""
     feedback = DistributedFeedback(CHANNELS, routing=routing)
     for modulator in feedback.modulators.values():
         torch.nn.init.normal_(modulator.weigh.weight)

@@ -42,7 +42,7 @@ class FolderDataset(Dataset):
         without = [picture.name for picture, mask in self.pairs if not mask.is_file()]
         if without:
             raise ValueError(
-                f"every picture needs labels/STEM.png; {root} has none for {len(without)}, first {without[0]}"
+                f"pictures need labels/STEM.png; {root} lacks {len(without)} of them, first for {without[0]}"
             )
         if not self.pairs:
             raise ValueError(f"a data folder must hold pictures; there is none in {images}")

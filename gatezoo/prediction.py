@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from collections.abc import Iterator, Sequence
@@ -57,19 +58,26 @@ def passes(
     model: SegmentationModel, x: Any, iterations: int | None = None, device: str | torch.device | None = None
 ) -> list[np.ndarray]:
     """As :func:`predict` for one picture: the class map of every pass, the last one last."""
-    try:
+    with _naming(x):
         image = as_picture(x, model.in_chans)
         device = torch.device(device) if device else next(model.parameters()).device
         model.to(device).eval()
         batch = normalization_of(model).to(device)(image[None].to(device))
         keywords = {} if iterations is None else {"iterations": iterations}
         maps = model.outputs(batch, **keywords).iterations
-    except ValueError as error:
-        # A message about a file names it.
-        where = f"{x}: " if isinstance(x, (str, os.PathLike)) and str(x) not in str(error) else ""
-        raise ValueError(f"{where}{error}") from None
     dtype = np.uint8 if model.num_classes <= 256 else np.int32
     return [logits.argmax(1)[0].cpu().numpy().astype(dtype) for logits in maps]
+
+
+@contextlib.contextmanager
+def _naming(source: Any) -> Iterator[None]:
+    """Let the message about a file name the file."""
+    try:
+        yield
+    except ValueError as error:
+        if not isinstance(source, (str, os.PathLike)) or str(source) in str(error):
+            raise
+        raise ValueError(f"{source}: {error}") from None
 
 
 def as_picture(x: Any, in_chans: int = 3) -> Tensor:
@@ -152,8 +160,10 @@ def predict_files(
         raise ValueError(f"the output folder must be writable; {out}: {error.strerror}") from None
     names, palette = visualize.classes_of(model)
     for path in paths:
-        maps = passes(model, path, iterations, device)
-        classes, picture = maps[-1], open_picture(path)
+        picture = open_picture(path)
+        with _naming(path):
+            maps = passes(model, picture, iterations, device)
+        classes = maps[-1]
         counts = np.bincount(classes.ravel(), minlength=model.num_classes) / classes.size
         shares = {names[k]: round(float(counts[k]), 6) for k in np.argsort(-counts) if counts[k]}
         products = {

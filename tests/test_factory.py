@@ -1,0 +1,194 @@
+import importlib.util
+import json
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+import gatezoo
+from gatezoo import factory, weights
+from gatezoo.checkpoints import LoadReport, load_tensors, skip_init
+from gatezoo.weights import PretrainedCfg
+
+
+@pytest.fixture
+def published(tmp_path, monkeypatch):
+    """A network with weights of its own in the manifest, 5 classes, half precision."""
+    torch.manual_seed(1)
+    model = gatezoo.create_model("test_dignet", num_classes=5)
+    path = tmp_path / "test_dignet.demo.safetensors"
+    save_file({k: v.half() if v.is_floating_point() else v for k, v in model.state_dict().items()}, path)
+    cfg = PretrainedCfg(
+        "test_dignet",
+        "demo",
+        5,
+        (0.4, 0.5, 0.6),
+        (0.2, 0.2, 0.2),
+        class_names=tuple("abcde"),
+        size=path.stat().st_size,
+        sha256=weights.sha256_of(path),
+        sources=(f"bundled:{path.name}",),
+    )
+    monkeypatch.setattr(weights, "manifest", lambda: {cfg.name: cfg})
+    monkeypatch.setattr(weights, "bundled", lambda source: tmp_path / source.partition(":")[2])
+    return model, path
+
+
+def test_pretrained_weights(published):
+    source, _ = published
+    model = gatezoo.create_model("test_dignet", pretrained=True)
+    assert model.num_classes == 5
+    assert model.pretrained_cfg.class_names == tuple("abcde")
+    for key, value in source.state_dict().items():
+        torch.testing.assert_close(model.state_dict()[key], value, atol=1e-3, rtol=1e-3)
+        assert model.state_dict()[key].dtype == value.dtype
+    assert sorted(model.load_report.loaded) == sorted(source.state_dict())
+    assert str(model.load_report) == f"{len(source.state_dict())} loaded"
+    assert all(p.requires_grad for p in model.parameters())
+
+
+def test_other_classes_get_a_new_classifier_and_the_report_says_so(published):
+    source, _ = published
+    model = gatezoo.create_model("test_dignet.demo", pretrained=True, num_classes=7)
+    changed = {
+        "head.weight",
+        "head.bias",
+        "feedback.modulators.6.weigh.weight",
+        "feedback.propagators.5.sources.1.weight",
+    }
+    assert set(model.load_report.reinitialised) == changed
+    assert model(torch.randn(1, 3, 64, 64)).shape[1] == 7
+    key = "backbone.net.layer1.0.conv1.weight"
+    torch.testing.assert_close(model.state_dict()[key], source.state_dict()[key], atol=1e-3, rtol=1e-3)
+    assert model.head.weight.std() > 1e-3, "the new classifier was left uninitialised"
+    gate = model.feedback.modulators["6"].weigh
+    assert gate.bias.mean().item() == pytest.approx(3, abs=0.01)
+
+
+def test_other_channels_adapt_the_first_convolution(published):
+    source, _ = published
+    model = gatezoo.create_model("test_dignet", pretrained=True, in_chans=1)
+    assert model.load_report.adapted == ["backbone.net.conv1.0.weight"]
+    weight = source.state_dict()["backbone.net.conv1.0.weight"].sum(1, keepdim=True)
+    torch.testing.assert_close(model.backbone.net["conv1"][0].weight, weight, atol=5e-3, rtol=1e-3)
+    assert {k.split(".")[2] for k in model.load_report.reinitialised} == {"1"}
+    assert model(torch.randn(1, 1, 64, 64)).shape == (1, 5, 64, 64)
+
+
+def test_weights_with_other_bytes_are_refused(published):
+    _, path = published
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(ValueError, match=r"must have sha256 .*: remove it and retry"):
+        gatezoo.create_model("test_dignet", pretrained=True)
+    path.write_bytes(data[:-1])
+    with pytest.raises(ValueError, match=r"must be a file of .* bytes"):
+        gatezoo.create_model("test_dignet", pretrained=True)
+
+
+def test_what_cannot_be_loaded_says_what_would_do(published):
+    with pytest.raises(ValueError, match=r"fcn_resnet50_8s has no published weights yet; .*test_dignet\.demo"):
+        gatezoo.create_model("fcn_resnet50_8s", pretrained=True)
+    with pytest.raises(ValueError, match="weights of test_dignet have the tags demo; got 'nope'"):
+        gatezoo.create_model("test_dignet.nope", pretrained=True)
+    with pytest.raises(ValueError, match=r"are for backbone 'test_resnet'; got 'resnet18'"):
+        gatezoo.create_model("test_dignet", pretrained=True, backbone="resnet18")
+    with pytest.raises(ValueError, match="weights must come from one place"):
+        gatezoo.create_model("test_dignet", pretrained=True, checkpoint_path="x")
+    with pytest.raises(ValueError, match="num_classes must be at least 1; got 0"):
+        gatezoo.create_model("test_dignet", num_classes=0)
+
+
+def test_bare_weights_keep_what_is_known_of_the_tag(published):
+    _, path = published
+    model = gatezoo.create_model("test_dignet.demo", checkpoint_path=path)
+    assert model.pretrained_cfg.mean == (0.4, 0.5, 0.6)
+    assert model.num_classes == 5
+
+
+def test_weights_of_another_network_are_refused(tmp_path):
+    save_file(gatezoo.create_model("test_fcn").state_dict(), tmp_path / "fcn.safetensors")
+    with pytest.raises(ValueError, match=r"must be those of the network; .* missing \(feedback"):
+        gatezoo.create_model("test_dignet", checkpoint_path=tmp_path / "fcn.safetensors")
+    save_file(gatezoo.create_model("test_fcn", num_classes=3).state_dict(), tmp_path / "three.safetensors")
+    with pytest.raises(ValueError, match=r"tensor head\.\w+ must be \(21"):
+        gatezoo.create_model("test_fcn", checkpoint_path=tmp_path / "three.safetensors")
+    (tmp_path / "broken.safetensors").write_bytes(b"12345678")
+    with pytest.raises(ValueError, match=r"whole \.safetensors file; .*broken\.safetensors is not"):
+        gatezoo.create_model("test_fcn", checkpoint_path=tmp_path / "broken.safetensors")
+    with pytest.raises(ValueError, match="a checkpoint must be a file; there is none at"):
+        gatezoo.create_model("test_fcn", checkpoint_path=tmp_path / "absent.safetensors")
+
+
+def test_load_checkpoint_without_strict_takes_what_fits(tmp_path):
+    source = gatezoo.create_model("test_fcn", num_classes=3)
+    save_file(source.state_dict(), tmp_path / "w.safetensors")
+    model = gatezoo.create_model("test_dignet", num_classes=4)
+    report = gatezoo.load_checkpoint(model, tmp_path / "w.safetensors", strict=False)
+    assert set(report.reinitialised) == {"head.weight", "head.bias"}
+    assert all(name.startswith("feedback.") for name in report.missing)
+    assert torch.equal(model.backbone.net["layer4"][0].conv1.weight, source.backbone.net["layer4"][0].conv1.weight)
+
+
+def test_keywords_that_are_none_are_as_if_not_given():
+    model = gatezoo.create_model("test_dignet", num_classes=None, iterations=None, backbone=None, cache_dir=None)
+    assert (model.num_classes, model.iterations) == (21, 2)
+
+
+def test_skip_init_leaves_random_numbers_out():
+    with skip_init():
+        torch.manual_seed(0)
+        model = gatezoo.model_entrypoint("test_dignet")()
+        after = torch.rand(1)
+    torch.manual_seed(0)
+    assert torch.equal(after, torch.rand(1)), "something drew random numbers"
+    # What is not random is made as ever.
+    assert torch.equal(model.backbone.net["bn1"].weight, torch.ones_like(model.backbone.net["bn1"].weight))
+
+
+def test_loading_does_not_initialise_what_it_replaces(published):
+    state = torch.get_rng_state()
+    gatezoo.create_model("test_dignet", pretrained=True)
+    assert torch.equal(torch.get_rng_state(), state)
+    gatezoo.create_model("test_dignet", pretrained=True, num_classes=9)
+    assert not torch.equal(torch.get_rng_state(), state)
+
+
+def test_report_is_one_line():
+    report = LoadReport(loaded=["a"], missing=[f"m{i}" for i in range(5)])
+    assert str(report) == "1 loaded, 5 missing (m0, m1, m2, ...)"
+
+
+def test_load_tensors_reports_the_unexpected():
+    model = gatezoo.create_model("test_fcn")
+    tensors = {**model.state_dict(), "extra": torch.zeros(1)}
+    with pytest.raises(ValueError, match=r"1 unexpected \(extra\)"):
+        load_tensors(model, tensors)
+    assert load_tensors(model, tensors, strict=False).unexpected == ["extra"]
+
+
+def test_torch_hub_entry_points():
+    entry = factory.entrypoints()["test_dignet"]
+    assert "num_classes" in entry.__doc__
+    assert entry(num_classes=3).num_classes == 3
+
+
+def test_torch_hub_loads_from_the_checkout():
+    root = weights.PACKAGE.parent
+    model = torch.hub.load(str(root), "test_dignet", source="local", num_classes=3)
+    assert model.num_classes == 3
+    spec = importlib.util.spec_from_file_location("hubconf", root / "hubconf.py")
+    hubconf = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(hubconf)
+    public = {name for name in vars(hubconf) if not name.startswith("_")}
+    assert public == {"dependencies", "create_model", *gatezoo.list_models()}
+
+
+def test_checkpoint_header_is_read(tmp_path):
+    facts = {"model": "test_fcn", "num_classes": 4, "mean": [0.1] * 3, "std": [0.2] * 3, "class_names": list("wxyz")}
+    state = gatezoo.create_model("test_fcn", num_classes=4).state_dict()
+    save_file(state, tmp_path / "w.safetensors", {"gatezoo": json.dumps(facts)})
+    model = gatezoo.create_model("test_fcn", checkpoint_path=tmp_path / "w.safetensors")
+    assert model.pretrained_cfg.name == "test_fcn.local"
+    assert model.pretrained_cfg.mean == [0.1] * 3

@@ -1,0 +1,100 @@
+"""Every row of the registry, and the figures it is known by."""
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import gatezoo
+from gatezoo.describe import gmacs, on_meta, parameters
+from gatezoo.gates.modulator import Modulator
+from gatezoo.layers import resize_to
+
+SMALL = gatezoo.list_models(["test_*", "*mobilenetv2*"])
+
+
+@pytest.mark.parametrize("name", gatezoo.list_models())
+def test_every_row_builds_and_gives_logits_at_the_size_of_the_picture(name):
+    model = on_meta(name, num_classes=7)
+    with torch.no_grad():
+        assert model(torch.empty(1, 3, 65, 97, device="meta")).shape == (1, 7, 65, 97)
+
+
+@pytest.mark.parametrize("name", gatezoo.list_models())
+def test_classes_default_to_pascal_voc(name):
+    assert on_meta(name).num_classes == 21
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_small_rows_train_a_step(name):
+    model = gatezoo.create_model(name, num_classes=5).train()
+    logits = model(torch.randn(1, 3, 65, 97))
+    nn.functional.cross_entropy(logits, torch.randint(5, (1, 65, 97))).backward()
+    assert torch.isfinite(logits).all()
+
+
+def test_rows_of_the_design_exist():
+    names = {
+        f"{family}_resnet{depth}_{stride}s" for family in ("fcn", "dignet") for depth in (50, 101) for stride in (8, 32)
+    }
+    names |= {"deeplabv2_resnet101", "dignet_deeplabv2_resnet101", "dignet_mobilenetv2_8s", "fcn_mobilenetv2_8s"}
+    assert names <= set(gatezoo.list_models())
+
+
+def test_every_architecture_has_a_tiny_row():
+    for module in gatezoo.list_modules():
+        assert any(name.startswith("test_") for name in gatezoo.list_models(module=module)), module
+
+
+def test_parameters_of_dignet_on_resnet50():
+    model = on_meta("dignet_resnet50_32s")
+    assert parameters(model.feedback) == 7_485_523
+    assert parameters(model) == 31_036_584
+    assert round(parameters(model.feedback) / 1e6, 3) == 7.486
+    assert round(parameters(model) / 1e6, 3) == 31.037
+
+
+class LiteralModulator(Modulator):
+    """The concatenation at full size that the paper describes; ours multiplies before it resizes."""
+
+    def forward(self, signal: Tensor) -> Tensor:
+        size = signal.shape[-2:]
+        pyramid = [resize_to(nn.functional.adaptive_avg_pool2d(signal, bins), size) for bins in self.bins]
+        return self.weigh(torch.cat([signal, *pyramid], 1)).sigmoid()
+
+
+def test_multiplications_of_dignet_on_resnet50(monkeypatch):
+    """321 x 321, stride 8, a 1x1 classifier: 40.9, 96.3 and 151.6 GMAC with modulators as the paper writes them."""
+    model = on_meta("dignet_resnet50_8s", head="linear")
+    lean = [gmacs(model, 321, 321, iterations=passes) for passes in (1, 2, 3)]
+    monkeypatch.setattr(Modulator, "forward", LiteralModulator.forward)
+    literal = [gmacs(model, 321, 321, iterations=passes) for passes in (1, 2, 3)]
+    assert [round(count, 1) for count in literal] == [40.9, 96.3, 151.6]
+    assert lean[0] == literal[0]
+    assert [round(count, 1) for count in lean[1:]] == [92.5, 144.0]
+
+
+def test_the_lean_modulator_is_the_literal_one():
+    gate = Modulator(16, 8)
+    nn.init.normal_(gate.weigh.weight)
+    signal = torch.randn(2, 16, 21, 30)
+    torch.testing.assert_close(gate(signal), LiteralModulator.forward(gate, signal), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["dignet_resnet50_32s", "dignet_deeplabv2_resnet101"])
+def test_a_pass_costs_the_plain_network_and_the_gates(name):
+    model = on_meta(name)
+    once, twice, thrice = (gmacs(model, 321, 321, iterations=passes) for passes in (1, 2, 3))
+    image = torch.empty(1, 3, 321, 321, device="meta")
+    maps = [image, *model.backbone(image)]
+    maps.append(model.head(maps[-1]))
+    with torch.utils.flop_counter.FlopCounterMode(display=False) as counter:
+        model.feedback(maps)
+    gates = counter.get_total_flops() / 2e9
+    assert twice == pytest.approx(2 * once + gates, rel=1e-9)
+    assert thrice == pytest.approx(3 * once + 2 * gates, rel=1e-9)
+
+
+def test_resnet101_on_a_picture_of_odd_size():
+    model = gatezoo.create_model("dignet_resnet101_8s").eval()
+    with torch.no_grad():
+        assert model(torch.randn(1, 3, 65, 97)).shape == (1, 21, 65, 97)

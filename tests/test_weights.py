@@ -1,0 +1,105 @@
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import gatezoo
+from gatezoo import weights
+from gatezoo.weights import PretrainedCfg
+
+ROOT = Path(__file__).parent.parent
+GOLDEN = json.loads((ROOT / "tests/golden/pretrained.json").read_text())
+ENTRY = {
+    field.name: getattr(PretrainedCfg("a", "b", 1, (0.5,), (0.5,)), field.name)
+    for field in dataclasses.fields(PretrainedCfg)
+    if field.name not in ("architecture", "tag")
+} | dict(class_names=["x"], palette=[[1, 2, 3]], license="CC0-1.0", sources=["bundled:f"], sha256="0" * 64)
+
+
+def test_a_full_entry_is_read():
+    cfg = PretrainedCfg.from_dict("net.tag", ENTRY)
+    assert (cfg.architecture, cfg.tag, cfg.name) == ("net", "tag", "net.tag")
+    assert cfg.palette == ((1, 2, 3),)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"sha256": None}, r"missing \['sha256'\]"),
+        ({"colour": 1}, r"unknown \['colour'\]"),
+        ({"license": ""}, "must have a tag, a licence, sources and a sha256"),
+        ({"num_classes": 2}, "must have 2 class names and colours"),
+    ],
+)
+def test_a_wrong_entry_is_refused(changes, message):
+    entry = {**ENTRY, **changes}
+    entry = {key: value for key, value in entry.items() if value is not None}
+    with pytest.raises(ValueError, match=message):
+        PretrainedCfg.from_dict("net.tag", entry)
+
+
+@pytest.mark.parametrize("name", gatezoo.list_pretrained())
+def test_published_weights_are_what_the_manifest_says(name):
+    model = gatezoo.create_model(name, pretrained=True).eval()
+    cfg = model.pretrained_cfg
+    assert (
+        weights.keys_sha256({key: tuple(value.shape) for key, value in model.state_dict().items()}) == cfg.keys_sha256
+    )
+    assert len(cfg.class_names) == model.num_classes
+    assert all(source.startswith(("bundled:", "hf-hub:")) for source in cfg.sources)
+    # A fixed picture gives the classes it gave when the weights were published.
+    classes = gatezoo.predict(model, probe())
+    shares = np.bincount(classes.ravel(), minlength=model.num_classes) / classes.size
+    np.testing.assert_allclose(shares, GOLDEN[name]["shares"], atol=2e-3)
+
+
+def probe() -> torch.Tensor:
+    """A made-up street: sky above, something dark in the middle, a ramp of grey below, stripes over all."""
+    y, x = torch.meshgrid(torch.linspace(0, 1, 160), torch.linspace(0, 1, 224), indexing="ij")
+    sky = torch.stack([0.6 + 0 * y, 0.7 + 0.1 * x, 0.9 - 0.2 * y])
+    wall = torch.stack([0.4 + 0.1 * torch.sin(40 * x), 0.3 + 0 * y, 0.2 + 0.1 * torch.sin(30 * y)])
+    road = (0.2 + 0.3 * y).expand(3, -1, -1)
+    picture = torch.where(y < 0.35, sky, torch.where(y < 0.65, wall, road))
+    return (picture * 255).clamp(0, 255).to(torch.uint8)
+
+
+def test_files_fit_the_package():
+    files = list((ROOT / "gatezoo/bundled").glob("*.safetensors"))
+    assert {f"bundled:{path.name}" for path in files} == {s for cfg in weights.manifest().values() for s in cfg.sources}
+    assert all(path.stat().st_size < 12e6 for path in files)
+    assert sum(path.stat().st_size for path in files) < 40e6
+
+
+def test_sha256(tmp_path):
+    (tmp_path / "f").write_bytes(b"abc")
+    assert weights.sha256_of(tmp_path / "f") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+
+
+def test_an_installed_wheel_works_in_another_folder(tmp_path):
+    """Manifest and weights are inside the wheel, and nothing is read from the checkout."""
+    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet"]
+    subprocess.run([*pip, "wheel", "--no-deps", "--no-build-isolation", "-w", tmp_path / "dist", ROOT], check=True)
+    (wheel,) = (tmp_path / "dist").glob("*.whl")
+    names = zipfile.ZipFile(wheel).namelist()
+    assert {"gatezoo/weights_manifest.json", "gatezoo/py.typed"} <= set(names)
+    assert not any(name.startswith("tests") for name in names)
+    subprocess.run([*pip, "install", "--no-deps", "--target", tmp_path / "site", wheel], check=True)
+    code = (
+        "import gatezoo, pathlib; assert 'site' in gatezoo.__file__, gatezoo.__file__;"
+        "m = gatezoo.create_model('dignet_mobilenetv2_8s', pretrained=True); print(m.pretrained_cfg.name)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(tmp_path / "site"), "HF_HUB_OFFLINE": "1"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout.strip() == "dignet_mobilenetv2_8s.camvid", done.stderr
