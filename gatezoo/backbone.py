@@ -137,7 +137,7 @@ def _create(name: str, **kwargs) -> nn.Module:
 def _on_meta(name: str, args: dict[str, Any]) -> nn.Module | None:
     """The network without its numbers, on which trials cost nothing; None if timm refuses the arguments."""
     try:
-        with torch.device("meta"):
+        with torch.device("meta"), torch.inference_mode(False):
             return _create(name, **args).eval()
     except (TypeError, AssertionError):
         return None
@@ -185,9 +185,11 @@ def _run_trial(net: nn.Module, name: str, in_chans: int, own_size: int) -> _Tria
     blocks = _split(net) or [("",)]
     for divisor in (1, 2, 4, 8, 14, 16, 32, own_size):
         height, width = (-(-size // divisor) * divisor for size in (257, 385))
-        x, strides, overwritten = torch.empty(1, in_chans, height, width, device="meta"), [], set()
+        strides, overwritten = [], set()
         try:
-            with torch.no_grad():
+            # Tensors of inference mode, should the caller be in it, keep no count of their changes.
+            with torch.inference_mode(False), torch.no_grad():
+                x = torch.empty(1, in_chans, height, width, device="meta")
                 for block, steps in enumerate(blocks, start=1):
                     before, version = x, getattr(x, "_version", None)
                     for step in steps:

@@ -52,18 +52,25 @@ def overlay(picture: torch.Tensor, classes: np.ndarray, palette: Palette, alpha:
 
 
 def iterations_figure(
-    picture: torch.Tensor, maps: Sequence[np.ndarray], names: Sequence[str], palette: Palette
+    picture: torch.Tensor | None, maps: Sequence[np.ndarray], names: Sequence[str], palette: Palette
 ) -> Image.Image:
-    """One figure: the picture, the class map of each pass, and below it where that pass changed the one before."""
-    shown = Image.fromarray(picture.permute(1, 2, 0).numpy())
-    columns: list[list[tuple[str, Image.Image | None]]] = [[("picture", shown), ("", None)]]
+    """One figure: the picture, the class map of each pass, and below it where that pass changed the one before.
+
+    Without a picture (None) the changes are drawn on white.
+    """
+    columns: list[list[tuple[str, Image.Image | None]]] = []
+    faint = Image.new("RGB", maps[0].shape[::-1], "white")
+    if picture is not None:
+        shown = Image.fromarray(picture.permute(1, 2, 0).numpy())
+        faint = Image.blend(shown.convert("L").convert("RGB"), faint, 0.5)
+        columns.append([("picture", shown), ("", None)])
     for number, classes in enumerate(maps, start=1):
         below: tuple[str, Image.Image | None] = ("", None)
         if number > 1:
             changed = classes != maps[number - 2]
-            faint = Image.blend(shown.convert("L").convert("RGB"), Image.new("RGB", shown.size, "white"), 0.5)
-            faint.paste(_CHANGED, mask=Image.fromarray(changed))
-            below = (f"changed in pass {number}: {changed.mean():.1%}", faint)
+            marked = faint.copy()
+            marked.paste(_CHANGED, mask=Image.fromarray(changed))
+            below = (f"changed in pass {number}: {changed.mean():.1%}", marked)
         columns.append([(f"pass {number}", index_picture(classes, palette).convert("RGB")), below])
     present = np.unique(np.concatenate([classes.ravel() for classes in maps]))
     return _grid(columns, [(names[k], tuple(palette[k])) for k in present])

@@ -192,3 +192,9 @@ def test_checkpoint_header_is_read(tmp_path):
     model = gatezoo.create_model("test_fcn", checkpoint_path=tmp_path / "w.safetensors")
     assert model.pretrained_cfg.name == "test_fcn.local"
     assert model.pretrained_cfg.mean == [0.1] * 3
+
+
+def test_networks_can_be_created_in_inference_mode():
+    with torch.inference_mode():
+        model = gatezoo.create_model("test_dignet").eval()
+        assert model(torch.randn(1, 3, 64, 64)).shape == (1, 21, 64, 64)

@@ -1,0 +1,70 @@
+"""Write the tables of the README from the registry and the manifest: python tools/model_table.py [--check]."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import gatezoo
+from gatezoo.describe import gmacs, on_meta, parameters
+from gatezoo.files import write_whole
+from gatezoo.segmenter import RecurrentSegmenter
+
+README = Path(__file__).resolve().parent.parent / "README.md"
+
+
+def models() -> str:
+    lines = [
+        "| model | backbone | output stride | parameters (M) | GMAC, 512x512 | weights |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
+    for name in gatezoo.list_models(exclude_filters="test_*"):
+        model = on_meta(name)
+        counts = f"{gmacs(model, 512, 512):.1f}"
+        if isinstance(model, RecurrentSegmenter):
+            counts += f" (T = {model.iterations}; {gmacs(model, 512, 512, iterations=1):.1f} at T = 1)"
+        tags = ", ".join(tagged.partition(".")[2] for tagged in gatezoo.list_pretrained(name))
+        net = model.backbone
+        lines.append(
+            f"| `{name}` | {net.name} | {net.output_stride} | {parameters(model) / 1e6:.2f} | {counts} | {tags} |"
+        )
+    return "\n".join(lines)
+
+
+def results() -> str:
+    lines = [
+        "| weights | mIoU | pixel accuracy | mean accuracy | mIoU at T = 1, 2, 3, 4 | file | licence |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for name in gatezoo.list_pretrained():
+        cfg = gatezoo.get_pretrained_cfg(name)
+        figures = cfg.metrics
+        passes = " ".join(f"{100 * value:.1f}" for value in figures.get("miou_by_iterations", []))
+        scores = " | ".join(f"{100 * figures[key]:.1f}" for key in ("miou", "pixel_accuracy", "mean_accuracy"))
+        lines.append(f"| `{name}` | {scores} | {passes} | {cfg.size / 1e6:.1f} MB | {cfg.license} |")
+    return "\n".join(lines)
+
+
+def filled(text: str) -> str:
+    """The README with what stands between its marks replaced."""
+    for mark, table in (("models", models()), ("results", results())):
+        start, end = f"<!-- {mark} -->\n", f"\n<!-- end of {mark} -->"
+        before, _, rest = text.partition(start)
+        text = before + start + table + end + rest.partition(end)[2]
+    return text
+
+
+def main() -> int:
+    text = README.read_text(encoding="utf-8")
+    if "--check" in sys.argv:
+        if filled(text) != text:
+            print("the tables of README.md are out of date: run python tools/model_table.py", file=sys.stderr)
+            return 1
+        return 0
+    new = filled(text)
+    write_whole(README, lambda path: path.write_text(new, encoding="utf-8"))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,116 @@
+"""Bundle a trained checkpoint: half precision into the package, measured, and written into the manifest.
+
+    python tools/publish.py output/dignet/best.safetensors --tag camvid --data CAMVID/val \
+        --train-data "CamVid, 367 pictures" --protocol "CamVid val, 101 pictures" \
+        --license CC-BY-NC-4.0 --data-license "CC BY-NC 4.0" --command "gatezoo train ..."
+
+The metrics are those of the bundled file, read back as a user's would be.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.metadata
+import json
+from pathlib import Path
+
+import numpy as np
+from safetensors.torch import load_file, save_file
+
+import gatezoo
+from gatezoo import weights
+from gatezoo.checkpoints import read_checkpoint
+from gatezoo.data import FolderDataset
+from gatezoo.evaluation import evaluate
+from gatezoo.files import write_whole
+from gatezoo.segmenter import RecurrentSegmenter
+
+ROOT = Path(__file__).resolve().parent.parent
+MANIFEST, GOLDEN = ROOT / weights.MANIFEST, ROOT / "tests/golden/pretrained.json"
+DISTRIBUTIONS = ("torch", "torchvision", "timm")
+
+
+def write_json(path: Path, value: object) -> None:
+    write_whole(path, lambda beside: beside.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n"))
+
+
+def bundle(checkpoint: Path, tag: str) -> tuple[str, dict, Path]:
+    """Write the weights in half precision; returns (name.tag, facts of the training, file)."""
+    tensors, facts = read_checkpoint(checkpoint)
+    if facts.get("model_kwargs"):
+        raise ValueError(f"only rows as registered can be bundled; {checkpoint} has keywords {facts['model_kwargs']}")
+    name = f"{facts['model']}.{tag}"
+    path = weights.PACKAGE / "bundled" / f"{name}.safetensors"
+    half = {key: value.half() if value.is_floating_point() else value for key, value in tensors.items()}
+    write_whole(path, lambda beside: save_file(half, beside))
+    path.chmod(0o644)
+    return name, facts, path
+
+
+def measure(model, data: FolderDataset, protocol: str) -> dict:
+    """Figures of the network at its own number of passes, and the mIoU at 1 .. 4."""
+    scores = evaluate(model, data)
+    figures = {
+        "miou": round(scores.miou, 4),
+        "pixel_accuracy": round(scores.pixel_accuracy, 4),
+        "mean_accuracy": round(scores.mean_accuracy, 4),
+        "iou": [round(value, 4) for value in scores.iou],
+        "protocol": f"{protocol}, single scale, whole pictures, float32",
+    }
+    if isinstance(model, RecurrentSegmenter):
+        figures["miou_by_iterations"] = [round(evaluate(model, data, iterations=t).miou, 4) for t in (1, 2, 3, 4)]
+    return figures
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("checkpoint", type=Path)
+    for option in ("tag", "data", "train-data", "protocol", "license", "data-license", "command"):
+        parser.add_argument(f"--{option}", required=True)
+    args = parser.parse_args()
+
+    name, facts, path = bundle(args.checkpoint, args.tag)
+    shapes = {key: tuple(value.shape) for key, value in load_file(path).items()}
+    entry = {
+        "num_classes": facts["num_classes"],
+        "mean": facts["mean"],
+        "std": facts["std"],
+        "class_names": facts["class_names"],
+        "palette": facts["palette"],
+        "in_chans": facts["in_chans"],
+        "interpolation": "bilinear",
+        "ignore_index": facts["ignore_index"],
+        "file": path.name,
+        "size": path.stat().st_size,
+        "sha256": weights.sha256_of(path),
+        "keys_sha256": weights.keys_sha256(shapes),
+        "sources": [f"bundled:{path.name}"],
+        "train_data": args.train_data,
+        "recipe": {**facts["recipe"], "step": facts["step"]},
+        "command": args.command,
+        "metrics": {},
+        "versions": {dist: importlib.metadata.version(dist).split("+")[0] for dist in DISTRIBUTIONS},
+        "license": args.license,
+        "data_license": args.data_license,
+    }
+    manifest = json.loads(MANIFEST.read_text())
+    manifest["weights"][name] = entry
+    write_json(MANIFEST, manifest)
+    weights.manifest.cache_clear()
+
+    model = gatezoo.create_model(name, pretrained=True)
+    entry["metrics"] = measure(
+        model, FolderDataset(args.data, facts["num_classes"], facts["ignore_index"]), args.protocol
+    )
+    write_json(MANIFEST, manifest)
+
+    golden = json.loads(GOLDEN.read_text())
+    classes = gatezoo.predict(model, ROOT / "tests/golden/probe.png")
+    counts = np.bincount(classes.ravel(), minlength=model.num_classes) / classes.size
+    golden[name] = {"shares": [round(float(share), 6) for share in counts]}
+    write_json(GOLDEN, golden)
+    print(f"{name}: {path.stat().st_size / 1e6:.2f} MB, {entry['metrics']}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,30 @@
+"""Make the picture of the README: the figure of tools/demo without the photograph, which is not ours to pass on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import sklearn.datasets
+from PIL import Image
+
+import gatezoo
+from gatezoo import visualize
+from gatezoo.files import write_whole
+from gatezoo.prediction import passes
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def main() -> None:
+    photo = Path(sklearn.datasets.__file__).parent / "images/china.jpg"
+    model = gatezoo.create_model("dignet_mobilenetv2_8s", pretrained=True)
+    figure = visualize.iterations_figure(None, passes(model, photo, iterations=2), *visualize.classes_of(model))
+    figure.thumbnail((1000, 1000), Image.Resampling.LANCZOS)
+    out = ROOT / ".github/passes.png"
+    out.parent.mkdir(exist_ok=True)
+    write_whole(out, lambda path: figure.quantize(64).save(path, optimize=True))
+    print(out)
+
+
+if __name__ == "__main__":
+    main()
