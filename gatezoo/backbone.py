@@ -137,8 +137,13 @@ def _create(name: str, **kwargs) -> nn.Module:
 def _on_meta(name: str, args: dict[str, Any]) -> nn.Module | None:
     """The network without its numbers, on which trials cost nothing; None if timm refuses the arguments."""
     try:
-        with torch.device("meta"), torch.inference_mode(False):
-            return _create(name, **args).eval()
+        with torch.inference_mode(False):
+            try:
+                with torch.device("meta"):
+                    return _create(name, **args).eval()
+            except RuntimeError:  # older versions of timm and torch cannot make every network there
+                with torch.device("cpu"):
+                    return _create(name, **args).eval().to("meta")
     except (TypeError, AssertionError):
         return None
 

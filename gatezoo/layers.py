@@ -31,7 +31,8 @@ class ConvNormAct(nn.Sequential):
 def resize_to(x: Tensor, size: tuple[int, int]) -> Tensor:
     """Resize (B, C, h, w) bilinearly to (B, C, *size), pixel centres aligned (``align_corners=False``)."""
     # Not while tracing: the comparison would tie an exported network to pictures that compare as the traced one did.
-    if not torch.compiler.is_compiling() and x.shape[-2:] == tuple(size):
+    traced = torch.compiler.is_compiling() or torch.compiler.is_exporting()
+    if not traced and x.shape[-2:] == tuple(size):
         return x
     return F.interpolate(x, size=size, mode="bilinear", align_corners=False)
 

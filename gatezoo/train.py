@@ -24,6 +24,7 @@ from .evaluation import evaluate
 from .factory import create_model, load_checkpoint
 from .files import write_whole
 from .losses import class_weights
+from .precision import mixed_precision
 from .registry import split_model_name_tag
 from .segmenter import SegmentationModel
 from .transforms import Normalize
@@ -50,7 +51,7 @@ class Recipe:
         clip_grad: largest norm of the gradient.
         class_weights: "none", "inverse" or "sqrt" of the class frequencies.
         mean, std: of the pixels in [0, 1]; None for those of the backbone.
-        amp: bf16 autocast.
+        amp: bf16 autocast (see :func:`gatezoo.precision.mixed_precision`).
         eval_every: steps between evaluations.
         seed: of weights, order and augmentation.
     """
@@ -201,12 +202,15 @@ def train(
         write_whole(out / "record.json", lambda path: path.write_text(json.dumps(record, indent=1)))
 
     columns = (BarColumn(), MofNCompleteColumn(), TextColumn("loss {task.fields[loss]:.3f}"), TimeRemainingColumn())
-    with Progress(*columns, disable=not sys.stdout.isatty()) as progress:
+    with (
+        mixed_precision(model, device, recipe.amp) as autocast,
+        Progress(*columns, disable=not sys.stdout.isatty()) as progress,
+    ):
         bar = progress.add_task("train", total=recipe.steps, completed=start, loss=math.nan)
         skipped, began = 0, time.monotonic()
         for step, (images, labels) in enumerate(loader, start=start):
             images, labels = images.to(device, non_blocking=True), labels.to(device, non_blocking=True)
-            with torch.autocast(torch.device(device).type, torch.bfloat16, enabled=recipe.amp):
+            with autocast:
                 loss = task(images.contiguous(memory_format=torch.channels_last), labels)
             value = loss.item()
             optimizer.zero_grad()

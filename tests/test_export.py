@@ -12,7 +12,7 @@ SIZES = [(64, 96), (65, 97), (101, 83)]
 @pytest.fixture(scope="module", params=["test_dignet", "test_fcn"])
 def model(request):
     torch.manual_seed(0)
-    model = gatezoo.create_model(request.param, num_classes=5).eval()
+    model = gatezoo.create_model(request.param, backbone="resnet18", num_classes=5).eval()
     for modulator in getattr(getattr(model, "feedback", None), "modulators", {}).values():
         torch.nn.init.normal_(modulator.weigh.weight, std=0.5)
     return model

@@ -11,7 +11,7 @@ PACKAGE = Path(__file__).parent.parent / "gatezoo"
 
 # Each layer may import from those before it, never from those after.
 LAYERS = [
-    ["layers", "weights", "files", "pictures"],
+    ["layers", "weights", "files", "pictures", "precision"],
     ["gates", "heads", "backbone", "registry"],
     ["segmenter"],
     ["models", "checkpoints", "hub", "transforms"],
