@@ -167,5 +167,7 @@ def main() -> None:
     try:
         app()
     except ValueError as error:
-        print(f"gatezoo: {error}", file=sys.stderr)
+        # What a data worker raises comes wrapped in its traceback; the last line is the message.
+        message = str(error).strip().splitlines()[-1].removeprefix("ValueError: ")
+        print(f"gatezoo: {message}", file=sys.stderr)
         sys.exit(2)

@@ -52,10 +52,8 @@ def describe(name: str) -> dict[str, str]:
         facts["GMAC"] = f"{gmacs(model, 512, 512):.1f} at 512x512"
     defaults = row.merge({})
     facts["keywords"] = ", ".join(f"{key}={defaults[key]!r}" if key in defaults else key for key in row.accepted())
-    for tagged in list_models(f"{row.name}.*", pretrained=True):
+    for tagged in list_models(row.name, pretrained=True):
         weights = get_pretrained_cfg(tagged)
-        figures = ", ".join(f"{key} {value}" for key, value in weights.metrics.items())
-        facts["weights"] = "; ".join(
-            filter(None, [facts.get("weights", ""), f"{tagged} ({weights.train_data}; {figures}; {weights.license})"])
-        )
+        score = f"mIoU {weights.metrics['miou']} on {weights.metrics['protocol']}"
+        facts[f"weights .{weights.tag}"] = f"{weights.train_data}; {score}; {weights.license}"
     return facts

@@ -27,7 +27,7 @@ from .losses import class_weights
 from .precision import mixed_precision
 from .registry import split_model_name_tag
 from .segmenter import SegmentationModel
-from .transforms import Normalize
+from .transforms import Normalize, statistics_of
 
 # Names and colours of the classes of data sets that have usual ones.
 NAMED_CLASSES = {"camvid": (camvid.CLASSES, camvid.PALETTE)}
@@ -50,7 +50,7 @@ class Recipe:
         momentum, weight_decay: of SGD; no decay for biases and norms.
         clip_grad: largest norm of the gradient.
         class_weights: "none", "inverse" or "sqrt" of the class frequencies.
-        mean, std: of the pixels in [0, 1]; None for those of the backbone.
+        mean, std: of the pixels in [0, 1]; None for what the network's weights expect.
         amp: bf16 autocast (see :func:`gatezoo.precision.mixed_precision`).
         eval_every: steps between evaluations.
         seed: of weights, order and augmentation.
@@ -162,7 +162,8 @@ def train(
     out.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(recipe.seed)
 
-    mean, std = recipe.mean or model.backbone.mean, recipe.std or model.backbone.std
+    expected = statistics_of(model)
+    mean, std = recipe.mean or expected.mean, recipe.std or expected.std
     weight = class_weights(train_data.frequencies(), recipe.class_weights)
     task = SegmentationTask(model, Normalize(mean, std, model.in_chans), weight, train_data.ignore_index)
     task.to(device, memory_format=torch.channels_last).train()
@@ -180,7 +181,10 @@ def train(
 
     train_data.transform = train_transform(recipe.crop, recipe.scale, train_data.ignore_index, mean)
     stream = _Stream(train_data, recipe.steps * recipe.batch_size, recipe.seed, start * recipe.batch_size)
-    loader = DataLoader(stream, recipe.batch_size, num_workers=workers, pin_memory=device != "cpu")
+    # A generator of its own: each start of a loader draws a number, and a resumed training would go on with others.
+    loader = DataLoader(
+        stream, recipe.batch_size, num_workers=workers, pin_memory=device != "cpu", generator=torch.Generator()
+    )
     header = {"recipe": asdict(recipe), "mean": mean, "std": std, **(about or {})}
 
     def save(step: int) -> None:

@@ -7,6 +7,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from .backbone import Pyramid, Stages
+from .segmenter import SegmentationModel
+from .weights import PretrainedCfg
+
 
 class Normalize(nn.Module):
     """uint8 (B, C, H, W) in 0 .. 255 -> float (x / 255 - mean) / std, on whatever device the batch is.
@@ -27,7 +31,12 @@ class Normalize(nn.Module):
         return image * self.scale + self.shift
 
 
-def normalization_of(model: nn.Module) -> Normalize:
-    """The normalisation that a network's weights expect: its own if it has any, else its backbone's."""
-    source = model.pretrained_cfg or model.backbone
-    return Normalize(source.mean, source.std, model.in_chans)
+def statistics_of(model: SegmentationModel) -> PretrainedCfg | Pyramid | Stages:
+    """Whatever knows the mean and std that a network's weights expect: its own weights, else its backbone's."""
+    return model.pretrained_cfg or model.backbone
+
+
+def normalization_of(model: SegmentationModel) -> Normalize:
+    """The normalisation that a network's weights expect."""
+    expected = statistics_of(model)
+    return Normalize(expected.mean, expected.std, model.in_chans)

@@ -144,6 +144,12 @@ def test_backbone_weights_from_a_file(tmp_path):
     assert torch.equal(net["layer3"][0].conv1.weight, source.layer3[0].conv1.weight)
     with pytest.raises(ValueError, match="do not fit backbone 'mobilenetv2_035'"):
         Stages("mobilenetv2_035", pretrained=tmp_path / "w.safetensors")
+    # timm itself says nothing of a tensor that is not there.
+    partial = timm.create_model("mobilenetv2_035").state_dict()
+    del partial["blocks.2.0.conv_pw.weight"]
+    save_file(partial, tmp_path / "partial.safetensors")
+    with pytest.raises(ValueError, match=r"no tensor for blocks\.2\.0\.conv_pw\.weight"):
+        Stages("mobilenetv2_035", pretrained=tmp_path / "partial.safetensors")
 
 
 class _InPlace(nn.Module):

@@ -109,3 +109,12 @@ def test_the_installed_command_shows_no_traceback(tmp_path):
     assert done.returncode == 2
     assert "Traceback" not in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_a_picture_that_breaks_in_a_worker_is_one_line_too(monkeypatch, capsys, shapes, tmp_path):
+    (shapes / "images/03.png").write_bytes(b"not a picture")
+    arguments = ["train", "test_fcn", "--data", shapes, "--val", shapes, "--out", tmp_path / "out", "--classes", "a,b"]
+    code, _, err = run(monkeypatch, capsys, *arguments, "--steps", 20, "--crop", 48, "-j", 1)
+    assert code == 2
+    assert len(err.strip().splitlines()) == 1
+    assert "03.png is not" in err

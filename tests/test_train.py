@@ -1,4 +1,5 @@
 import json
+import re
 
 import pytest
 import torch
@@ -16,7 +17,7 @@ QUICK = dict(batch_size=4, crop=48, lr=0.01, warmup=5, class_weights="none", amp
 
 def run(shapes, out, resume=False, **changes):
     recipe = Recipe(**{**QUICK, "steps": 60, "eval_every": 60, **changes})
-    keywords = dict(classes="ground,disc", model_kwargs={"output_stride": 8}, freeze_bn=False, workers=0)
+    keywords = dict(classes="ground,disc", model_kwargs={"output_stride": 8, "head": "fcn"}, freeze_bn=False, workers=0)
     return train_by_name("test_dignet", shapes, shapes, out, recipe, resume=resume, **keywords)
 
 
@@ -98,9 +99,17 @@ def test_initial_checkpoint_takes_over_what_fits(shapes, tmp_path, capsys):
     recipe = Recipe(**{**QUICK, "steps": 1, "eval_every": 1, "lr": 0.0})
     start = tmp_path / "first/last.safetensors"
     train_by_name("test_fcn", shapes, shapes, tmp_path / "second", recipe, "a,b,c", initial_checkpoint=start, workers=0)
-    assert "2 reinitialised (head.bias, head.weight)" in capsys.readouterr().out.replace(
-        "head.weight, head.bias", "head.bias, head.weight"
-    )
+    said = r"\d+ loaded, 2 missing \(head\.weight, head\.bias\), \d+ unexpected \(feedback\."
+    assert re.search(said, capsys.readouterr().out)
     first = gatezoo.create_model("test_dignet", checkpoint_path=start).state_dict()
     second = gatezoo.create_model("test_fcn", checkpoint_path=tmp_path / "second/last.safetensors").state_dict()
     assert torch.equal(first["backbone.net.layer2.0.conv1.weight"], second["backbone.net.layer2.0.conv1.weight"])
+
+
+def test_fine_tuning_keeps_the_normalisation_of_the_weights(shapes, tmp_path):
+    run(shapes, tmp_path / "first", steps=1, eval_every=1, mean=(0.1, 0.2, 0.3), std=(0.4, 0.5, 0.6))
+    model = gatezoo.create_model("test_dignet", checkpoint_path=tmp_path / "first/last.safetensors")
+    data = FolderDataset(shapes, 2), FolderDataset(shapes, 2)
+    facts = train(model, *data, tmp_path / "second", Recipe(**QUICK, steps=1), workers=0)
+    assert facts["mean"] == [0.1, 0.2, 0.3]
+    assert facts["std"] == [0.4, 0.5, 0.6]

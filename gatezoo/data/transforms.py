@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 
 import torch
+from torchvision import tv_tensors
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as F
 
@@ -26,7 +27,10 @@ class RandomScaleCrop:
         top, left = (random.randint(0, side - part) for side, part in zip((height, width), piece))
         target = [min(self.size, max(1, round(part * factor))) for part in piece]
         image = F.resized_crop(image, top, left, *piece, target, antialias=True)
-        labels = F.resized_crop(labels, top, left, *piece, target, interpolation=F.InterpolationMode.NEAREST_EXACT)
+        # As a plain tensor: for a Mask torchvision insists on "nearest", which is half a pixel off.
+        plain = labels.as_subclass(torch.Tensor)[None]
+        plain = F.resized_crop(plain, top, left, *piece, target, interpolation=F.InterpolationMode.NEAREST_EXACT)
+        labels = tv_tensors.wrap(plain[0], like=labels)
         below, right = self.size - target[0], self.size - target[1]
         if below or right:
             up, before = random.randint(0, below), random.randint(0, right)
