@@ -11,7 +11,6 @@ from .segmenter import SegmentationModel
 from .transforms import normalization_of
 
 
-@torch.inference_mode()
 def evaluate(
     model: SegmentationModel,
     data: FolderDataset,
@@ -25,11 +24,26 @@ def evaluate(
         normalize: default: what the network's weights expect.
         iterations: passes of an unrolled network; default: its own.
     """
+    return evaluate_passes(model, data, normalize, iterations, device)[-1]
+
+
+@torch.inference_mode()
+def evaluate_passes(
+    model: SegmentationModel,
+    data: FolderDataset,
+    normalize: nn.Module | None = None,
+    iterations: int | None = None,
+    device: str = "cpu",
+) -> list[Scores]:
+    """As :func:`evaluate`, for every pass at the cost of the last: the scores after 1, 2, ... of them."""
     keywords = {} if iterations is None else {"iterations": iterations}
     normalize = (normalize or normalization_of(model)).to(device)
     model.to(device).eval()
-    scores = SegmentationScores(data.num_classes, data.ignore_index)
+    scores: list[SegmentationScores] = []
     for image, labels in data:
-        logits = model(normalize(image[None].to(device)), **keywords)
-        scores.update(logits.argmax(1)[0], labels.to(device))
-    return scores.compute()
+        batch = normalize(image[None].to(device)).contiguous(memory_format=torch.channels_last)
+        passes = model.outputs(batch, **keywords).iterations
+        scores = scores or [SegmentationScores(data.num_classes, data.ignore_index) for _ in passes]
+        for accumulated, logits in zip(scores, passes, strict=True):
+            accumulated.update(logits.argmax(1)[0], labels.to(device))
+    return [accumulated.compute() for accumulated in scores]

@@ -62,7 +62,7 @@ def passes(
         image = as_picture(x, model.in_chans)
         device = torch.device(device) if device else next(model.parameters()).device
         model.to(device).eval()
-        batch = normalization_of(model).to(device)(image[None].to(device))
+        batch = normalization_of(model).to(device)(image[None].to(device)).contiguous(memory_format=torch.channels_last)
         keywords = {} if iterations is None else {"iterations": iterations}
         maps = model.outputs(batch, **keywords).iterations
     dtype = np.uint8 if model.num_classes <= 256 else np.int32

@@ -9,6 +9,7 @@ from torch import nn
 import gatezoo
 from gatezoo import train as training
 from gatezoo.data import FolderDataset
+from gatezoo.evaluation import evaluate_passes
 from gatezoo.train import Recipe, SegmentationTask, train, train_by_name
 from gatezoo.transforms import Normalize
 
@@ -113,3 +114,10 @@ def test_fine_tuning_keeps_the_normalisation_of_the_weights(shapes, tmp_path):
     facts = train(model, *data, tmp_path / "second", Recipe(**QUICK, steps=1), workers=0)
     assert facts["mean"] == [0.1, 0.2, 0.3]
     assert facts["std"] == [0.4, 0.5, 0.6]
+
+
+def test_scores_of_every_pass(shapes):
+    model = gatezoo.create_model("test_dignet", num_classes=2)
+    data = FolderDataset(shapes, 2)
+    each = evaluate_passes(model, data, iterations=3)
+    assert [scores.miou for scores in each] == [gatezoo.evaluate(model, data, iterations=t).miou for t in (1, 2, 3)]

@@ -48,9 +48,12 @@ def results() -> str:
 def filled(text: str) -> str:
     """The README with what stands between its marks replaced."""
     for mark, table in (("models", models()), ("results", results())):
-        start, end = f"<!-- {mark} -->\n", f"\n<!-- end of {mark} -->"
-        before, _, rest = text.partition(start)
-        text = before + start + table + end + rest.partition(end)[2]
+        start, end = f"<!-- {mark} -->\n", f"<!-- end of {mark} -->"
+        before, found, rest = text.partition(start)
+        _, closed, after = rest.partition(end)
+        if not (found and closed):
+            raise ValueError(f"README.md must hold the lines {start.strip()} and {end}, in this order")
+        text = before + start + table + "\n" + end + after
     return text
 
 

@@ -21,7 +21,7 @@ import gatezoo
 from gatezoo import weights
 from gatezoo.checkpoints import read_checkpoint
 from gatezoo.data import FolderDataset
-from gatezoo.evaluation import evaluate
+from gatezoo.evaluation import evaluate_passes
 from gatezoo.files import write_whole
 from gatezoo.segmenter import RecurrentSegmenter
 
@@ -49,7 +49,9 @@ def bundle(checkpoint: Path, tag: str) -> tuple[str, dict, Path]:
 
 def measure(model, data: FolderDataset, protocol: str) -> dict:
     """Figures of the network at its own number of passes, and the mIoU at 1 .. 4."""
-    scores = evaluate(model, data)
+    gated = isinstance(model, RecurrentSegmenter)
+    passes = evaluate_passes(model, data, iterations=4 if gated else None)
+    scores = passes[model.iterations - 1] if gated else passes[0]
     figures = {
         "miou": round(scores.miou, 4),
         "pixel_accuracy": round(scores.pixel_accuracy, 4),
@@ -57,8 +59,8 @@ def measure(model, data: FolderDataset, protocol: str) -> dict:
         "iou": [round(value, 4) for value in scores.iou],
         "protocol": f"{protocol}, single scale, whole pictures, float32",
     }
-    if isinstance(model, RecurrentSegmenter):
-        figures["miou_by_iterations"] = [round(evaluate(model, data, iterations=t).miou, 4) for t in (1, 2, 3, 4)]
+    if gated:
+        figures["miou_by_iterations"] = [round(of_pass.miou, 4) for of_pass in passes]
     return figures
 
 

@@ -22,7 +22,7 @@ def main() -> None:
     figure.thumbnail((1000, 1000), Image.Resampling.LANCZOS)
     out = ROOT / ".github/passes.png"
     out.parent.mkdir(exist_ok=True)
-    write_whole(out, lambda path: figure.quantize(64).save(path, optimize=True))
+    write_whole(out, lambda path: figure.quantize(256).save(path, optimize=True))
     print(out)
 
 
