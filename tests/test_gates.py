@@ -54,13 +54,14 @@ def pool_by_loops(x, bins):
 @torch.no_grad()
 def test_propagator_is_equation_1():
     gate = Propagator([5, 3], [4, 2], 6)
-    feature, feedback = torch.randn(2, 5, 4, 5), torch.randn(2, 3, 4, 5)
+    feature, signal = torch.randn(2, 5, 4, 5), torch.randn(2, 3, 2, 3)
+    feedback = bilinear_by_loops(signal, (4, 5))
     w_a, w_b, w_c = gate.sources[0], gate.sources[1], gate.fuse
     joined = torch.cat(
         [conv_by_loops(feature, w_a.weight, w_a.bias).relu(), conv_by_loops(feedback, w_b.weight, w_b.bias).relu()], 1
     )
-    expected = bilinear_by_loops(conv_by_loops(joined, w_c.weight, w_c.bias), (9, 7))
-    torch.testing.assert_close(gate([feature, feedback], (9, 7)), expected, atol=1e-5, rtol=1e-5)
+    expected = conv_by_loops(joined, w_c.weight, w_c.bias)
+    torch.testing.assert_close(gate([feature, signal]), expected, atol=1e-5, rtol=1e-5)
 
 
 @torch.no_grad()
@@ -69,15 +70,16 @@ def test_modulator_is_the_literal_pyramid(bins):
     gate = Modulator(3, 4, bins)
     torch.nn.init.normal_(gate.weigh.weight)
     torch.nn.init.normal_(gate.weigh.bias)
-    signal = torch.randn(2, 3, 8, 9)
+    coarse = torch.randn(2, 3, 5, 4)
+    signal = bilinear_by_loops(coarse, (8, 9))
     joined = torch.cat([signal, *(bilinear_by_loops(pool_by_loops(signal, b), (8, 9)) for b in bins)], 1)
     expected = conv_by_loops(joined, gate.weigh.weight, gate.weigh.bias).sigmoid()
-    torch.testing.assert_close(gate(signal), expected, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(gate(coarse, (8, 9)), expected, atol=1e-5, rtol=1e-5)
 
 
 @torch.no_grad()
 def test_modulators_start_open():
-    gate = Modulator(64, 32)(torch.randn(1, 64, 16, 16))
+    gate = Modulator(64, 32)(torch.randn(1, 64, 16, 16), (16, 16))
     assert 0.94 < gate.min() <= gate.max() < 0.965
 
 
@@ -94,12 +96,12 @@ def maps():
 def test_cascade_is_algorithm_1(maps):
     feedback = DistributedFeedback(CHANNELS)
     gates = feedback(maps)
-    signal, expected = maps[6], {6: feedback.modulators["6"](maps[6])}
+    signal, expected = maps[6], {6: feedback.modulators["6"](maps[6], SIZES[5])}
     for k in range(5, 0, -1):
         gate = feedback.propagators[str(k)]
         a, b = gate.sources[0](maps[k]).relu(), gate.sources[1](signal).relu()
         signal = F.interpolate(gate.fuse(torch.cat([a, b], 1)), SIZES[k - 1], mode="bilinear")
-        expected[k] = feedback.modulators[str(k)](signal)
+        expected[k] = feedback.modulators[str(k)](signal, SIZES[k - 1])
     assert gates.keys() == expected.keys()
     for block, gate in gates.items():
         assert gate.shape == (1, CHANNELS[block - 1], *SIZES[block - 1])

@@ -31,7 +31,7 @@ def _sources(routing: str, k: int, features: Sequence, signals: dict) -> list:
 class DistributedFeedback(Feedback):
     """F_n = f_n;  F_k = propagator_k(F_{k+1}, f_k) for k = n-1 .. shallowest;  gate_i = modulator_i(F_i).
 
-    Each F_k is resized to f_{k-1}, the map that its gate multiplies.
+    Each gate is made at the size of f_{i-1}, the map that it multiplies.
 
     Args:
         channels: channels of f_0 (the image), f_1, ..., f_n (the classes).
@@ -75,6 +75,5 @@ class DistributedFeedback(Feedback):
         last = len(maps) - 1
         signals = {last: maps[last]}
         for k in range(last - 1, self.shallowest - 1, -1):
-            sources = _sources(self.routing, k, maps, signals)
-            signals[k] = self.propagators[str(k)](sources, maps[k - 1].shape[-2:])
-        return {i: self.modulators[str(i)](signal) for i, signal in signals.items()}
+            signals[k] = self.propagators[str(k)](_sources(self.routing, k, maps, signals))
+        return {i: self.modulators[str(i)](signal, maps[i - 1].shape[-2:]) for i, signal in signals.items()}

@@ -7,16 +7,16 @@ from collections.abc import Sequence
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..layers import pool_to_grids, resize_to
+from ..layers import pool_to_grids, resize_to, sum_of_grids
 from .base import open_gate
 
 
 class Modulator(nn.Module):
-    """gate = sigmoid(W * [F, up(pool_b(F)) for b in bins]), W a 1x1 convolution with bias.
+    """gate = sigmoid(W * [F, up(pool_b(F)) for b in bins]), W a 1x1 convolution with bias, F a resized signal.
 
-    Computed as sigmoid(W_0 * F + sum_b up(W_b * pool_b(F))), which is the same number: a 1x1 convolution and a
-    bilinear resize commute, since the weights of the resize sum to 1. The concatenation of 5 C channels at full size,
-    and four fifths of the multiplications, are saved.
+    Computed as sigmoid(up(W_0 * signal) + sum_b up(W_b * pool_b(F))), which is the same number: a 1x1 convolution and
+    a bilinear resize commute, since the weights of the resize sum to 1. The concatenation of 5 C channels at full size
+    and most of the multiplications are saved.
 
     Args:
         in_channels: channels of the signal F.
@@ -29,10 +29,11 @@ class Modulator(nn.Module):
         self.bins = tuple(bins)
         self.weigh = open_gate(nn.Conv2d(in_channels * (1 + len(self.bins)), out_channels, 1))
 
-    def forward(self, signal: Tensor) -> Tensor:
-        """Signal (B, in_channels, H, W) -> gate (B, out_channels, H, W) in (0, 1)."""
+    def forward(self, signal: Tensor, size: tuple[int, int]) -> Tensor:
+        """Signal (B, in_channels, h, w) -> gate (B, out_channels, *size) in (0, 1)."""
         own, *pooled = self.weigh.weight.split(signal.shape[1], dim=1)
-        weighed = F.conv2d(signal, own, self.weigh.bias)
-        for weight, grid in zip(pooled, pool_to_grids(signal, self.bins), strict=True):
-            weighed = weighed + resize_to(F.conv2d(grid, weight), signal.shape[-2:])
-        return weighed.sigmoid()
+        weighed = resize_to(F.conv2d(signal, own, self.weigh.bias), size)
+        if pooled:
+            grids = zip(pooled, pool_to_grids(signal, self.bins, size), strict=True)
+            weighed.add_(sum_of_grids([F.conv2d(grid, weight) for weight, grid in grids], size))
+        return weighed.sigmoid_()  # in place: on a CPU, fresh memory costs more than the arithmetic

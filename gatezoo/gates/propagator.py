@@ -12,10 +12,11 @@ from ..layers import resize_to
 
 
 class Propagator(nn.Module):
-    """F_k = up(W_c * [relu(W_a * f_k), relu(W_b * F_{k+1})])   (eq. 1).
+    """F_k = W_c * [relu(W_a * f_k), relu(W_b * up(F_{k+1}))]   (eq. 1).
 
-    W_a and W_b are 3x3, W_c is 1x1 with nothing after it; all have biases, none a norm. The sources are a list so
-    that the paper's rival routings (Table 2) are the same gate with a single source.
+    W_a and W_b are 3x3, W_c is 1x1 with nothing after it; all have biases, none a norm. Signals are resized where
+    they are used: here to the first source, f_k. The sources are a list so that the paper's rival routings (Table 2)
+    are the same gate with a single source.
 
     Args:
         in_channels: channels of each source.
@@ -30,8 +31,8 @@ class Propagator(nn.Module):
         )
         self.fuse = nn.Conv2d(sum(widths), out_channels, 1)
 
-    def forward(self, sources: Sequence[Tensor], size: tuple[int, int]) -> Tensor:
-        """Sources (B, C_s, h, w) -> signal (B, out_channels, *size)."""
-        common = sources[0].shape[-2:]
-        maps = [F.relu(conv(resize_to(source, common))) for conv, source in zip(self.sources, sources, strict=True)]
-        return resize_to(self.fuse(torch.cat(maps, 1)), size)
+    def forward(self, sources: Sequence[Tensor]) -> Tensor:
+        """Sources (B, C_s, h_s, w_s) -> signal (B, out_channels, h, w), as large as the first source."""
+        size = sources[0].shape[-2:]
+        maps = [F.relu(conv(resize_to(source, size))) for conv, source in zip(self.sources, sources, strict=True)]
+        return self.fuse(torch.cat(maps, 1))
