@@ -24,10 +24,9 @@ def evaluate(
         normalize: default: what the network's weights expect.
         iterations: passes of an unrolled network; default: its own.
     """
-    return evaluate_passes(model, data, normalize, iterations, device)[-1]
+    return _scores(model, data, normalize, iterations, device, every_pass=False)[-1]
 
 
-@torch.inference_mode()
 def evaluate_passes(
     model: SegmentationModel,
     data: FolderDataset,
@@ -36,13 +35,25 @@ def evaluate_passes(
     device: str = "cpu",
 ) -> list[Scores]:
     """As :func:`evaluate`, for every pass at the cost of the last: the scores after 1, 2, ... of them."""
+    return _scores(model, data, normalize, iterations, device, every_pass=True)
+
+
+@torch.inference_mode()
+def _scores(
+    model: SegmentationModel,
+    data: FolderDataset,
+    normalize: nn.Module | None,
+    iterations: int | None,
+    device: str,
+    every_pass: bool,
+) -> list[Scores]:
     keywords = {} if iterations is None else {"iterations": iterations}
     normalize = (normalize or normalization_of(model)).to(device)
     model.to(device).eval()
     scores: list[SegmentationScores] = []
     for image, labels in data:
         batch = normalize(image[None].to(device)).contiguous(memory_format=torch.channels_last)
-        passes = model.outputs(batch, **keywords).iterations
+        passes = model.outputs(batch, **keywords).iterations if every_pass else [model(batch, **keywords)]
         scores = scores or [SegmentationScores(data.num_classes, data.ignore_index) for _ in passes]
         for accumulated, logits in zip(scores, passes, strict=True):
             accumulated.update(logits.argmax(1)[0], labels.to(device))

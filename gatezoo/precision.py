@@ -14,8 +14,7 @@ def mixed_precision(model: nn.Module, device: torch.device | str, enabled: bool 
     """bf16 autocast for training ``model``: ``with mixed_precision(model, "cpu") as autocast: with autocast: ...``
 
     On a CPU depthwise convolutions stay in float32. The weight gradient of a dilated one in bf16 and channels_last is
-    wrong there (torch 2.11 to 2.15, AVX-512: relative error above 1, at times infinite), and in float32 they are the
-    faster ones too.
+    wrong there (torch 2.11 to 2.15, AVX-512: relative error above 1, at times infinite).
     """
     kind = torch.device(device).type
     autocast = torch.autocast(kind, torch.bfloat16, enabled=enabled)

@@ -50,21 +50,27 @@ def predict(
         return [predict(model, item, iterations, device) for item in x]
     if isinstance(x, (str, os.PathLike)) and Path(x).is_dir():
         return [predict(model, path, iterations, device) for path in pictures_in(x)]
-    return passes(model, x, iterations, device)[-1]
+    return _class_maps(model, x, iterations, device, every_pass=False)[-1]
 
 
-@torch.inference_mode()
 def passes(
     model: SegmentationModel, x: Any, iterations: int | None = None, device: str | torch.device | None = None
 ) -> list[np.ndarray]:
     """As :func:`predict` for one picture: the class map of every pass, the last one last."""
+    return _class_maps(model, x, iterations, device, every_pass=True)
+
+
+@torch.inference_mode()
+def _class_maps(
+    model: SegmentationModel, x: Any, iterations: int | None, device: str | torch.device | None, every_pass: bool
+) -> list[np.ndarray]:
     with _naming(x):
         image = as_picture(x, model.in_chans)
         device = torch.device(device) if device else next(model.parameters()).device
         model.to(device).eval()
         batch = normalization_of(model).to(device)(image[None].to(device)).contiguous(memory_format=torch.channels_last)
         keywords = {} if iterations is None else {"iterations": iterations}
-        maps = model.outputs(batch, **keywords).iterations
+        maps = model.outputs(batch, **keywords).iterations if every_pass else [model(batch, **keywords)]
     dtype = np.uint8 if model.num_classes <= 256 else np.int32
     return [logits.argmax(1)[0].cpu().numpy().astype(dtype) for logits in maps]
 
@@ -162,7 +168,7 @@ def predict_files(
     for path in paths:
         picture = open_picture(path)
         with _naming(path):
-            maps = passes(model, picture, iterations, device)
+            maps = _class_maps(model, picture, iterations, device, every_pass=show_iterations)
         classes = maps[-1]
         counts = np.bincount(classes.ravel(), minlength=model.num_classes) / classes.size
         shares = {names[k]: round(float(counts[k]), 6) for k in np.argsort(-counts) if counts[k]}
