@@ -53,7 +53,7 @@ def test_modulators_forced_to_one_change_nothing(dignet, monkeypatch):
     image = torch.randn(1, 3, 64, 80)
     once = dignet(image, iterations=1)
     assert not torch.equal(dignet(image, iterations=3), once)
-    monkeypatch.setattr(Modulator, "forward", lambda self, signal: signal.new_ones(()))
+    monkeypatch.setattr(Modulator, "forward", lambda self, signal, size: signal.new_ones(()))
     for passes in (2, 3, 5):
         assert torch.equal(dignet(image, iterations=passes), once)
 
