@@ -16,7 +16,8 @@ from PIL import Image
 from torch import Tensor
 
 from . import visualize
-from .files import write_whole
+from .files import make_folder, write_whole
+from .inference import Inference, Whole, classes_of_passes, with_iterations
 from .pictures import PICTURE_SUFFIXES, open_picture, to_rgb
 from .segmenter import SegmentationModel
 from .transforms import normalization_of
@@ -27,6 +28,7 @@ def predict(
     x: Any,
     iterations: int | None = None,
     device: str | torch.device | None = None,
+    mode: Inference | None = None,
 ) -> np.ndarray | list[np.ndarray]:
     """The class of every pixel, at the picture's own size.
 
@@ -37,6 +39,7 @@ def predict(
             uint8 in 0 .. 255 or floating point in 0 .. 1, as torchvision has them; not normalised.
         iterations: passes of an unrolled network; default: its own.
         device: default: where the network is.
+        mode: see :mod:`gatezoo.inference`; default: the whole picture, single scale.
 
     Returns:
         (H, W) of uint8 (of int32 beyond 256 classes), or a list of them; a folder's pictures in order of name.
@@ -45,34 +48,36 @@ def predict(
         ValueError: what is no picture: its message names the file and says what is wrong.
     """
     if isinstance(x, Tensor) and x.ndim == 4:
-        return [predict(model, picture, iterations, device) for picture in x]
+        return [predict(model, picture, iterations, device, mode) for picture in x]
     if isinstance(x, (list, tuple)):
-        return [predict(model, item, iterations, device) for item in x]
+        return [predict(model, item, iterations, device, mode) for item in x]
     if isinstance(x, (str, os.PathLike)) and Path(x).is_dir():
-        return [predict(model, path, iterations, device) for path in pictures_in(x)]
-    return _class_maps(model, x, iterations, device, every_pass=False)[-1]
+        return [predict(model, path, iterations, device, mode) for path in pictures_in(x)]
+    return _class_maps(model, x, iterations, device, mode or Whole())[-1]
 
 
 def passes(
     model: SegmentationModel, x: Any, iterations: int | None = None, device: str | torch.device | None = None
 ) -> list[np.ndarray]:
     """As :func:`predict` for one picture: the class map of every pass, the last one last."""
-    return _class_maps(model, x, iterations, device, every_pass=True)
+    return _class_maps(model, x, iterations, device, mode=None)
 
 
 @torch.inference_mode()
 def _class_maps(
-    model: SegmentationModel, x: Any, iterations: int | None, device: str | torch.device | None, every_pass: bool
+    model: SegmentationModel, x: Any, iterations: int | None, device: str | torch.device | None, mode: Inference | None
 ) -> list[np.ndarray]:
+    """The class map of a mode, or (None) that of every pass."""
     with _naming(x):
         image = as_picture(x, model.in_chans)
         device = torch.device(device) if device else next(model.parameters()).device
         model.to(device).eval()
         batch = normalization_of(model).to(device)(image[None].to(device)).contiguous(memory_format=torch.channels_last)
-        keywords = {} if iterations is None else {"iterations": iterations}
-        maps = model.outputs(batch, **keywords).iterations if every_pass else [model(batch, **keywords)]
-    dtype = np.uint8 if model.num_classes <= 256 else np.int32
-    return [logits.argmax(1)[0].cpu().numpy().astype(dtype) for logits in maps]
+        if mode is None:
+            maps = classes_of_passes(model, batch, iterations)
+        else:
+            maps = [mode.classes(with_iterations(model, iterations), batch)]
+    return [classes[0].cpu().numpy() for classes in maps]
 
 
 @contextlib.contextmanager
@@ -145,6 +150,7 @@ def predict_files(
     iterations: int | None = None,
     device: str | None = None,
     show_iterations: bool = False,
+    mode: Inference | None = None,
 ) -> Iterator[Written]:
     """Segment picture files into a folder: for each STEM an index PNG, an overlay and the share of each class.
 
@@ -152,23 +158,23 @@ def predict_files(
     ``show_iterations`` also ``STEM_iterations.png``. Each is written beside and then renamed: never half of one.
 
     Raises:
-        ValueError: a picture that cannot be read, two of one stem, or a folder that cannot be written.
+        ValueError: a picture that cannot be read, two of one stem, a folder that cannot be written, or a mode for
+            the passes that ``show_iterations`` draws.
     """
+    if show_iterations and mode not in (None, Whole()):
+        raise ValueError(f"passes are drawn of whole pictures; got {mode}: leave out the mode or show_iterations")
     paths = [Path(p) for p in pictures]
     stems = [path.stem for path in paths]
     twins = [path for path in paths if stems.count(path.stem) > 1]
     if twins:
         raise ValueError(f"pictures must differ in their names without suffix; got {twins[0]} and {twins[1]}")
     out = Path(out)
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ValueError(f"the output folder must be writable; {out}: {error.strerror}") from None
+    make_folder(out)
     names, palette = visualize.classes_of(model)
     for path in paths:
         picture = open_picture(path)
         with _naming(path):
-            maps = _class_maps(model, picture, iterations, device, every_pass=show_iterations)
+            maps = _class_maps(model, picture, iterations, device, None if show_iterations else mode or Whole())
         classes = maps[-1]
         counts = np.bincount(classes.ravel(), minlength=model.num_classes) / classes.size
         shares = {names[k]: round(float(counts[k]), 6) for k in np.argsort(-counts) if counts[k]}

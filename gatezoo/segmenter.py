@@ -5,10 +5,13 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.utils.checkpoint import checkpoint
 
 from .backbone import Pyramid, Stages
 from .gates.base import Feedback
@@ -39,10 +42,13 @@ class SegmentationModel(nn.Module, ABC):
         num_classes: K.
         in_chans: channels of the image.
         freeze_bn: keep batch norm's running statistics (and use them) also in training.
+        architecture, model_args: name of the row and keywords of its builder, if ``create_model`` made the network.
         pretrained_cfg: how the weights were trained and what they expect; None without weights.
         load_report: what loading weights did; None without weights.
     """
 
+    architecture: str | None = None
+    model_args: dict[str, Any] = {}
     pretrained_cfg = None
     load_report = None
 
@@ -65,6 +71,13 @@ class SegmentationModel(nn.Module, ABC):
     @abstractmethod
     def outputs(self, image: Tensor) -> Outputs:
         """As ``forward``, with the logits and gates of every pass."""
+
+    @abstractmethod
+    def set_grad_checkpointing(self, enable: bool = True) -> None:
+        """In training, recompute activations in the backward pass instead of keeping them: less memory, more time.
+
+        Batch norm that is not frozen counts each batch twice in its running statistics then.
+        """
 
     def train(self, mode: bool = True) -> SegmentationModel:
         super().train(mode)
@@ -114,6 +127,9 @@ class Segmenter(SegmentationModel):
         logits = self(image)
         return Outputs(logits, iterations=[logits])
 
+    def set_grad_checkpointing(self, enable: bool = True) -> None:
+        self.backbone.set_grad_checkpointing(enable)
+
 
 class RecurrentSegmenter(SegmentationModel):
     """A network unrolled over passes, the inputs of its blocks gated by feedback from the pass before.
@@ -144,6 +160,7 @@ class RecurrentSegmenter(SegmentationModel):
         super().__init__(backbone, head, num_classes, in_chans, freeze_bn)
         self.feedback = feedback
         self.iterations = iterations
+        self.grad_checkpointing = False
 
     @property
     def iterations(self) -> int:
@@ -174,13 +191,28 @@ class RecurrentSegmenter(SegmentationModel):
 
     def _unroll(self, image: Tensor, iterations: int | None) -> Iterator[tuple[list[Tensor], dict[int, Tensor]]]:
         """Maps [f_0 .. f_n] and gates {i: gate} of each pass."""
-        maps, gates = self._run([image], {}), {}
+        maps, gates = self._pass([image])
         yield maps, gates
         passes = self.iterations if iterations is None else _check_iterations(iterations)
         for _ in range(passes - 1):
-            gates = self.feedback(maps)
-            maps = self._run(maps[: self.feedback.shallowest], gates)
+            maps, gates = self._pass(maps)
             yield maps, gates
+
+    def set_grad_checkpointing(self, enable: bool = True) -> None:
+        """As the base class says. Of each pass only the maps between blocks are kept."""
+        self.grad_checkpointing = enable
+
+    def _pass(self, maps: list[Tensor]) -> tuple[list[Tensor], dict[int, Tensor]]:
+        """The pass after the one that gave these maps; the first one after the image alone."""
+        if self.grad_checkpointing and self.training and torch.is_grad_enabled():
+            return checkpoint(self._gate_and_run, maps, use_reentrant=False)
+        return self._gate_and_run(maps)
+
+    def _gate_and_run(self, maps: list[Tensor]) -> tuple[list[Tensor], dict[int, Tensor]]:
+        if len(maps) == 1:
+            return self._run(maps, {}), {}
+        gates = self.feedback(maps)
+        return self._run(maps[: self.feedback.shallowest], gates), gates
 
     def _run(self, maps: list[Tensor], gates: dict[int, Tensor]) -> list[Tensor]:
         """Run the blocks above the maps given, each on its gated input."""

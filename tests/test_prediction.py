@@ -179,3 +179,15 @@ def test_many_classes_need_more_than_a_byte():
 def test_as_picture_of_another_number_of_channels():
     assert as_picture(np.zeros((40, 50), np.uint8), in_chans=1).shape == (1, 40, 50)
     assert as_picture(np.zeros((40, 50, 4), np.uint8), in_chans=4).shape == (4, 40, 50)
+
+
+def test_an_overlay_drawn_in_bands_is_that_of_the_whole_picture(monkeypatch):
+    picture = torch.randint(0, 256, (3, 50, 40), dtype=torch.uint8)
+    classes = np.random.default_rng(0).integers(0, 3, (50, 40)).astype(np.uint8)
+    palette = visualize.voc_palette(3)
+    whole = np.array(visualize.overlay(picture, classes, palette))
+    colours = np.array(palette)[classes]
+    blended = 0.45 * picture.permute(1, 2, 0).numpy() + 0.55 * colours
+    assert np.abs(whole - blended).max() < 1
+    monkeypatch.setattr(visualize, "_AT_ONCE", 7 * 40)
+    assert np.array_equal(np.array(visualize.overlay(picture, classes, palette)), whole)
