@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,7 +15,9 @@ from torch.utils.checkpoint import checkpoint
 
 from .backbone import Pyramid, Stages
 from .gates.base import Feedback
+from .graph import longest_path
 from .layers import resize_to
+from .unroll import UNROLLS, Blocks, Pass
 
 MIN_SIZE = 32
 
@@ -132,19 +134,16 @@ class Segmenter(SegmentationModel):
 
 
 class RecurrentSegmenter(SegmentationModel):
-    """A network unrolled over passes, the inputs of its blocks gated by feedback from the pass before.
+    """A network unrolled over iterations, the inputs of its blocks gated by feedback.
 
-    Blocks 1 .. n-1 are the backbone's, block n is the head (f_n, the raw logits)::
-
-        pass 1:  f_0 = image;  f_i = block_i(f_{i-1})
-        pass t:  gates = feedback([f_0 .. f_n]);  f_i = block_i(gate_i applied to f_{i-1}), i = shallowest .. n
-
-    Maps below the shallowest gated block do not change, and are not computed again. One pass is the plain network.
-    The number of parameters does not depend on the number of passes. Batch norm is frozen in training by default
-    (both papers froze it: its statistics would mix those of different passes).
+    Blocks 1 .. n-1 are the backbone's, block n is the head (f_n, the raw logits). In which order they run says
+    :mod:`gatezoo.unroll`. One iteration is the plain network. The number of parameters does not depend on their
+    number. Batch norm is frozen in training by default (both papers froze it: its statistics would mix those of
+    different passes).
 
     Attributes:
-        iterations: number of passes T of ``forward``; can be set, and given at the call.
+        iterations: their number (T, or ui) in ``forward``; can be set, and given at the call.
+        unroll: "parallel" or "sequential".
     """
 
     def __init__(
@@ -156,10 +155,12 @@ class RecurrentSegmenter(SegmentationModel):
         in_chans: int = 3,
         iterations: int = 2,
         freeze_bn: bool = True,
+        unroll: str = "parallel",
     ):
         super().__init__(backbone, head, num_classes, in_chans, freeze_bn)
         self.feedback = feedback
         self.iterations = iterations
+        self.unroll = unroll
         self.grad_checkpointing = False
 
     @property
@@ -189,40 +190,47 @@ class RecurrentSegmenter(SegmentationModel):
         logits, gates = map(list, zip(*passes))
         return Outputs(logits[-1], iterations=logits, gates=gates)
 
-    def _unroll(self, image: Tensor, iterations: int | None) -> Iterator[tuple[list[Tensor], dict[int, Tensor]]]:
-        """Maps [f_0 .. f_n] and gates {i: gate} of each pass."""
-        maps, gates = self._pass([image])
-        yield maps, gates
-        passes = self.iterations if iterations is None else _check_iterations(iterations)
-        for _ in range(passes - 1):
-            maps, gates = self._pass(maps)
-            yield maps, gates
+    def effective_depth(self, iterations: int | None = None) -> int:
+        """Layers with weights on the longest path from image to logits, gates left out (RIGNet, Sec. 3.3).
+
+        With l_i the layers of block i, sequential: sum l_i + (iterations - 1) * sum of the gated l_i; parallel:
+        sum l_i + (iterations - 1) * the largest gated l_i.
+        """
+        iterations = self.iterations if iterations is None else _check_iterations(iterations)
+        depths = self._depths()
+        gated = [depths[block - 1] for block in self.feedback.blocks]
+        return sum(depths) + (iterations - 1) * (sum(gated) if self.unroll == "sequential" else max(gated))
+
+    def _depths(self) -> list[int]:
+        """Layers on the longest path through each block."""
+        training, depths = self.training, []
+        self.eval()
+        weight = next(self.parameters())
+        x = self._enter(weight.new_zeros(1, self.in_chans, 2 * MIN_SIZE, 2 * MIN_SIZE))
+        with torch.enable_grad():
+            for block in range(1, len(self.backbone) + 2):
+                x = self._block(block, x.detach().requires_grad_())
+                depths.append(longest_path(x))
+        self.train(training)
+        return depths
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:
         """As the base class says. Of each pass only the maps between blocks are kept."""
         self.grad_checkpointing = enable
 
-    def _pass(self, maps: list[Tensor]) -> tuple[list[Tensor], dict[int, Tensor]]:
-        """The pass after the one that gave these maps; the first one after the image alone."""
+    def _unroll(self, image: Tensor, iterations: int | None) -> Iterator[Pass]:
+        """Maps [f_0 .. f_n] and gates {i: gate} of each pass."""
+        iterations = self.iterations if iterations is None else _check_iterations(iterations)
+        blocks = Blocks(self._block, len(self.backbone) + 1, self.feedback, self._call)
+        return UNROLLS[self.unroll](blocks, image, iterations)
+
+    def _block(self, number: int, x: Tensor) -> Tensor:
+        return self.head(x) if number > len(self.backbone) else self.backbone.run(number, x)
+
+    def _call(self, function: Callable, *arguments: Any) -> Any:
         if self.grad_checkpointing and self.training and torch.is_grad_enabled():
-            return checkpoint(self._gate_and_run, maps, use_reentrant=False)
-        return self._gate_and_run(maps)
-
-    def _gate_and_run(self, maps: list[Tensor]) -> tuple[list[Tensor], dict[int, Tensor]]:
-        if len(maps) == 1:
-            return self._run(maps, {}), {}
-        gates = self.feedback(maps)
-        return self._run(maps[: self.feedback.shallowest], gates), gates
-
-    def _run(self, maps: list[Tensor], gates: dict[int, Tensor]) -> list[Tensor]:
-        """Run the blocks above the maps given, each on its gated input."""
-        maps = list(maps)
-        for block in range(len(maps), len(self.backbone) + 2):
-            x = maps[-1]
-            if block in gates:
-                x = self.feedback.modulate(gates[block], x)
-            maps.append(self.head(x) if block > len(self.backbone) else self.backbone.run(block, x))
-        return maps
+            return checkpoint(function, *arguments, use_reentrant=False)
+        return function(*arguments)
 
 
 def _check_iterations(value: int) -> int:

@@ -42,7 +42,7 @@ def test_info(monkeypatch, capsys):
     code, out, _ = run(monkeypatch, capsys, "info", "dignet_resnet50_32s")
     assert code == 0
     assert "31.037 M with 21 classes" in out
-    assert "7.486 M, blocks 1 and up" in out
+    assert "7.486 M, blocks 1 to 6 of 6" in out
     assert "shallowest" in out
 
 

@@ -11,8 +11,9 @@ PACKAGE = Path(__file__).parent.parent / "gatezoo"
 
 # Each layer may import from those before it, never from those after.
 LAYERS = [
-    ["layers", "weights", "files", "pictures", "precision", "recipe", "interrupts", "processes"],
+    ["layers", "weights", "files", "pictures", "precision", "recipe", "interrupts", "processes", "graph"],
     ["gates", "heads", "backbone", "registry", "training_folder"],
+    ["unroll"],
     ["segmenter"],
     ["models", "checkpoints", "hub", "transforms", "inference", "recipes"],
     ["model_folder", "task", "optimizers"],
