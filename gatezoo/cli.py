@@ -56,7 +56,10 @@ def predict(
     name: NameOrFile,
     pictures: Annotated[list[Path], typer.Argument(help="Pictures, or folders of them.")],
     out: Annotated[Path, typer.Option(help="Folder for the results; made if need be.")],
-    iterations: Iterations = None,
+    iterations: Annotated[str | None, typer.Option(help="Passes of an unrolled network, or 'auto'.")] = None,
+    tolerance: Annotated[
+        float, typer.Option(help="With 'auto': passes end when one changes at most this share of the pixels.")
+    ] = 0.005,
     device: Device = "cpu",
     checkpoint: Checkpoint = None,
     show_iterations: Annotated[bool, typer.Option(help="Also draw every pass and what it changed.")] = False,
@@ -77,12 +80,16 @@ def predict(
     paths = [path for item in pictures for path in (pictures_in(item) if item.is_dir() else [item])]
     model = open_model(name, checkpoint)
     console = Console(stderr=True)
-    written = predict_files(model, paths, out, iterations, device, show_iterations, mode)
+    if iterations is not None and iterations != "auto" and not iterations.isdecimal():
+        raise ValueError(f"iterations must be a number of passes or 'auto'; got {iterations!r}")
+    count = int(iterations) if iterations and iterations.isdecimal() else iterations
+    written = predict_files(model, paths, out, count, device, show_iterations, mode, tolerance)
     if len(paths) > 1:
         written = track(written, "segmenting", total=len(paths), console=console, transient=True)
     for item in written:
         largest = ", ".join(f"{name} {share:.1%}" for name, share in list(item.shares.items())[:4])
-        print(f"{item.picture.name}: {largest} -> {item.files[0]}")
+        took = f" after {item.passes} passes" if item.passes else ""
+        print(f"{item.picture.name}: {largest}{took} -> {item.files[0]}")
 
 
 @app.command("eval")

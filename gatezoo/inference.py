@@ -44,6 +44,25 @@ def classes_of_passes(model: SegmentationModel, batch: Tensor, iterations: int |
     return [_classes(logits) for logits in outputs.iterations]
 
 
+def stable_classes(model: SegmentationModel, batch: Tensor, tolerance: float, most: int) -> list[Tensor]:
+    """The class of every pixel, (B, H, W), after each pass, until the share of pixels that the last pass changed is at
+    most ``tolerance`` in every picture of the batch, or ``most`` passes are done.
+
+    Raises:
+        ValueError: a network that is not unrolled in whole passes, or a tolerance or number that is none.
+    """
+    if getattr(model, "unroll", None) != "parallel":
+        raise ValueError("iterations='auto' needs a network that is unrolled in whole passes; this one is not")
+    if not 0 <= tolerance < 1 or most < 1:
+        raise ValueError(f"tolerance must be in 0 .. 1 and the number of passes at least 1; got {tolerance}, {most}")
+    maps: list[Tensor] = []
+    for logits in model.iterate(batch, most):
+        maps.append(_classes(logits))
+        if len(maps) > 1 and (maps[-1] != maps[-2]).flatten(1).float().mean(1).max() <= tolerance:
+            break
+    return maps
+
+
 class Inference(ABC):
     """A way to run a network."""
 
