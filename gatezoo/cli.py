@@ -107,7 +107,7 @@ def eval_(
 ):
     """Evaluate a model on labelled pictures, each at its own size: whole and single scale unless told otherwise."""
     from .data import FolderDataset
-    from .evaluation import evaluate_in_detail
+    from .evaluation import check_names, evaluate_in_detail
     from .factory import open_model
     from .files import make_folder
     from .inference import choose_mode
@@ -126,6 +126,7 @@ def eval_(
         from .data import open_dataset
 
         pictures = open_dataset(dataset, data, split or "val", **({"instances": True} if instances else {}))
+    check_names(model, pictures)
     if out:
         make_folder(out)
     tolerance = TOLERANCE if boundary else None
