@@ -113,8 +113,8 @@ def eval_(
     checkpoint: Checkpoint = None,
 ):
     """Evaluate a model on labelled pictures, each at its own size: whole and single scale unless told otherwise."""
-    from .data import FolderDataset
-    from .evaluation import evaluate_in_detail
+    from .data import FolderDataset, open_dataset
+    from .evaluation import check_names, evaluate_in_detail
     from .factory import open_model
     from .files import make_folder
     from .inference import choose_mode
@@ -130,9 +130,8 @@ def eval_(
         ignored = model.pretrained_cfg.ignore_index if model.pretrained_cfg else 255
         pictures = FolderDataset(data / (split or ""), model.num_classes, ignored)
     else:
-        from .data import open_dataset
-
         pictures = open_dataset(dataset, data, split or "val", **({"instances": True} if instances else {}))
+    check_names(model, pictures)
     if out:
         make_folder(out)
     tolerance = TOLERANCE if boundary else None

@@ -26,7 +26,7 @@ class PictureScores:
     """Figures of one picture, over its labelled pixels.
 
     Attributes:
-        name: of its file; its number where the data set knows no files.
+        name: of its file; "picture N" where the data set knows no files.
         height, width: in pixels.
         miou: over the classes in its labels or its prediction.
         pixel_accuracy: share of labelled pixels that are right.
@@ -175,7 +175,7 @@ def evaluate_passes(
 
 
 def _check(model: SegmentationModel, data: Dataset, workers: int) -> dict[str, Tensor]:
-    """The first sample of data that fit the network."""
+    """The first sample of data that fit the network and are as :func:`evaluate` wants them."""
     if len(data) == 0:
         raise ValueError("a data set to evaluate on must hold pictures; it holds none: look at its folder and split")
     if workers < 0:
@@ -185,20 +185,25 @@ def _check(model: SegmentationModel, data: Dataset, workers: int) -> dict[str, T
             f"the data must have the network's {model.num_classes} classes; got {data.num_classes}: "
             "fine-tune the network on them first, or choose other data"
         )
-    own, theirs = classes_of(model)[0], list(getattr(data, "classes", None) or ())
-    # Numbers stand for names that are not known.
-    named = theirs and not any(name.isdecimal() for name in (*own, *theirs))
-    if named and [name.lower() for name in own] != [name.lower() for name in theirs]:
-        place = next(k for k, names in enumerate(zip(own, theirs)) if names[0].lower() != names[1].lower())
-        raise ValueError(
-            f"the data must have the network's classes; class {place} is {own[place]!r} in the network and "
-            f"{theirs[place]!r} in the data: fine-tune the network on them first, or choose other data"
-        )
     first = data[0]
     if not (isinstance(first, dict) and {"image", "mask"} <= first.keys()):
         got = sorted(first) if isinstance(first, dict) else type(first).__name__
         raise ValueError(f"a sample must be a dict with image and mask; got {got}")
     return first
+
+
+def check_names(model: SegmentationModel, data: Dataset) -> None:
+    """Raise ValueError if a class of the data has another name than the network's weights give it.
+
+    For weights as they come. A network that is being fine-tuned may carry the names of what it started from.
+    """
+    for number, (own, theirs) in enumerate(zip(classes_of(model)[0], getattr(data, "classes", None) or ())):
+        # A number stands for a name that is not known.
+        if not (own.isdecimal() or theirs.isdecimal() or own.lower() == theirs.lower()):
+            raise ValueError(
+                f"the data must have the network's classes; class {number} is {own!r} in the network and "
+                f"{theirs!r} in the data: fine-tune the network on them first, or choose other data"
+            )
 
 
 class _Share(Dataset):
@@ -239,10 +244,11 @@ def _predictions(
     loader = DataLoader(
         _Share(data), batch_size=None, num_workers=workers, pin_memory=torch.device(device).type == "cuda"
     )
-    console = Console(stderr=True)
-    shown = progress and rank_and_count()[0] == 0
-    for number, sample in track(loader, "evaluating", console=console, transient=True, disable=not shown):
-        name = paths[number].name if paths else str(number)
+    samples = loader
+    if progress and rank_and_count()[0] == 0:
+        samples = track(loader, "evaluating", console=Console(stderr=True), transient=True)
+    for number, sample in samples:
+        name = paths[number].name if paths else f"picture {number}"
         with _naming(name):
             batch = normalize(sample["image"][None].to(device)).contiguous(memory_format=torch.channels_last)
             maps = classes(batch)

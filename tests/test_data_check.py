@@ -189,6 +189,7 @@ def test_jpeg_and_16_bit_masks(shapes, masks):
     assert kinds(report)[0] == {("jpeg", "03.png"), ("jpeg", "04.jpg"), ("mode", "05.png")}
     assert message(report, "mode").startswith("has mode I;16: save labels with 8 bits")
     assert report.num_classes == 2, "the noise of a JPEG was counted"
+    assert report.pictures_with.tolist() == [21, 21]
 
 
 def test_masks_without_a_label_that_counts(shapes, masks):

@@ -1,4 +1,5 @@
 import json
+import os
 import pickle
 
 import numpy as np
@@ -9,7 +10,7 @@ from torch.utils.data import DataLoader
 from torchvision import tv_tensors
 
 from gatezoo.data import DATASETS, open_dataset, stanford2d3d
-from gatezoo.data.matlab import needs
+from gatezoo.data.matlab import needs, open_hdf5
 
 SEMANTIC = sorted(set(DATASETS) - {"coco", "nuclei_instances"})
 # Class number -> name, for a few of each.
@@ -99,6 +100,15 @@ def test_hdf5_is_opened_again_in_a_forked_worker(tree):
     for item, classes in zip(loader, known["train"].values(), strict=True):
         assert np.array_equal(item["mask"], classes)
         assert np.array_equal(item["image"][0][classes < 255], classes[classes < 255])
+
+
+@every(["nyuv2"])
+def test_each_process_has_a_handle_of_its_own(tree, monkeypatch):
+    path = tree[1] / "nyu_depth_v2_labeled.mat"
+    handle = open_hdf5(path)
+    assert open_hdf5(path) is handle
+    monkeypatch.setattr(os, "getpid", lambda: -1)
+    assert open_hdf5(path) is not handle
 
 
 @every(sorted(DATASETS))

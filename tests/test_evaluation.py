@@ -16,7 +16,7 @@ from torch.utils.data import Dataset
 
 import gatezoo
 from gatezoo import cli, visualize
-from gatezoo.evaluation import evaluate_in_detail, evaluate_passes
+from gatezoo.evaluation import check_names, evaluate_in_detail, evaluate_passes
 from gatezoo.inference import MultiScale, SlidingWindow
 from gatezoo.metrics import BoundaryScores, DepthScores, InstanceScores, InstanceWeightedScores, scores_of
 from gatezoo.transforms import normalization_of
@@ -152,8 +152,11 @@ class Changed(Pictures):
 
     def __init__(self, count=2, change=None, **attributes):
         super().__init__(count)
-        self.change = change
+        self.count, self.change = count, change
         self.__dict__ |= attributes
+
+    def __len__(self):
+        return self.count
 
     def __getitem__(self, index):
         sample = super().__getitem__(index)
@@ -172,6 +175,7 @@ def labelled(value):
         (Changed(change=lambda sample: (sample["image"], sample["mask"])), "a dict with image and mask; got tuple"),
         (Changed(change=lambda sample: {"image": sample["image"]}), r"image and mask; got \['image'\]"),
         (Changed(change=labelled(255)), r"must hold a pixel that counts; all are 255 \(ignored\)"),
+        (Changed(change=labelled(9), pictures=None), "^picture 0: labels must be 0"),
         (Changed(change=labelled(9)), r"^0\.png: labels must be 0 \.\. 2 or 255 \(ignored\); got 9"),
         (
             Changed(change=lambda s: s | {"mask": s["mask"][1:]}),
@@ -185,14 +189,13 @@ def test_data_that_do_not_fit_are_refused(data, message):
         gatezoo.evaluate(network(), data)
 
 
-def test_names_of_classes_must_be_those_of_the_network():
+def test_names_of_classes_must_be_those_of_the_weights():
     model = gatezoo.create_model("dignet_mobilenetv2_8s", pretrained=True)
     names = list(model.pretrained_cfg.class_names)
-    data = Changed(num_classes=11, classes=(names[1], names[0], *names[2:]))
     with pytest.raises(ValueError, match=r"class 0 is 'sky' in the network and 'building' in the data: fine-tune"):
-        gatezoo.evaluate(model, data)
+        check_names(model, Changed(num_classes=11, classes=(names[1], names[0], *names[2:])))
     for same in ([name.title() for name in names], [str(k) for k in range(11)], None):
-        gatezoo.evaluate(model, Changed(1, num_classes=11, classes=same), iterations=1)
+        check_names(model, Changed(num_classes=11, classes=same))
 
 
 def test_workers_are_counted_from_zero():
@@ -352,6 +355,18 @@ def test_a_data_set_by_name(monkeypatch, capsys, tmp_path):
     assert code == 0, err
     same = run(monkeypatch, capsys, "eval", "fcn_mobilenetv2_8s", "--data", tmp_path / "camvid/val", "-j", 0)
     assert same[1] == text
+    # Weights of 11 classes with other names.
+    facts = {
+        "model": "test_fcn",
+        "num_classes": 11,
+        "class_names": list("abcdefghijk"),
+        "mean": [0] * 3,
+        "std": [1] * 3,
+    }
+    save_file(network("test_fcn", 11).state_dict(), tmp_path / "other.safetensors", {"gatezoo": json.dumps(facts)})
+    code, _, err = run(monkeypatch, capsys, "eval", tmp_path / "other.safetensors", *arguments)
+    assert code == 2
+    assert "class 0 is 'a' in the network and 'sky' in the data" in err
 
 
 @pytest.mark.parametrize(

@@ -163,6 +163,13 @@ def test_a_picture_no_larger_than_the_window_is_run_as_a_whole(net):
     assert torch.equal(SlidingWindow(64)(net, image), net(image))
     assert net.calls == [(1, 3, 64, 50)] * 2
 
+    class Marked(Whole):
+        def classes(self, forward, batch):
+            return "those of the inner mode"
+
+    assert SlidingWindow(64, inner=Marked()).classes(net, image) == "those of the inner mode"
+    assert SlidingWindow(63, inner=Marked()).classes(net, image).shape == (1, 64, 50)
+
 
 def test_a_local_network_does_not_see_the_windows():
     local = nn.Conv2d(3, 4, 1)
