@@ -26,12 +26,19 @@ from .registry import (
 if TYPE_CHECKING:
     from .evaluation import evaluate
     from .factory import create_model, load_checkpoint
+    from .model_folder import save_pretrained
     from .prediction import predict
 
 __version__ = "0.1.0"
 
 # Needed only to run a network: importing the package, listing models and the command line's help stay quick.
-_LAZY = {"create_model": "factory", "load_checkpoint": "factory", "predict": "prediction", "evaluate": "evaluation"}
+_LAZY = {
+    "create_model": "factory",
+    "evaluate": "evaluation",
+    "load_checkpoint": "factory",
+    "predict": "prediction",
+    "save_pretrained": "model_folder",
+}
 
 __all__ = [
     "create_model",
@@ -46,6 +53,7 @@ __all__ = [
     "model_entrypoint",
     "predict",
     "register_model",
+    "save_pretrained",
     "split_model_name_tag",
 ]
 

@@ -48,6 +48,15 @@ class _Backbone(nn.Module):
         # Only the maps are turned: between its own modules timm keeps the order it chose.
         self._nhwc = _is_nhwc(self.net)
 
+    def set_grad_checkpointing(self, enable: bool = True) -> None:
+        """Recompute activations of timm's modules in the backward pass. Raises ValueError where timm cannot."""
+        try:
+            self.net.set_grad_checkpointing(enable)
+        except (AttributeError, AssertionError, TypeError):
+            raise ValueError(
+                f"recomputing activations must be known to the backbone; timm's {self.name!r} does not know it"
+            ) from None
+
     def _turn(self, x: Tensor) -> Tensor:
         return x.permute(0, 3, 1, 2) if self._nhwc else x
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -63,13 +65,28 @@ def read_checkpoint(path: str | os.PathLike) -> tuple[dict[str, Tensor], dict[st
     Raises:
         ValueError: no such file, another format, or a damaged file.
     """
+    with _opened(path) as file:
+        return {key: file.get_tensor(key) for key in file.keys()}, _facts(file)  # noqa: SIM118 - not a dict
+
+
+def checkpoint_facts(path: str | os.PathLike) -> dict[str, Any]:
+    """The facts alone; no tensor is read. Raises as :func:`read_checkpoint` does."""
+    with _opened(path) as file:
+        return _facts(file)
+
+
+def _facts(file: Any) -> dict[str, Any]:
+    return json.loads((file.metadata() or {}).get("gatezoo", "{}"))
+
+
+@contextlib.contextmanager
+def _opened(path: str | os.PathLike) -> Iterator[Any]:
     path = Path(path)
     if not path.is_file():
         raise ValueError(f"a checkpoint must be a file; there is none at {path}")
     try:
         with safe_open(path, framework="pt") as file:
-            facts = json.loads((file.metadata() or {}).get("gatezoo", "{}"))
-            return {key: file.get_tensor(key) for key in file.keys()}, facts  # noqa: SIM118 - not a dict
+            yield file
     except (SafetensorError, ValueError, OSError) as error:
         raise ValueError(f"a checkpoint must be a whole .safetensors file; {path} is not: {error}") from None
 

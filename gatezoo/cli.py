@@ -1,4 +1,4 @@
-"""The command line: ``gatezoo list | info | predict | eval | train``. Parses and prints; the work is done elsewhere.
+"""The command line: ``gatezoo list | info | predict | eval | train | ...``. Parses and prints; the work is elsewhere.
 
 Networks, and with them torch, are imported by the commands that run one.
 """
@@ -11,11 +11,18 @@ from typing import Annotated
 
 import typer
 
+from . import cli_train
+
 app = typer.Typer(help="A zoo of gated segmentation networks.", no_args_is_help=True, add_completion=False)
 
 Name = Annotated[str, typer.Argument(help="A model, NAME or NAME.TAG; 'gatezoo list' shows them.")]
+NameOrFile = Annotated[str, typer.Argument(help="A model, NAME or NAME.TAG, or a file that 'gatezoo train' wrote.")]
 Iterations = Annotated[int | None, typer.Option(help="Passes of an unrolled network.")]
 Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps.")]
+Scales = Annotated[str, typer.Option(help="Average over the picture scaled by these: '0.5,1,1.5'.")]
+Flip = Annotated[bool, typer.Option(help="Average over the mirrored picture too.")]
+Window = Annotated[int | None, typer.Option(help="Predict window by window, of this side in pixels.")]
+Overlap = Annotated[float | None, typer.Option(help="Share of a window that the next one covers again.")]
 Checkpoint = Annotated[
     Path | None, typer.Option(help="A file that 'gatezoo train' wrote, in place of published weights.")
 ]
@@ -46,120 +53,156 @@ def info(name: Name):
 
 @app.command()
 def predict(
-    name: Name,
+    name: NameOrFile,
     pictures: Annotated[list[Path], typer.Argument(help="Pictures, or folders of them.")],
     out: Annotated[Path, typer.Option(help="Folder for the results; made if need be.")],
-    iterations: Iterations = None,
+    iterations: Annotated[str | None, typer.Option(help="Passes of an unrolled network, or 'auto'.")] = None,
+    tolerance: Annotated[
+        float, typer.Option(help="With 'auto': passes end when one changes at most this share of the pixels.")
+    ] = 0.005,
     device: Device = "cpu",
     checkpoint: Checkpoint = None,
     show_iterations: Annotated[bool, typer.Option(help="Also draw every pass and what it changed.")] = False,
+    scales: Scales = "",
+    flip: Flip = False,
+    window: Window = None,
+    overlap: Overlap = None,
 ):
     """Segment pictures: an index PNG, an overlay and the share of each class for every one."""
     from rich.console import Console
     from rich.progress import track
 
-    from .factory import create_model
+    from .factory import open_model
+    from .inference import choose_mode
     from .prediction import pictures_in, predict_files
 
+    mode = choose_mode(_numbers(scales), flip, window, overlap)
     paths = [path for item in pictures for path in (pictures_in(item) if item.is_dir() else [item])]
-    model = create_model(name, pretrained=checkpoint is None, checkpoint_path=checkpoint)
+    model = open_model(name, checkpoint)
     console = Console(stderr=True)
-    written = predict_files(model, paths, out, iterations, device, show_iterations)
+    if iterations is not None and iterations != "auto" and not iterations.isdecimal():
+        raise ValueError(f"iterations must be a number of passes or 'auto'; got {iterations!r}")
+    count = int(iterations) if iterations and iterations.isdecimal() else iterations
+    written = predict_files(model, paths, out, count, device, show_iterations, mode, tolerance)
     if len(paths) > 1:
         written = track(written, "segmenting", total=len(paths), console=console, transient=True)
     for item in written:
         largest = ", ".join(f"{name} {share:.1%}" for name, share in list(item.shares.items())[:4])
-        print(f"{item.picture.name}: {largest} -> {item.files[0]}")
+        took = f" after {item.passes} passes" if item.passes else ""
+        print(f"{item.picture.name}: {largest}{took} -> {item.files[0]}")
 
 
 @app.command("eval")
 def eval_(
-    name: Name,
-    data: Annotated[Path, typer.Option(help="Folder that holds images/ and labels/.")],
+    name: NameOrFile,
+    data: Annotated[
+        Path, typer.Option(help="Folder of the data set; of 'folder', one that holds images/ and labels/.")
+    ],
+    dataset: Annotated[str, typer.Option(help="Layout of the data: folder, camvid, cityscapes, ...")] = "folder",
+    split: Annotated[str | None, typer.Option(help="Default: val; of 'folder', the folder itself.")] = None,
+    scales: Scales = "",
+    flip: Flip = False,
+    window: Window = None,
+    overlap: Overlap = None,
     iterations: Iterations = None,
+    boundary: Annotated[bool, typer.Option(help="Also the boundary F-score, within .0075 of the diagonal.")] = False,
+    instances: Annotated[bool, typer.Option(help="Also the instance-weighted IoU, of data with instance ids.")] = False,
+    out: Annotated[Path | None, typer.Option(help="Folder for scores.json, pictures.csv and confusion.png.")] = None,
+    workers: Annotated[int, typer.Option("--workers", "-j", help="Processes that decode pictures.")] = 1,
     device: Device = "cpu",
     checkpoint: Checkpoint = None,
 ):
-    """Evaluate a model on labelled pictures, single scale, each at its own size."""
-    from .data import FolderDataset
-    from .evaluation import evaluate
-    from .factory import create_model
+    """Evaluate a model on labelled pictures, each at its own size: whole and single scale unless told otherwise."""
+    from .data import FolderDataset, open_dataset
+    from .evaluation import check_names, evaluate_in_detail
+    from .factory import open_model
+    from .files import make_folder
+    from .inference import choose_mode
+    from .metrics.boundary import TOLERANCE
+    from .reports import lines_of, write_report
     from .visualize import classes_of
 
-    model = create_model(name, pretrained=checkpoint is None, checkpoint_path=checkpoint)
-    dataset = FolderDataset(data, model.num_classes, model.pretrained_cfg.ignore_index)
-    scores = evaluate(model, dataset, iterations=iterations, device=device)
-    for class_name, iou in zip(classes_of(model)[0], scores.iou):
-        print(f"{class_name:18} {iou:.4f}" if iou == iou else f"{class_name:18} absent")
-    print(f"{'mIoU':18} {scores.miou:.4f}   ({scores.absent} absent classes left out)")
-    print(f"{'pixel accuracy':18} {scores.pixel_accuracy:.4f}")
-    print(f"{'mean accuracy':18} {scores.mean_accuracy:.4f}")
+    mode = choose_mode(_numbers(scales), flip, window, overlap)
+    model = open_model(name, checkpoint)
+    if dataset == "folder":
+        if instances:
+            raise ValueError("instances must be of a data set that knows them, such as cityscapes; a folder does not")
+        ignored = model.pretrained_cfg.ignore_index if model.pretrained_cfg else 255
+        pictures = FolderDataset(data / (split or ""), model.num_classes, ignored)
+    else:
+        pictures = open_dataset(dataset, data, split or "val", **({"instances": True} if instances else {}))
+    check_names(model, pictures)
+    if out:
+        make_folder(out)
+    tolerance = TOLERANCE if boundary else None
+    found = evaluate_in_detail(
+        model, pictures, None, iterations, device, mode, boundary=tolerance, workers=workers, progress=True
+    )
+    for line in lines_of(found.scores, classes_of(model)[0]):
+        print(line)
+    if out:
+        write_report(found, model, out, {"folder": str(data), "dataset": dataset, "split": split})
 
 
-@app.command()
-def train(
-    name: Name,
-    data: Annotated[Path, typer.Option(help="Folder of training data that holds images/ and labels/.")],
-    val: Annotated[Path, typer.Option(help="Folder of validation data, alike.")],
-    out: Annotated[Path, typer.Option(help="Folder for checkpoints; a new one.")],
-    classes: Annotated[str, typer.Option(help="Their names, in the order of the labels: 'sky,road'; or 'camvid'.")],
-    pretrained_backbone: Annotated[str | None, typer.Option(help="'timm', or a file of backbone weights.")] = None,
-    initial_checkpoint: Annotated[Path | None, typer.Option(help="Start from what fits of this checkpoint.")] = None,
-    pretrained: Annotated[bool, typer.Option(help="Start from the model's published weights.")] = False,
+def _numbers(text: str) -> list[float]:
+    """'0.5,1' -> [0.5, 1.0]."""
+    try:
+        return [float(part) for part in text.split(",")] if text else []
+    except ValueError:
+        raise ValueError(f"scales must be numbers separated by commas; got {text!r}: 0.5,1,1.5, say") from None
+
+
+data_app = typer.Typer(help="Look at data before training on them.", no_args_is_help=True)
+app.add_typer(data_app, name="data")
+
+
+@data_app.command("check")
+def check(
+    folder: Annotated[Path, typer.Argument(help="Folder that holds images/ and labels/.")],
+    classes: Annotated[str | None, typer.Option(help="Their number, or a file: NAME or NAME R G B a line.")] = None,
     ignore_index: Annotated[int, typer.Option(help="Label that does not count.")] = 255,
-    model_kwargs: Annotated[list[str] | None, typer.Option(help="KEY=VALUE for the model; may be repeated.")] = None,
-    steps: int = 1000,
-    batch_size: Annotated[int, typer.Option("--batch-size", "-b")] = 8,
-    crop: int = 320,
-    lr: float = 0.01,
-    warmup: Annotated[int, typer.Option(help="Steps of linear rise of the rates.")] = 0,
-    weight_decay: float = 1e-4,
-    class_weights: Annotated[str, typer.Option(help="none, inverse or sqrt of the class frequencies.")] = "sqrt",
-    mean: Annotated[tuple[float, float, float] | None, typer.Option(help="Default: the backbone's.")] = None,
-    std: Annotated[tuple[float, float, float] | None, typer.Option(help="Default: the backbone's.")] = None,
-    freeze_bn: Annotated[bool, typer.Option(help="Keep batch norm's statistics.")] = True,
-    amp: Annotated[bool, typer.Option(help="bf16 autocast.")] = True,
-    eval_every: int = 500,
-    seed: int = 0,
-    workers: Annotated[int, typer.Option("--workers", "-j")] = 1,
-    device: Device = "cpu",
-    resume: Annotated[bool, typer.Option(help="Go on with the training in --out.")] = False,
+    rgb: Annotated[bool, typer.Option("--rgb", help="Labels are RGB pictures in the colours of --classes.")] = False,
+    reduce_zero_label: Annotated[
+        bool, typer.Option("--reduce-zero-label", help="Ids start at 1; 0 does not count.")
+    ] = False,
+    ids: Annotated[list[str] | None, typer.Option(help="ID=CLASS for each id of the labels; may be repeated.")] = None,
+    label_suffix: Annotated[
+        str, typer.Option(help="What follows a picture's stem in the name of its labels.")
+    ] = ".png",
+    all_: Annotated[bool, typer.Option("--all", help="Tell every problem, not ten of each kind.")] = False,
 ):
-    """Train or fine-tune a model on a folder of labelled pictures."""
-    from .registry import keywords_of
-    from .train import Recipe, train_by_name
+    """Everything that training would stumble over, and the share of each class. Exit code 2 if there are errors."""
+    from rich.console import Console
+    from rich.progress import track
 
-    recipe = Recipe(
-        steps=steps,
-        batch_size=batch_size,
-        crop=crop,
-        lr=lr,
-        warmup=warmup,
-        weight_decay=weight_decay,
-        class_weights=class_weights,
-        mean=mean,
-        std=std,
-        amp=amp,
-        eval_every=eval_every,
-        seed=seed,
+    from .data.check import check_folder
+    from .data.classes import classes_told, ids_told
+    from .data.summary import lines_of, table_of
+
+    names, colours = classes_told(classes)
+    if rgb and colours is None:
+        raise ValueError("--rgb needs the colours of the classes: --classes FILE with lines NAME R G B")
+    stderr = Console(stderr=True)
+    report = check_folder(
+        folder,
+        names,
+        ignore_index,
+        color_table=colours if rgb else None,
+        reduce_zero_label=reduce_zero_label,
+        ids=ids_told(ids or []),
+        label_suffix=label_suffix,
+        progress=lambda read, total: track(read, "reading", total=total, console=stderr, transient=True),
     )
-    train_by_name(
-        name,
-        data,
-        val,
-        out,
-        recipe,
-        classes=classes,
-        ignore_index=ignore_index,
-        pretrained=pretrained,
-        pretrained_backbone=pretrained_backbone,
-        initial_checkpoint=initial_checkpoint,
-        model_kwargs=keywords_of(model_kwargs or []),
-        freeze_bn=freeze_bn,
-        workers=workers,
-        device=device,
-        resume=resume,
-    )
+    Console().print(table_of(report))
+    for line in lines_of(report, None if all_ else 10):
+        print(line)
+    if report.errors:
+        raise typer.Exit(2)
+
+
+app.command()(cli_train.train)
+app.command()(cli_train.finetune)
+app.command()(cli_train.recipes)
 
 
 def main() -> None:

@@ -44,8 +44,13 @@ def describe(name: str) -> dict[str, str]:
         "backbone": f"{model.backbone.name}, output stride {model.backbone.output_stride}",
     }
     if isinstance(model, RecurrentSegmenter):
-        facts["gates"] = f"{parameters(model.feedback) / 1e6:.3f} M, blocks {model.feedback.shallowest} and up"
-        facts["iterations"] = str(model.iterations)
+        first, last = model.feedback.shallowest, max(model.feedback.blocks)
+        facts["gates"] = (
+            f"{parameters(model.feedback) / 1e6:.3f} M, blocks {first} to {last} of {len(model.backbone) + 1}"
+        )
+        facts["iterations"] = f"{model.iterations}, {model.unroll}"
+        depths = ", ".join(f"{model.effective_depth(count)} (T = {count})" for count in (1, 2, 3))
+        facts["effective depth"] = f"{depths} layers with weights"
         for count in (1, 2, 3):
             facts[f"GMAC, T = {count}"] = f"{gmacs(model, 512, 512, iterations=count):.1f} at 512x512"
     else:

@@ -8,9 +8,11 @@ from collections.abc import Callable
 from typing import Any
 
 from . import hub
-from .checkpoints import LoadReport, cfg_of_checkpoint, load_tensors, read_checkpoint, skip_init
-from .registry import find_row, get_pretrained_cfg, list_models, list_pretrained
+from .checkpoints import LoadReport, cfg_of_checkpoint, checkpoint_facts, load_tensors, read_checkpoint, skip_init
+from .model_folder import read_model_folder
+from .registry import Row, find_row, get_pretrained_cfg, list_models, list_pretrained
 from .segmenter import SegmentationModel
+from .weights import PretrainedCfg
 
 
 def create_model(
@@ -31,7 +33,8 @@ def create_model(
     Keywords that are None are as if not given, so that command lines can pass all of theirs.
 
     Args:
-        model_name: ``name`` or ``name.tag``; the tag chooses the weights, by default the first of the name.
+        model_name: ``name`` or ``name.tag``; the tag chooses the weights, by default the first of the name. Or
+            ``local-dir:FOLDER``, a folder that ``save_pretrained`` wrote.
         pretrained: load published weights.
         num_classes: classes; default those of the weights, 21 without. Another number gives a new classifier.
         in_chans: channels of the images; another number than the weights' adapts the first convolution.
@@ -49,8 +52,7 @@ def create_model(
     Raises:
         ValueError: an unknown name, tag or keyword, or weights that do not exist or fit; each says what would do.
     """
-    row = find_row(model_name)
-    cfg = get_pretrained_cfg(model_name)
+    row, cfg, saved = _source(model_name)
     told = dict(
         num_classes=num_classes,
         in_chans=in_chans,
@@ -71,8 +73,9 @@ def create_model(
         )
     tensors = None
     if pretrained or checkpoint_path:
-        if pretrained and told.get("backbone", row.keywords.get("backbone")) != row.keywords.get("backbone"):
-            raise ValueError(f"weights of {cfg.name} are for backbone {row.keywords['backbone']!r}; got {backbone!r}")
+        own = saved.get("backbone", row.keywords.get("backbone"))
+        if pretrained and told.get("backbone", own) != own:
+            raise ValueError(f"weights of {cfg.name} are for backbone {own!r}; got {backbone!r}")
         tensors, facts = read_checkpoint(checkpoint_path or hub.locate(cfg, cache_dir))
         if checkpoint_path:
             cfg = cfg_of_checkpoint(checkpoint_path, facts, cfg)
@@ -81,14 +84,48 @@ def create_model(
         told.pop("pretrained_backbone", None)
         if cfg:
             told = {"num_classes": cfg.num_classes, "in_chans": cfg.in_chans, **told}
-    arguments = row.merge(told)
+    arguments = row.merge(saved | told)
     resized = bool(cfg) and (told.get("num_classes"), told.get("in_chans")) != (cfg.num_classes, cfg.in_chans)
     with skip_init() if tensors and not resized else contextlib.nullcontext():
         model = row.builder(**arguments)
+    model.architecture = row.name
+    model.model_args = {key: value for key, value in arguments.items() if key != "pretrained_backbone"}
     model.pretrained_cfg = cfg if tensors else None
     if tensors:
         model.load_report = load_tensors(model, tensors, resized)
     return model
+
+
+def _source(model_name: str) -> tuple[Row, PretrainedCfg | None, dict[str, Any]]:
+    """The row that a name speaks of, the entry of its weights, and keywords of the builder that came with them."""
+    scheme, colon, rest = model_name.partition(":")
+    if not colon:
+        return find_row(model_name), get_pretrained_cfg(model_name), {}
+    if scheme != "local-dir" or not rest:
+        raise ValueError(f"a model is NAME, NAME.TAG or local-dir:FOLDER; got {model_name!r}")
+    architecture, args, cfg = read_model_folder(rest)
+    return find_row(architecture), cfg, args
+
+
+def open_model(name: str, checkpoint_path: str | os.PathLike | None = None) -> SegmentationModel:
+    """A network with weights, as command lines name it.
+
+    Args:
+        name: a model, with its published weights or those of a checkpoint; or a .safetensors file that
+            ``gatezoo train`` wrote, whose header names the model.
+        checkpoint_path: weights in place of published ones.
+
+    Raises:
+        ValueError: two checkpoints, a file whose header names no model, and what :func:`create_model` refuses.
+    """
+    if name.endswith(".safetensors"):
+        if checkpoint_path:
+            raise ValueError(f"weights must come from one file; got {name} and {checkpoint_path}: leave one out")
+        model = checkpoint_facts(name).get("model")
+        if model is None:
+            raise ValueError(f"the header of a checkpoint must name its model; {name} does not: add it with NAME")
+        name, checkpoint_path = model, name
+    return create_model(name, pretrained=checkpoint_path is None, checkpoint_path=checkpoint_path)
 
 
 def load_checkpoint(model: SegmentationModel, path: str | os.PathLike, strict: bool = True) -> LoadReport:

@@ -37,9 +37,9 @@ def locate(cfg: PretrainedCfg, cache_dir: str | os.PathLike | None = None) -> Pa
 
 
 def _fetch(source: str, cfg: PretrainedCfg, cache_dir: str | os.PathLike | None) -> Path:
-    if path := weights.bundled(source):
+    if path := weights.local_file(source):
         if not path.is_file():
-            raise ValueError(f"{path} is not in the package: reinstall gatezoo")
+            raise ValueError(f"there is no file {path}: reinstall gatezoo, or mend the folder")
         weights.verify(path, cfg)
         return path
     match = _HUB_SOURCE.fullmatch(source)

@@ -1,9 +1,140 @@
-"""Losses and class weights."""
+"""Losses of the logits and labels of a batch, and class weights.
+
+Every loss is ``loss(logits (B, K, H, W), labels (B, H, W)) -> scalar``; ignored pixels do not count.
+"""
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
+
 import torch
-from torch import Tensor
+import torch.distributed as dist
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class CrossEntropy(nn.Module):
+    """sum_p w[y_p] (-log softmax(z_p)[y_p]) / sum_p w[y_p] over the labelled pixels p; 0 if there are none.
+
+    The denominator is that of the batch over all processes, so that several processes give one's gradient however
+    unevenly ignored pixels fall.
+    """
+
+    def __init__(self, weight: Tensor | None = None, ignore_index: int = 255):
+        super().__init__()
+        self.register_buffer("weight", weight, persistent=False)
+        self.ignore_index = ignore_index
+
+    def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
+        total = F.cross_entropy(logits, labels, self.weight, ignore_index=self.ignore_index, reduction="sum")
+        return total / self.count(labels, total)
+
+    def count(self, labels: Tensor, like: Tensor) -> Tensor:
+        """The denominator."""
+        labelled = labels[labels != self.ignore_index]
+        count = labelled.numel() if self.weight is None else self.weight[labelled].sum()
+        return _mean_over_processes(torch.as_tensor(count, dtype=like.dtype, device=like.device))
+
+
+class Focal(CrossEntropy):
+    """Cross-entropy with each pixel's term times (1 - softmax(z_p)[y_p])^gamma (Lin et al., 2017), gamma = 2."""
+
+    gamma = 2.0
+
+    def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
+        each = F.cross_entropy(logits, labels, ignore_index=self.ignore_index, reduction="none")
+        weighted = F.cross_entropy(logits, labels, self.weight, ignore_index=self.ignore_index, reduction="none")
+        # 1 - exp(-each), without the loss of digits near 0.
+        total = (-torch.expm1(-each)).pow(self.gamma).mul(weighted).sum()
+        return total / self.count(labels, total)
+
+
+class OnlineHardExamples(nn.Module):
+    """Mean cross-entropy over the hard pixels: those whose own class gets less than ``threshold``, but at least
+    ``least`` of the labelled ones, the hardest first (online hard example mining; Shrivastava et al., 2016).
+    """
+
+    def __init__(
+        self, weight: Tensor | None = None, ignore_index: int = 255, threshold: float = 0.7, least: float = 1 / 16
+    ):
+        super().__init__()
+        self.register_buffer("weight", weight, persistent=False)
+        self.ignore_index, self.threshold, self.least = ignore_index, threshold, least
+
+    def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
+        known = labels != self.ignore_index
+        if not known.any():
+            return logits.sum() * 0
+        with torch.no_grad():
+            own = F.cross_entropy(logits, labels, ignore_index=self.ignore_index, reduction="none")[known]
+            count = max(1, round(self.least * own.numel()))
+            bar = torch.minimum(own.topk(count).values[-1], -torch.log(own.new_tensor(self.threshold)))
+            hard = own >= bar
+        each = F.cross_entropy(logits, labels, self.weight, ignore_index=self.ignore_index, reduction="none")
+        return each[known][hard].mean()
+
+
+def _mean_over_processes(count: Tensor) -> Tensor:
+    """Mean of a count over the processes of a distributed run, at least the smallest number above zero."""
+    if dist.is_available() and dist.is_initialized():
+        dist.all_reduce(count)
+        count = count / dist.get_world_size()
+    return count.clamp(min=torch.finfo(count.dtype).tiny)
+
+
+class OfLibrary(nn.Module):
+    """A loss of segmentation_models_pytorch, by the first part of its name; 0 for a batch without labels."""
+
+    def __init__(self, name: str, weight: Tensor | None, ignore_index: int):
+        super().__init__()
+        if weight is not None:
+            raise ValueError(f"class_weights must be none for the {name.lower()} loss alone; got others")
+        from segmentation_models_pytorch import losses
+
+        self.loss = getattr(losses, f"{name}Loss")("multiclass", ignore_index=ignore_index)
+        self.ignore_index = ignore_index
+
+    def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
+        return self.loss(logits, labels) if (labels != self.ignore_index).any() else logits.sum() * 0
+
+
+# By name; Dice and Lovasz are those of segmentation_models_pytorch.
+LOSSES: dict[str, Callable[[Tensor | None, int], nn.Module]] = {
+    "cross_entropy": CrossEntropy,
+    "ohem": OnlineHardExamples,
+    "focal": Focal,
+    "dice": functools.partial(OfLibrary, "Dice"),
+    "lovasz": functools.partial(OfLibrary, "Lovasz"),
+}
+
+
+class SumOfLosses(nn.Module):
+    """The sum of several losses."""
+
+    def __init__(self, terms: list[nn.Module]):
+        super().__init__()
+        self.terms = nn.ModuleList(terms)
+
+    def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
+        return torch.stack([term(logits, labels) for term in self.terms]).sum()
+
+
+def make_loss(kind: str, weight: Tensor | None = None, ignore_index: int = 255) -> nn.Module:
+    """A loss by name, or several joined by "+": "cross_entropy", "ohem", "cross_entropy+dice".
+
+    Args:
+        weight: of each class, (K,). Dice and Lovasz take none; in a sum it is given to the others.
+        ignore_index: label that does not count.
+    """
+    names = kind.split("+")
+    unknown = [name for name in names if name not in LOSSES]
+    if unknown:
+        raise ValueError(f"a loss must be one of {', '.join(LOSSES)}, or some joined by +; got {unknown[0]!r}")
+    if len(names) == 1:
+        return LOSSES[kind](weight, ignore_index)
+    without = ("dice", "lovasz")
+    return SumOfLosses([LOSSES[name](None if name in without else weight, ignore_index) for name in names])
 
 
 def class_weights(frequencies: Tensor, kind: str = "none") -> Tensor | None:
@@ -11,13 +142,15 @@ def class_weights(frequencies: Tensor, kind: str = "none") -> Tensor | None:
 
     Args:
         frequencies: share of each class, (K,).
-        kind: "none", "inverse" (1 / frequency) or "sqrt" (1 / square root of frequency).
+        kind: "none", "inverse" (1 / frequency), "sqrt" (1 / square root of frequency), or "median" (median of the
+            frequencies / frequency, as Eigen and Fergus, 2015; not scaled to a mean of 1).
     """
-    powers = {"none": None, "inverse": -1.0, "sqrt": -0.5}
+    powers = {"none": None, "inverse": -1.0, "sqrt": -0.5, "median": -1.0}
     if kind not in powers:
         raise ValueError(f"class weights must be one of {', '.join(powers)}; got {kind!r}")
     if powers[kind] is None:
         return None
     occurs = frequencies > 0
     weights = torch.where(occurs, frequencies, 1.0) ** powers[kind]
-    return (weights / weights[occurs].mean() * occurs).float()
+    scale = frequencies[occurs].median() if kind == "median" else 1 / weights[occurs].mean()
+    return (weights * scale * occurs).float()

@@ -10,18 +10,20 @@ from torch import Tensor, nn
 
 
 @contextlib.contextmanager
-def mixed_precision(model: nn.Module, device: torch.device | str, enabled: bool = True) -> Iterator[torch.autocast]:
-    """bf16 autocast for training ``model``: ``with mixed_precision(model, "cpu") as autocast: with autocast: ...``
+def mixed_precision(model: nn.Module, device: torch.device | str, kind: str = "bf16") -> Iterator[torch.autocast]:
+    """Autocast for training ``model``: ``with mixed_precision(model, "cpu") as autocast: with autocast: ...``
+
+    ``kind`` is "bf16", "fp16" (which wants a gradient scaler) or "none".
 
     On a CPU depthwise convolutions stay in float32. The weight gradient of a dilated one in bf16 and channels_last is
     wrong there (torch 2.11 to 2.15, AVX-512: relative error above 1, at times infinite).
     """
-    kind = torch.device(device).type
-    autocast = torch.autocast(kind, torch.bfloat16, enabled=enabled)
+    where, enabled = torch.device(device).type, kind != "none"
+    autocast = torch.autocast(where, torch.float16 if kind == "fp16" else torch.bfloat16, enabled=enabled)
     depthwise = [
         module
         for module in model.modules()
-        if isinstance(module, nn.Conv2d) and module.groups == module.in_channels > 1 and enabled and kind == "cpu"
+        if isinstance(module, nn.Conv2d) and module.groups == module.in_channels > 1 and enabled and where == "cpu"
     ]
     for module in depthwise:
         module.forward = _in_float32(module.forward)

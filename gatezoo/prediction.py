@@ -8,7 +8,7 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -16,17 +16,23 @@ from PIL import Image
 from torch import Tensor
 
 from . import visualize
-from .files import write_whole
+from .files import make_folder, write_whole
+from .inference import Inference, Whole, classes_of_passes, stable_classes, with_iterations
 from .pictures import PICTURE_SUFFIXES, open_picture, to_rgb
 from .segmenter import SegmentationModel
 from .transforms import normalization_of
+
+# With iterations="auto": the passes end when one changes at most this share of the pixels, or after so many.
+TOLERANCE, MOST = 0.005, 10
 
 
 def predict(
     model: SegmentationModel,
     x: Any,
-    iterations: int | None = None,
+    iterations: int | Literal["auto"] | None = None,
     device: str | torch.device | None = None,
+    mode: Inference | None = None,
+    tolerance: float = TOLERANCE,
 ) -> np.ndarray | list[np.ndarray]:
     """The class of every pixel, at the picture's own size.
 
@@ -35,8 +41,11 @@ def predict(
         x: a path, a PIL picture, an array (H, W), (H, W, 3) or (H, W, C), or a tensor (C, H, W): one class map.
             A folder, a list of any of these, or a tensor (B, C, H, W): a list of class maps. Arrays and tensors are
             uint8 in 0 .. 255 or floating point in 0 .. 1, as torchvision has them; not normalised.
-        iterations: passes of an unrolled network; default: its own.
+        iterations: passes of an unrolled network; default: its own. "auto": for each picture as many as it takes until
+            a pass changes at most the share ``tolerance`` of its pixels, ten at most; their number is that of
+            :func:`passes`.
         device: default: where the network is.
+        mode: see :mod:`gatezoo.inference`; default: the whole picture, single scale.
 
     Returns:
         (H, W) of uint8 (of int32 beyond 256 classes), or a list of them; a folder's pictures in order of name.
@@ -45,34 +54,49 @@ def predict(
         ValueError: what is no picture: its message names the file and says what is wrong.
     """
     if isinstance(x, Tensor) and x.ndim == 4:
-        return [predict(model, picture, iterations, device) for picture in x]
+        return [predict(model, picture, iterations, device, mode, tolerance) for picture in x]
     if isinstance(x, (list, tuple)):
-        return [predict(model, item, iterations, device) for item in x]
+        return [predict(model, item, iterations, device, mode, tolerance) for item in x]
     if isinstance(x, (str, os.PathLike)) and Path(x).is_dir():
-        return [predict(model, path, iterations, device) for path in pictures_in(x)]
-    return _class_maps(model, x, iterations, device, every_pass=False)[-1]
+        return [predict(model, path, iterations, device, mode, tolerance) for path in pictures_in(x)]
+    return _class_maps(model, x, iterations, device, mode or Whole(), tolerance)[-1]
 
 
 def passes(
-    model: SegmentationModel, x: Any, iterations: int | None = None, device: str | torch.device | None = None
+    model: SegmentationModel,
+    x: Any,
+    iterations: int | Literal["auto"] | None = None,
+    device: str | torch.device | None = None,
+    tolerance: float = TOLERANCE,
 ) -> list[np.ndarray]:
     """As :func:`predict` for one picture: the class map of every pass, the last one last."""
-    return _class_maps(model, x, iterations, device, every_pass=True)
+    return _class_maps(model, x, iterations, device, None, tolerance)
 
 
 @torch.inference_mode()
 def _class_maps(
-    model: SegmentationModel, x: Any, iterations: int | None, device: str | torch.device | None, every_pass: bool
+    model: SegmentationModel,
+    x: Any,
+    iterations: int | Literal["auto"] | None,
+    device: str | torch.device | None,
+    mode: Inference | None,
+    tolerance: float,
 ) -> list[np.ndarray]:
+    """The class map of a mode, or those of every pass: with no mode, or as many passes as it takes."""
+    if iterations == "auto" and mode not in (None, Whole()):
+        raise ValueError(f"iterations='auto' looks at whole pictures; got {mode}: leave out the mode, or tell a number")
     with _naming(x):
         image = as_picture(x, model.in_chans)
         device = torch.device(device) if device else next(model.parameters()).device
         model.to(device).eval()
         batch = normalization_of(model).to(device)(image[None].to(device)).contiguous(memory_format=torch.channels_last)
-        keywords = {} if iterations is None else {"iterations": iterations}
-        maps = model.outputs(batch, **keywords).iterations if every_pass else [model(batch, **keywords)]
-    dtype = np.uint8 if model.num_classes <= 256 else np.int32
-    return [logits.argmax(1)[0].cpu().numpy().astype(dtype) for logits in maps]
+        if iterations == "auto":
+            maps = stable_classes(model, batch, tolerance, MOST)
+        elif mode is None:
+            maps = classes_of_passes(model, batch, iterations)
+        else:
+            maps = [mode.classes(with_iterations(model, iterations), batch)]
+    return [classes[0].cpu().numpy() for classes in maps]
 
 
 @contextlib.contextmanager
@@ -131,20 +155,23 @@ def pictures_in(folder: str | os.PathLike) -> list[Path]:
 
 @dataclass(frozen=True)
 class Written:
-    """The files that one picture gave, and the share of each class, largest first."""
+    """The files that one picture gave, the share of each class, largest first, and the passes it took ("auto")."""
 
     picture: Path
     files: list[Path]
     shares: dict[str, float]
+    passes: int | None = None
 
 
 def predict_files(
     model: SegmentationModel,
     pictures: Sequence[str | os.PathLike],
     out: str | os.PathLike,
-    iterations: int | None = None,
+    iterations: int | Literal["auto"] | None = None,
     device: str | None = None,
     show_iterations: bool = False,
+    mode: Inference | None = None,
+    tolerance: float = TOLERANCE,
 ) -> Iterator[Written]:
     """Segment picture files into a folder: for each STEM an index PNG, an overlay and the share of each class.
 
@@ -152,23 +179,24 @@ def predict_files(
     ``show_iterations`` also ``STEM_iterations.png``. Each is written beside and then renamed: never half of one.
 
     Raises:
-        ValueError: a picture that cannot be read, two of one stem, or a folder that cannot be written.
+        ValueError: a picture that cannot be read, two of one stem, a folder that cannot be written, or a mode for
+            the passes that ``show_iterations`` draws.
     """
+    if show_iterations and mode not in (None, Whole()):
+        raise ValueError(f"passes are drawn of whole pictures; got {mode}: leave out the mode or show_iterations")
     paths = [Path(p) for p in pictures]
     stems = [path.stem for path in paths]
     twins = [path for path in paths if stems.count(path.stem) > 1]
     if twins:
         raise ValueError(f"pictures must differ in their names without suffix; got {twins[0]} and {twins[1]}")
     out = Path(out)
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ValueError(f"the output folder must be writable; {out}: {error.strerror}") from None
+    make_folder(out)
     names, palette = visualize.classes_of(model)
     for path in paths:
         picture = open_picture(path)
         with _naming(path):
-            maps = _class_maps(model, picture, iterations, device, every_pass=show_iterations)
+            way = None if show_iterations else mode or Whole()
+            maps = _class_maps(model, picture, iterations, device, way, tolerance)
         classes = maps[-1]
         counts = np.bincount(classes.ravel(), minlength=model.num_classes) / classes.size
         shares = {names[k]: round(float(counts[k]), 6) for k in np.argsort(-counts) if counts[k]}
@@ -180,6 +208,9 @@ def predict_files(
             products[f"{path.stem}_iterations.png"] = visualize.iterations_figure(picture, maps, names, palette)
         for name, product in products.items():
             write_whole(out / name, product.save)
-        text = json.dumps({"picture": str(path), "shares": shares}, indent=1, ensure_ascii=False)
+        facts: dict[str, Any] = {"picture": str(path), "shares": shares}
+        if iterations == "auto":
+            facts["iterations"] = len(maps)
+        text = json.dumps(facts, indent=1, ensure_ascii=False)
         write_whole(out / f"{path.stem}.json", lambda beside, text=text: beside.write_text(text, encoding="utf-8"))
-        yield Written(path, [out / name for name in (*products, f"{path.stem}.json")], shares)
+        yield Written(path, [out / name for name in (*products, f"{path.stem}.json")], shares, facts.get("iterations"))

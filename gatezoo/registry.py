@@ -46,6 +46,11 @@ class Row:
             keywords.pop("backbone_args", None)
         return keywords | dict(overrides)
 
+    def changes(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        """Those of the builder's arguments that are not what the row gives by itself."""
+        defaults = {p.name: p.default for p in inspect.signature(self.builder).parameters.values()} | self.keywords
+        return {key: value for key, value in arguments.items() if key not in defaults or defaults[key] != value}
+
 
 _rows: dict[str, Row] = {}
 

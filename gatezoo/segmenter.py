@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.utils.checkpoint import checkpoint
 
 from .backbone import Pyramid, Stages
 from .gates.base import Feedback
+from .graph import longest_path
 from .layers import resize_to
+from .unroll import UNROLLS, Blocks, Pass
 
 MIN_SIZE = 32
 
@@ -39,10 +44,13 @@ class SegmentationModel(nn.Module, ABC):
         num_classes: K.
         in_chans: channels of the image.
         freeze_bn: keep batch norm's running statistics (and use them) also in training.
+        architecture, model_args: name of the row and keywords of its builder, if ``create_model`` made the network.
         pretrained_cfg: how the weights were trained and what they expect; None without weights.
         load_report: what loading weights did; None without weights.
     """
 
+    architecture: str | None = None
+    model_args: dict[str, Any] = {}
     pretrained_cfg = None
     load_report = None
 
@@ -65,6 +73,13 @@ class SegmentationModel(nn.Module, ABC):
     @abstractmethod
     def outputs(self, image: Tensor) -> Outputs:
         """As ``forward``, with the logits and gates of every pass."""
+
+    @abstractmethod
+    def set_grad_checkpointing(self, enable: bool = True) -> None:
+        """In training, recompute activations in the backward pass instead of keeping them: less memory, more time.
+
+        Batch norm that is not frozen counts each batch twice in its running statistics then.
+        """
 
     def train(self, mode: bool = True) -> SegmentationModel:
         super().train(mode)
@@ -114,21 +129,21 @@ class Segmenter(SegmentationModel):
         logits = self(image)
         return Outputs(logits, iterations=[logits])
 
+    def set_grad_checkpointing(self, enable: bool = True) -> None:
+        self.backbone.set_grad_checkpointing(enable)
+
 
 class RecurrentSegmenter(SegmentationModel):
-    """A network unrolled over passes, the inputs of its blocks gated by feedback from the pass before.
+    """A network unrolled over iterations, the inputs of its blocks gated by feedback.
 
-    Blocks 1 .. n-1 are the backbone's, block n is the head (f_n, the raw logits)::
-
-        pass 1:  f_0 = image;  f_i = block_i(f_{i-1})
-        pass t:  gates = feedback([f_0 .. f_n]);  f_i = block_i(gate_i applied to f_{i-1}), i = shallowest .. n
-
-    Maps below the shallowest gated block do not change, and are not computed again. One pass is the plain network.
-    The number of parameters does not depend on the number of passes. Batch norm is frozen in training by default
-    (both papers froze it: its statistics would mix those of different passes).
+    Blocks 1 .. n-1 are the backbone's, block n is the head (f_n, the raw logits). In which order they run says
+    :mod:`gatezoo.unroll`. One iteration is the plain network. The number of parameters does not depend on their
+    number. Batch norm is frozen in training by default (both papers froze it: its statistics would mix those of
+    different passes).
 
     Attributes:
-        iterations: number of passes T of ``forward``; can be set, and given at the call.
+        iterations: their number (T, or ui) in ``forward``; can be set, and given at the call.
+        unroll: "parallel" or "sequential".
     """
 
     def __init__(
@@ -140,10 +155,13 @@ class RecurrentSegmenter(SegmentationModel):
         in_chans: int = 3,
         iterations: int = 2,
         freeze_bn: bool = True,
+        unroll: str = "parallel",
     ):
         super().__init__(backbone, head, num_classes, in_chans, freeze_bn)
         self.feedback = feedback
         self.iterations = iterations
+        self.unroll = unroll
+        self.grad_checkpointing = False
 
     @property
     def iterations(self) -> int:
@@ -172,25 +190,47 @@ class RecurrentSegmenter(SegmentationModel):
         logits, gates = map(list, zip(*passes))
         return Outputs(logits[-1], iterations=logits, gates=gates)
 
-    def _unroll(self, image: Tensor, iterations: int | None) -> Iterator[tuple[list[Tensor], dict[int, Tensor]]]:
-        """Maps [f_0 .. f_n] and gates {i: gate} of each pass."""
-        maps, gates = self._run([image], {}), {}
-        yield maps, gates
-        passes = self.iterations if iterations is None else _check_iterations(iterations)
-        for _ in range(passes - 1):
-            gates = self.feedback(maps)
-            maps = self._run(maps[: self.feedback.shallowest], gates)
-            yield maps, gates
+    def effective_depth(self, iterations: int | None = None) -> int:
+        """Layers with weights on the longest path from image to logits, gates left out (RIGNet, Sec. 3.3).
 
-    def _run(self, maps: list[Tensor], gates: dict[int, Tensor]) -> list[Tensor]:
-        """Run the blocks above the maps given, each on its gated input."""
-        maps = list(maps)
-        for block in range(len(maps), len(self.backbone) + 2):
-            x = maps[-1]
-            if block in gates:
-                x = self.feedback.modulate(gates[block], x)
-            maps.append(self.head(x) if block > len(self.backbone) else self.backbone.run(block, x))
-        return maps
+        With l_i the layers of block i, sequential: sum l_i + (iterations - 1) * sum of the gated l_i; parallel:
+        sum l_i + (iterations - 1) * the largest gated l_i.
+        """
+        iterations = self.iterations if iterations is None else _check_iterations(iterations)
+        depths = self._depths()
+        gated = [depths[block - 1] for block in self.feedback.blocks]
+        return sum(depths) + (iterations - 1) * (sum(gated) if self.unroll == "sequential" else max(gated))
+
+    def _depths(self) -> list[int]:
+        """Layers on the longest path through each block."""
+        training, depths = self.training, []
+        self.eval()
+        weight = next(self.parameters())
+        x = self._enter(weight.new_zeros(1, self.in_chans, 2 * MIN_SIZE, 2 * MIN_SIZE))
+        with torch.enable_grad():
+            for block in range(1, len(self.backbone) + 2):
+                x = self._block(block, x.detach().requires_grad_())
+                depths.append(longest_path(x))
+        self.train(training)
+        return depths
+
+    def set_grad_checkpointing(self, enable: bool = True) -> None:
+        """As the base class says. Of each pass only the maps between blocks are kept."""
+        self.grad_checkpointing = enable
+
+    def _unroll(self, image: Tensor, iterations: int | None) -> Iterator[Pass]:
+        """Maps [f_0 .. f_n] and gates {i: gate} of each pass."""
+        iterations = self.iterations if iterations is None else _check_iterations(iterations)
+        blocks = Blocks(self._block, len(self.backbone) + 1, self.feedback, self._call)
+        return UNROLLS[self.unroll](blocks, image, iterations)
+
+    def _block(self, number: int, x: Tensor) -> Tensor:
+        return self.head(x) if number > len(self.backbone) else self.backbone.run(number, x)
+
+    def _call(self, function: Callable, *arguments: Any) -> Any:
+        if self.grad_checkpointing and self.training and torch.is_grad_enabled():
+            return checkpoint(function, *arguments, use_reentrant=False)
+        return function(*arguments)
 
 
 def _check_iterations(value: int) -> int:

@@ -1,297 +1,291 @@
-"""Training: a network, its loss and a folder of labelled pictures."""
+"""Training: a network, a recipe and a data set of labelled pictures, on one process or many."""
 
 from __future__ import annotations
 
-import json
+import contextlib
 import math
-import random
+import signal
 import sys
 import time
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
+from accelerate import Accelerator, DataLoaderConfiguration, DistributedDataParallelKwargs
+from accelerate.utils import gather_object
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from safetensors.torch import save_file
-from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset
+from torch import nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from .data import FolderDataset, camvid
+from .data.base import SegmentationDataset
+from .data.stream import Stream, loader_of
 from .data.transforms import train_transform
 from .evaluation import evaluate
-from .factory import create_model, load_checkpoint
-from .files import write_whole
-from .losses import class_weights
+from .interrupts import Interrupts, memory_and_workers_told
+from .losses import class_weights, make_loss
+from .optimizers import make_optimizer, rate
 from .precision import mixed_precision
-from .registry import split_model_name_tag
-from .segmenter import SegmentationModel
+from .recipe import Recipe
+from .segmenter import RecurrentSegmenter, SegmentationModel
+from .task import SegmentationTask
+from .training_folder import TrainingFolder
 from .transforms import Normalize, statistics_of
-
-# Names and colours of the classes of data sets that have usual ones.
-NAMED_CLASSES = {"camvid": (camvid.CLASSES, camvid.PALETTE)}
 
 # Steps in a row that may be left out for an infinite gradient.
 MAX_SKIPPED = 10
 
 
-@dataclass(frozen=True)
-class Recipe:
-    """How a network is trained. Saved with every checkpoint.
-
-    Attributes:
-        steps: optimizer steps.
-        batch_size: crops a step.
-        crop: side of a crop in pixels.
-        scale: range of the random scale.
-        lr: rate of the backbone at the first step; what is new (classifier, gates) learns ``new_lr_factor`` faster.
-        power: of the "poly" decay, lr (1 - step / steps)^power, after ``warmup`` steps of linear rise.
-        momentum, weight_decay: of SGD; no decay for biases and norms.
-        clip_grad: largest norm of the gradient.
-        class_weights: "none", "inverse" or "sqrt" of the class frequencies.
-        mean, std: of the pixels in [0, 1]; None for what the network's weights expect.
-        amp: bf16 autocast (see :func:`gatezoo.precision.mixed_precision`).
-        eval_every: steps between evaluations.
-        seed: of weights, order and augmentation.
-    """
-
-    steps: int = 1000
-    batch_size: int = 8
-    crop: int = 320
-    scale: tuple[float, float] = (0.5, 2.0)
-    lr: float = 0.01
-    new_lr_factor: float = 10.0
-    power: float = 0.9
-    warmup: int = 0
-    momentum: float = 0.9
-    weight_decay: float = 1e-4
-    clip_grad: float = 5.0
-    class_weights: str = "sqrt"
-    mean: tuple[float, ...] | None = None
-    std: tuple[float, ...] | None = None
-    amp: bool = True
-    eval_every: int = 500
-    seed: int = 0
-
-
-class SegmentationTask(nn.Module):
-    """A network and its loss in one module: ``task(uint8 images, labels) -> loss``. What a distributed engine wraps."""
-
-    def __init__(self, model: SegmentationModel, normalize: Normalize, weight: Tensor | None, ignore_index: int):
-        super().__init__()
-        self.model = model
-        self.normalize = normalize
-        self.loss = nn.CrossEntropyLoss(weight, ignore_index=ignore_index)
-
-    def forward(self, images: Tensor, labels: Tensor) -> Tensor:
-        return self.loss(self.model(self.normalize(images)).float(), labels.long())
-
-
-class _Stream(Dataset):
-    """Shuffled epochs end to end. Item i is the same whatever the number of workers and wherever training resumes."""
-
-    def __init__(self, data: FolderDataset, items: int, seed: int, start: int = 0):
-        self.data, self.items, self.seed, self.start = data, items, seed, start
-
-    def __len__(self) -> int:
-        return self.items - self.start
-
-    def __getitem__(self, index: int):
-        index += self.start
-        epoch, position = divmod(index, len(self.data))
-        order = np.random.default_rng((self.seed, epoch)).permutation(len(self.data))
-        state = random.getstate()
-        with torch.random.fork_rng(devices=[]):
-            draw = int(np.random.SeedSequence((self.seed, epoch, position)).generate_state(1)[0])
-            random.seed(draw)
-            torch.manual_seed(draw)
-            item = self.data[int(order[position])]
-        random.setstate(state)
-        return item
-
-
-def _optimizer(model: SegmentationModel, recipe: Recipe) -> torch.optim.Optimizer:
-    groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
-    for name, parameter in model.named_parameters():
-        groups.setdefault((name.startswith("backbone."), parameter.ndim > 1), []).append(parameter)
-    return torch.optim.SGD(
-        [
-            {
-                "params": parameters,
-                "lr": recipe.lr * (1 if old else recipe.new_lr_factor),
-                "weight_decay": recipe.weight_decay if decays else 0.0,
-            }
-            for (old, decays), parameters in groups.items()
-        ],
-        momentum=recipe.momentum,
-    )
-
-
-def _rate(step: int, recipe: Recipe) -> float:
-    rise = min(1.0, (step + 1) / recipe.warmup) if recipe.warmup else 1.0
-    return rise * (1 - step / recipe.steps) ** recipe.power
-
-
 def train(
     model: SegmentationModel,
-    train_data: FolderDataset,
-    val_data: FolderDataset,
+    train_data: SegmentationDataset,
+    val_data: SegmentationDataset,
     out: str | Path,
     recipe: Recipe,
     about: dict[str, Any] | None = None,
     device: str = "cpu",
     workers: int = 1,
     resume: bool = False,
+    log_with: str | None = None,
 ) -> dict[str, Any]:
     """Train, evaluate now and then, and keep the best and the last checkpoint in the folder ``out``.
 
-    ``best.safetensors`` and ``last.safetensors`` hold weights and, in their header, how they came about;
-    ``state.pt`` is what ``resume`` goes on from, to the bit on a CPU. Returns the record of evaluations.
+    Runs as it is on one process, and on several under ``torchrun`` or ``accelerate launch``. What the folder holds
+    says :class:`gatezoo.training_folder.TrainingFolder`; ``resume`` goes on from it, to the bit on a CPU. SIGTERM and
+    Ctrl-C save, then end the process with 128 + the number of the signal.
 
     Args:
-        about: further facts for the header: the model's name and keywords, class names.
+        about: further facts for the checkpoints' header: the model's name and keywords, class names.
+        workers: processes that decode and augment, for each process that trains.
+        log_with: a tracker of accelerate's: "tensorboard", "wandb", ...
+
+    Returns:
+        The header of the checkpoints, with the record of evaluations.
 
     Raises:
-        ValueError: losses or gradients that stay infinite; ``out`` holds another training and ``resume`` is not set.
+        ValueError: losses or gradients that stay infinite, memory that runs out, a worker that was killed, a folder
+            that cannot be written; or ``out`` holds another training and ``resume`` is not set.
     """
-    out = Path(out)
-    state_file = out / "state.pt"
-    if state_file.exists() and not resume:
-        raise ValueError(f"the folder of a new training must hold none yet; {out} does: pass resume or choose another")
-    out.mkdir(parents=True, exist_ok=True)
-    torch.manual_seed(recipe.seed)
+    return Trainer(model, train_data, val_data, out, recipe, about or {}, device, workers, resume, log_with).run()
 
-    expected = statistics_of(model)
-    mean, std = recipe.mean or expected.mean, recipe.std or expected.std
-    weight = class_weights(train_data.frequencies(), recipe.class_weights)
-    task = SegmentationTask(model, Normalize(mean, std, model.in_chans), weight, train_data.ignore_index)
-    task.to(device, memory_format=torch.channels_last).train()
-    optimizer = _optimizer(model, recipe)
-    scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(step, recipe))
-    record: list[dict[str, Any]] = []
-    start, mean_loss = 0, None
-    if state_file.exists():
-        state = torch.load(state_file, weights_only=True, map_location=device)
-        model.load_state_dict(state["model"])
-        optimizer.load_state_dict(state["optimizer"])
-        scheduler.load_state_dict(state["scheduler"])
-        torch.set_rng_state(state["rng"].cpu())
-        start, record, mean_loss = state["step"], state["record"], state["mean_loss"]
 
-    train_data.transform = train_transform(recipe.crop, recipe.scale, train_data.ignore_index, mean)
-    stream = _Stream(train_data, recipe.steps * recipe.batch_size, recipe.seed, start * recipe.batch_size)
-    # A generator of its own: each start of a loader draws a number, and a resumed training would go on with others.
-    loader = DataLoader(
-        stream, recipe.batch_size, num_workers=workers, pin_memory=device != "cpu", generator=torch.Generator()
-    )
-    header = {"recipe": asdict(recipe), "mean": mean, "std": std, **(about or {})}
+class Trainer:
+    """One training. See :func:`train`."""
 
-    def save(step: int) -> None:
-        weights = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
-        metadata = {"gatezoo": json.dumps({**header, "step": step, "record": record})}
-        names = ["last"] + (["best"] if record[-1]["miou"] == max(r["miou"] for r in record) else [])
-        for name in names:
-            write_whole(out / f"{name}.safetensors", lambda path: save_file(weights, path, metadata))
-        state = {
-            "model": model.state_dict(),
-            "optimizer": optimizer.state_dict(),
-            "scheduler": scheduler.state_dict(),
-            "rng": torch.get_rng_state(),
-            "step": step,
-            "record": record,
-            "mean_loss": mean_loss,
-        }
-        write_whole(state_file, lambda path: torch.save(state, path))
-        write_whole(out / "record.json", lambda path: path.write_text(json.dumps(record, indent=1)))
-
-    columns = (BarColumn(), MofNCompleteColumn(), TextColumn("loss {task.fields[loss]:.3f}"), TimeRemainingColumn())
-    with (
-        mixed_precision(model, device, recipe.amp) as autocast,
-        Progress(*columns, disable=not sys.stdout.isatty()) as progress,
+    def __init__(
+        self,
+        model: SegmentationModel,
+        train_data: SegmentationDataset,
+        val_data: SegmentationDataset,
+        out: str | Path,
+        recipe: Recipe,
+        about: dict[str, Any],
+        device: str,
+        workers: int,
+        resume: bool,
+        log_with: str | None,
     ):
-        bar = progress.add_task("train", total=recipe.steps, completed=start, loss=math.nan)
-        skipped, began = 0, time.monotonic()
-        for step, (images, labels) in enumerate(loader, start=start):
-            images, labels = images.to(device, non_blocking=True), labels.to(device, non_blocking=True)
-            with autocast:
-                loss = task(images.contiguous(memory_format=torch.channels_last), labels)
-            value = loss.item()
-            optimizer.zero_grad()
-            loss.backward()
-            norm = nn.utils.clip_grad_norm_(task.parameters(), recipe.clip_grad).item()
-            if math.isfinite(value) and math.isfinite(norm):
-                optimizer.step()
-                skipped = 0
-            else:
-                # In bf16 a gradient overflows once in a long while; a run of them is a training gone wrong.
-                skipped += 1
-                progress.console.print(f"step {step}: loss {value}, gradient norm {norm}: step skipped")
-                if skipped == MAX_SKIPPED:
-                    raise ValueError(
-                        f"losses and gradients must be finite; {skipped} steps up to step {step} were not: "
-                        "lower lr, set --no-amp, or look at the data"
+        self.recipe, self.model, self.val_data = recipe, model, val_data
+        self.folder = TrainingFolder(out, resume)
+        self.accelerator = _accelerator(model, recipe, device, out, log_with)
+        self.device = self.accelerator.device
+        torch.use_deterministic_algorithms(recipe.deterministic)
+        torch.manual_seed(recipe.seed + self.accelerator.process_index)
+
+        expected = statistics_of(model)
+        mean, std = recipe.mean or expected.mean, recipe.std or expected.std
+        self.header = {"recipe": asdict(recipe), "mean": mean, "std": std, **about}
+        weight = class_weights(train_data.frequencies(), recipe.class_weights)
+        loss = make_loss(recipe.loss, weight, train_data.ignore_index)
+        if recipe.sync_bn:
+            model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
+        if recipe.grad_checkpointing:
+            model.set_grad_checkpointing()
+        self.normalize = Normalize(mean, std, model.in_chans)
+        self.task = SegmentationTask(model, self.normalize, loss, recipe.pass_loss)
+        self.task.to(self.device, memory_format=torch.channels_last).train()
+        if recipe.torchcompile:
+            self.task.compile()
+        self.optimizer = make_optimizer(model, recipe)
+        self.rates = [group["lr"] for group in self.optimizer.param_groups]
+        self.average = None
+        if recipe.ema_decay:
+            blend = get_ema_multi_avg_fn(recipe.ema_decay)
+            self.average = AveragedModel(model, multi_avg_fn=blend, use_buffers=True)
+
+        self.step, self.skipped, self.mean_loss = 0, 0, None
+        self.record: list[dict[str, Any]] = []
+        self.rng = None
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=recipe.amp == "fp16")
+        if state := self.folder.load(str(self.device)):
+            self._restore(state)
+        train_data.transform = train_transform(
+            recipe.crop,
+            recipe.scale,
+            train_data.ignore_index,
+            mean,
+            rotate=recipe.rotate,
+            cat_max_ratio=recipe.cat_max_ratio,
+            hflip=recipe.hflip,
+            color_jitter=recipe.color_jitter,
+        )
+        crops = recipe.batch_size * recipe.grad_accum_steps
+        stream = Stream(train_data, recipe.steps * crops, recipe.seed, self.step * crops)
+        loader = loader_of(stream, recipe.batch_size, workers, pin_memory=self.device.type == "cuda")
+        self.wrapped, self.loader = self.accelerator.prepare(self.task, loader)
+
+    def run(self) -> dict[str, Any]:
+        """Train to the last step."""
+        main = self.accelerator.is_main_process
+        if main:
+            self.folder.start(self.step)
+        self.accelerator.wait_for_everyone()
+        self.accelerator.init_trackers("log")
+        if self.rng is not None:
+            torch.set_rng_state(self.rng)
+        columns = (BarColumn(), MofNCompleteColumn(), TextColumn("loss {task.fields[loss]:.3f}"), TimeRemainingColumn())
+        with (
+            mixed_precision(self.model, self.device, self.recipe.amp) as self.autocast,
+            memory_and_workers_told(self.folder.path),
+            Interrupts() as interrupts,
+            Progress(*columns, disable=not (main and sys.stdout.isatty())) as progress,
+        ):
+            bar = progress.add_task("train", total=self.recipe.steps, completed=self.step, loss=math.nan)
+            batches, began, first = iter(self.loader), time.monotonic(), self.step
+            while self.step < self.recipe.steps:
+                self._advance(batches, progress.console.print)
+                progress.update(bar, completed=self.step, loss=self.mean_loss)
+                pace = (self.step - first) * self.recipe.batch_size * self.recipe.grad_accum_steps
+                self._after_step(pace / (time.monotonic() - began), progress)
+                if number := self._asked_to_stop(interrupts):
+                    self._save()
+                    progress.console.print(
+                        f"stopped by {signal.Signals(number).name} after step {self.step}: resume to go on"
                     )
-                value = mean_loss or 0.0
-            scheduler.step()
-            mean_loss = value if mean_loss is None else 0.98 * mean_loss + 0.02 * value
-            progress.update(bar, advance=1, loss=mean_loss)
-            done = step + 1
-            if done % 50 == 0 and progress.disable:
-                pace = (time.monotonic() - began) / (done - start)
-                print(f"step {done}/{recipe.steps} loss {mean_loss:.3f} {pace:.2f} s a step", flush=True)
-            if done % recipe.eval_every == 0 or done == recipe.steps:
-                scores = evaluate(model, val_data, normalize=task.normalize, device=device)
-                record.append({"step": done, "loss": mean_loss, **asdict(scores)})
-                progress.console.print(f"step {done}: loss {mean_loss:.3f}, val mIoU {scores.miou:.4f}")
-                task.train()
-                save(done)
-    return {**header, "record": record}
+                    raise SystemExit(128 + number)
+        self.accelerator.end_training()
+        return {**self.header, "record": self.record}
+
+    def _advance(self, batches: Iterator, say) -> None:
+        """One step of the optimizer."""
+        recipe, total = self.recipe, torch.zeros((), device=self.device)
+        for group, base in zip(self.optimizer.param_groups, self.rates, strict=True):
+            group["lr"] = base * rate(self.step, recipe)
+        for micro in range(recipe.grad_accum_steps):
+            batch = next(batches)
+            images = batch["image"].contiguous(memory_format=torch.channels_last)
+            last = micro == recipe.grad_accum_steps - 1
+            with contextlib.nullcontext() if last else self.accelerator.no_sync(self.wrapped):
+                with self.autocast:
+                    loss = self.wrapped(images, batch["mask"]) / recipe.grad_accum_steps
+                self.accelerator.backward(self.scaler.scale(loss))
+            total += loss.detach()
+        self.scaler.unscale_(self.optimizer)
+        norm = nn.utils.clip_grad_norm_(self.task.parameters(), recipe.clip_grad).item()
+        value = self.accelerator.reduce(total, "mean").item()
+        if math.isfinite(norm) or self.scaler.is_enabled():  # which leaves infinite gradients out by itself
+            self.scaler.step(self.optimizer)
+            self.scaler.update()
+            self.skipped = 0
+            if self.average:
+                self.average.update_parameters(self.model)
+        else:
+            # In bf16 a gradient overflows once in a long while; a run of them is a training gone wrong.
+            self.skipped += 1
+            say(f"step {self.step}: loss {value}, gradient norm {norm}: step skipped")
+            if self.skipped == MAX_SKIPPED:
+                raise ValueError(
+                    f"losses and gradients must be finite; {MAX_SKIPPED} steps up to step {self.step} were not: "
+                    "lower lr, set amp to none, or look at the data"
+                )
+        self.optimizer.zero_grad()
+        if math.isfinite(value):
+            self.mean_loss = value if self.mean_loss is None else 0.98 * self.mean_loss + 0.02 * value
+        self.step += 1
+
+    def _after_step(self, pace: float, progress: Progress) -> None:
+        """Log, evaluate and save as often as the recipe says."""
+        recipe, main = self.recipe, self.accelerator.is_main_process
+        row = {"step": self.step, "loss": self.mean_loss, "lr": self.optimizer.param_groups[0]["lr"]}
+        row["pictures_per_s"] = pace
+        evaluates = self.step % recipe.eval_every == 0 or self.step == recipe.steps
+        if evaluates:
+            network = self.average.module if self.average else self.model
+            scores = evaluate(network, self.val_data, normalize=self.normalize, device=str(self.device))
+            self.task.train()
+            self.record.append({"step": self.step, "loss": self.mean_loss, **asdict(scores)})
+            row |= {key: self.record[-1][key] for key in ("miou", "pixel_accuracy", "mean_accuracy")}
+            if main:
+                progress.console.print(f"step {self.step}: loss {self.mean_loss:.3f}, val mIoU {scores.miou:.4f}")
+        if main and (evaluates or self.step % recipe.log_interval == 0):
+            self.folder.log(row)
+            self.accelerator.log({key: value for key, value in row.items() if key != "step"}, step=self.step)
+            if progress.disable and not evaluates:
+                print(f"step {self.step}/{recipe.steps} loss {self.mean_loss:.3f} {pace:.2f} pictures/s", flush=True)
+        if evaluates or (recipe.recovery_interval and self.step % recipe.recovery_interval == 0):
+            self._save()
+
+    def _save(self) -> None:
+        rng = gather_object([torch.get_rng_state()])
+        if self.accelerator.is_main_process:
+            state = {
+                "model": self.model.state_dict(),
+                "optimizer": self.optimizer.state_dict(),
+                "average": self.average.state_dict() if self.average else None,
+                "scaler": self.scaler.state_dict(),
+                "rng": rng,
+                "step": self.step,
+                "skipped": self.skipped,
+                "mean_loss": self.mean_loss,
+                "record": self.record,
+            }
+            network = self.average.module if self.average else self.model
+            header = {**self.header, "step": self.step, "record": self.record}
+            newest = self.record[-1] if self.record else {"step": None, "miou": math.nan}
+            best = newest["step"] == self.step and newest["miou"] == max(row["miou"] for row in self.record)
+            self.folder.save(state, network.state_dict(), header, best)
+        self.accelerator.wait_for_everyone()
+
+    def _restore(self, state: dict[str, Any]) -> None:
+        try:
+            self.model.load_state_dict(state["model"])
+        except RuntimeError as error:
+            message = f"resume must go on with the network of {self.folder.path / 'state.pt'}; this is another"
+            raise ValueError(f"{message}: give the same model, keywords and classes") from error
+        self.optimizer.load_state_dict(state["optimizer"])
+        if self.average:
+            self.average.load_state_dict(state["average"])
+        self.step, self.skipped, self.mean_loss = state["step"], state["skipped"], state["mean_loss"]
+        self.record = state["record"]
+        if self.scaler.is_enabled():
+            self.scaler.load_state_dict(state["scaler"])
+        if len(state["rng"]) == self.accelerator.num_processes:
+            self.rng = state["rng"][self.accelerator.process_index].cpu()
+
+    def _asked_to_stop(self, interrupts: Interrupts) -> int:
+        """The signal that any process received; they must all end at the same step."""
+        number = interrupts.received or 0
+        if self.accelerator.num_processes > 1:
+            number = int(self.accelerator.gather(torch.tensor([number], device=self.device)).max())
+        return number
 
 
-def train_by_name(
-    name: str,
-    data: str | Path,
-    val: str | Path,
-    out: str | Path,
-    recipe: Recipe,
-    classes: str,
-    ignore_index: int = 255,
-    pretrained: bool = False,
-    pretrained_backbone: str | None = None,
-    initial_checkpoint: str | Path | None = None,
-    model_kwargs: dict[str, Any] | None = None,
-    freeze_bn: bool = True,
-    workers: int = 1,
-    device: str = "cpu",
-    resume: bool = False,
-) -> dict[str, Any]:
-    """Build a network by name and train it on two folders: what ``gatezoo train`` does.
-
-    Args:
-        classes: names of the classes, separated by commas, or "camvid".
-        pretrained_backbone: "timm" for timm's published weights, or a local file of them.
-        model_kwargs: further keywords of the model's builder. They are kept in the checkpoint.
-        initial_checkpoint: a checkpoint of any network of the zoo; its tensors that fit are taken over.
-    """
-    names, palette = NAMED_CLASSES.get(classes, (tuple(classes.split(",")), ()))
-    torch.manual_seed(recipe.seed)
-    model = create_model(
-        name,
-        pretrained=pretrained,
-        num_classes=len(names),
-        pretrained_backbone=True if pretrained_backbone == "timm" else pretrained_backbone,
-        freeze_bn=freeze_bn,
-        **(model_kwargs or {}),
+def _accelerator(
+    model: SegmentationModel, recipe: Recipe, device: str, out: str | Path, log_with: str | None
+) -> Accelerator:
+    unused = isinstance(model, RecurrentSegmenter) and model.iterations == 1  # gates rest in a single pass
+    accelerator = Accelerator(
+        cpu=device == "cpu",
+        # Each batch is cut into the processes' shares, so that the number of processes changes no result.
+        dataloader_config=DataLoaderConfiguration(split_batches=True),
+        kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=unused)],
+        log_with=log_with,
+        project_dir=out,
     )
-    if initial_checkpoint:
-        print(load_checkpoint(model, initial_checkpoint, strict=False))
-    about = {
-        "model": split_model_name_tag(name)[0],
-        "num_classes": len(names),
-        "class_names": names,
-        "palette": palette,
-    }
-    about |= {"model_kwargs": model_kwargs or {}, "ignore_index": ignore_index, "in_chans": model.in_chans}
-    datasets = [FolderDataset(folder, len(names), ignore_index) for folder in (data, val)]
-    return train(model, *datasets, out, recipe, about, device, workers, resume)
+    count = accelerator.num_processes
+    if recipe.batch_size % count:
+        raise ValueError(f"batch_size must be a multiple of the {count} processes; got {recipe.batch_size}")
+    if recipe.sync_bn and accelerator.device.type == "cpu":
+        raise ValueError("sync_bn must run on GPUs, torch has none for CPUs: leave it out, or freeze_bn")
+    return accelerator

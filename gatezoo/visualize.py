@@ -15,6 +15,7 @@ Palette = Sequence[tuple[int, int, int]]
 
 _CHANGED = (255, 0, 90)
 _MARGIN, _LINE = 8, 20
+_AT_ONCE = 1 << 20  # pixels of an overlay
 
 
 def voc_palette(num_classes: int) -> list[tuple[int, int, int]]:
@@ -46,9 +47,16 @@ def index_picture(classes: np.ndarray, palette: Palette) -> Image.Image:
 
 def overlay(picture: torch.Tensor, classes: np.ndarray, palette: Palette, alpha: float = 0.55) -> Image.Image:
     """The classes' colours over the picture, uint8 (3, H, W); alpha 1 hides it."""
-    masks = torch.from_numpy(classes == np.arange(len(palette))[:, None, None])
-    drawn = draw_segmentation_masks(picture, masks, alpha=alpha, colors=[tuple(c) for c in palette])
-    return Image.fromarray(drawn.permute(1, 2, 0).numpy())
+    rows = max(1, _AT_ONCE // classes.shape[1])  # a mask for each class: of a large picture they do not fit into memory
+    drawn = np.empty((*classes.shape, 3), np.uint8)
+    for top in range(0, len(classes), rows):
+        part = classes[top : top + rows]
+        masks = torch.from_numpy(part == np.arange(len(palette))[:, None, None])
+        band = draw_segmentation_masks(
+            picture[:, top : top + rows], masks, alpha=alpha, colors=[tuple(colour) for colour in palette]
+        )
+        drawn[top : top + rows] = band.permute(1, 2, 0).numpy()
+    return Image.fromarray(drawn)
 
 
 def iterations_figure(
@@ -74,6 +82,39 @@ def iterations_figure(
         columns.append([(f"pass {number}", index_picture(classes, palette).convert("RGB")), below])
     present = np.unique(np.concatenate([classes.ravel() for classes in maps]))
     return _grid(columns, [(names[k], tuple(palette[k])) for k in present])
+
+
+def confusion_figure(matrix: np.ndarray, names: Sequence[str]) -> Image.Image:
+    """Confusion matrix n[label, prediction] (K, K) as a picture: a row is a class' labelled pixels, in per cent.
+
+    Rows of classes without labels are blank. Up to 30 classes the numbers are written into the cells.
+
+    Raises:
+        ValueError: matplotlib is not installed.
+    """
+    try:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+    except ImportError:
+        raise ValueError("the picture of a confusion matrix needs matplotlib: pip install 'gatezoo[train]'") from None
+    count, numbers = len(names), len(names) <= 30
+    with np.errstate(invalid="ignore"):
+        shares = matrix / matrix.sum(1, keepdims=True)
+    side = 3 + count * (0.45 if numbers else 0.16)
+    figure = Figure(figsize=(side, side), dpi=100, layout="constrained")
+    axes = figure.add_subplot()
+    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    for row, column in np.argwhere(shares >= 0.005) if numbers else ():
+        ink = "white" if shares[row, column] > 0.5 else "black"
+        axes.text(column, row, f"{100 * shares[row, column]:.0f}", ha="center", va="center", color=ink)
+    size = 10 if numbers else 6
+    axes.set_xticks(range(count), names, rotation=90, fontsize=size)
+    axes.set_yticks(range(count), names, fontsize=size)
+    axes.set_xlabel("predicted, % of the labelled pixels")
+    axes.set_ylabel("labelled")
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    return Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
 
 
 def _grid(columns, legend: list[tuple[str, tuple[int, int, int]]]) -> Image.Image:

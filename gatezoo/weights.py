@@ -71,6 +71,24 @@ class PretrainedCfg:
             raise ValueError(f"entry {name!r} of the manifest must have {cfg.num_classes} class names and colours")
         return cfg
 
+    @classmethod
+    def from_config(cls, architecture: str, about: Mapping[str, Any], source: str) -> PretrainedCfg:
+        """The entry that a model folder's configuration tells; what it leaves out has its default.
+
+        Raises:
+            ValueError: a field that is unknown or needed.
+        """
+        known = {field.name for field in dataclasses.fields(cls)} - {"architecture", "tag", "sources"}
+        if unknown := sorted(set(about) - known):
+            raise ValueError(f"pretrained_cfg has the fields {', '.join(sorted(known))}; got {unknown[0]!r}")
+        if missing := sorted({"num_classes", "mean", "std", "size", "sha256"} - set(about)):
+            raise ValueError(f"pretrained_cfg must tell {', '.join(missing)}")
+        return cls(architecture, "local", sources=(source,), **{key: _freeze(value) for key, value in about.items()})
+
+    def to_dict(self) -> dict[str, Any]:
+        """All fields as plain data."""
+        return dataclasses.asdict(self)
+
 
 def _freeze(value: Any) -> Any:
     return tuple(_freeze(item) for item in value) if isinstance(value, list) else value
@@ -123,7 +141,7 @@ def verify(path: Path, cfg: PretrainedCfg) -> None:
         raise ValueError(f"weights {cfg.name} must have sha256 {cfg.sha256}; {path} has {digest}: remove it and retry")
 
 
-def bundled(source: str) -> Path | None:
-    """The file of a ``bundled:FILE`` source; None for a source of another kind."""
+def local_file(source: str) -> Path | None:
+    """The file of a ``bundled:FILE`` or ``local-dir:PATH`` source; None for a source of another kind."""
     scheme, _, name = source.partition(":")
-    return PACKAGE / "bundled" / name if scheme == "bundled" else None
+    return {"bundled": PACKAGE / "bundled" / name, "local-dir": Path(name)}.get(scheme)

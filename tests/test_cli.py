@@ -8,7 +8,9 @@ from PIL import Image
 
 import gatezoo
 from gatezoo import cli
-from gatezoo.train import Recipe, train_by_name
+from gatezoo.data import FolderDataset
+from gatezoo.launch import train_by_name
+from gatezoo.recipe import Recipe
 
 
 def run(monkeypatch, capsys, *arguments):
@@ -25,8 +27,9 @@ def run(monkeypatch, capsys, *arguments):
 
 @pytest.fixture
 def trained(shapes, tmp_path, capsys):
-    recipe = Recipe(steps=2, eval_every=2, batch_size=2, crop=48, amp=False)
-    train_by_name("test_dignet", shapes, shapes, tmp_path / "trained", recipe, "ground,disc", workers=0)
+    recipe = Recipe(steps=2, eval_every=2, batch_size=2, crop=48, amp="none")
+    data = [FolderDataset(shapes, ["ground", "disc"]) for _ in range(2)]
+    train_by_name("test_dignet", *data, tmp_path / "trained", recipe, workers=0)
     capsys.readouterr()
     return tmp_path / "trained/best.safetensors"
 
@@ -42,7 +45,7 @@ def test_info(monkeypatch, capsys):
     code, out, _ = run(monkeypatch, capsys, "info", "dignet_resnet50_32s")
     assert code == 0
     assert "31.037 M with 21 classes" in out
-    assert "7.486 M, blocks 1 and up" in out
+    assert "7.486 M, blocks 1 to 6 of 6" in out
     assert "shallowest" in out
 
 
@@ -66,7 +69,7 @@ def test_train_and_eval(monkeypatch, capsys, shapes, tmp_path):
     out = tmp_path / "out"
     code, _, err = run(
         monkeypatch, capsys, "train", "test_dignet", "--data", shapes, "--val", shapes, "--out", out, "--classes",
-        "ground,disc", "--steps", 2, "-b", 2, "--crop", 48, "--no-amp", "-j", 0, "--model-kwargs", "shallowest=4",
+        "ground,disc", "--steps", 2, "-b", 2, "--crop", 48, "--amp", "none", "-j", 0, "--model-kwargs", "shallowest=4",
     )  # fmt: skip
     assert code == 0, err
     record = json.loads((out / "record.json").read_text())

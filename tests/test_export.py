@@ -17,6 +17,8 @@ EVEN = [(64, 96), (96, 160), (136, 72)]
         ("test_dignet", "mobilenetv2_035", SIZES),
         ("test_fcn", "convnext_atto", SIZES),
         ("test_dignet", "resnet18", EVEN),
+        ("test_rignet", "mobilenetv2_035", SIZES),
+        ("test_rignet_su", "mobilenetv2_035", SIZES),
     ],
     ids=lambda case: f"{case[0]}-{case[1]}",
 )
@@ -25,8 +27,8 @@ def case(request):
     name, backbone, sizes = request.param
     torch.manual_seed(0)
     model = gatezoo.create_model(name, backbone=backbone, num_classes=5).eval()
-    for modulator in getattr(getattr(model, "feedback", None), "modulators", {}).values():
-        torch.nn.init.normal_(modulator.weigh.weight, std=0.1)
+    for gate in (module for module in model.modules() if hasattr(module, "weigh")):
+        torch.nn.init.normal_(gate.weigh.weight, std=0.1)
     return model, sizes
 
 

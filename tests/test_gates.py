@@ -5,6 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from gatezoo.gates.distributed import ROUTINGS, DistributedFeedback
+from gatezoo.gates.iterative import IterativeFeedback, IterativeGate, MultiRangeFeedback
 from gatezoo.gates.modulator import Modulator
 from gatezoo.gates.propagator import Propagator
 
@@ -153,3 +154,60 @@ def test_refusals():
         DistributedFeedback(CHANNELS, routing="cascad")
     with pytest.raises(ValueError, match=r"shallowest must be a block of this network, 1 \.\. 6; got 7"):
         DistributedFeedback(CHANNELS, shallowest=7)
+
+
+def average_by_loops(x, reach=2):
+    """Mean over the window's pixels that lie in the map."""
+    height, width = x.shape[-2:]
+    out = torch.zeros_like(x)
+    for y in range(height):
+        for z in range(width):
+            rows = range(max(0, y - reach), min(height, y + reach + 1))
+            columns = range(max(0, z - reach), min(width, z + reach + 1))
+            out[..., y, z] = sum(x[..., r, s] for r in rows for s in columns) / (len(rows) * len(columns))
+    return out
+
+
+def maximum_by_loops(x, reach=2):
+    height, width = x.shape[-2:]
+    out = torch.zeros_like(x)
+    for y in range(height):
+        for z in range(width):
+            window = x[..., max(0, y - reach) : y + reach + 1, max(0, z - reach) : z + reach + 1]
+            out[..., y, z] = window.amax((-2, -1))
+    return out
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("pool", [("average", average_by_loops), ("max", maximum_by_loops), ("none", lambda x: x)])
+@pytest.mark.parametrize("interaction", ["multiply_sigmoid", "multiply_tanh", "add_relu"])
+def test_iterative_gate_is_equation_1(pool, interaction):
+    gate = IterativeGate(3, 4, pool[0], interaction)
+    torch.nn.init.normal_(gate.weigh.weight)
+    torch.nn.init.normal_(gate.weigh.bias)
+    output = torch.randn(2, 3, 6, 7)
+    activation = {"multiply_sigmoid": torch.sigmoid, "multiply_tanh": torch.tanh, "add_relu": torch.relu}[interaction]
+    weighed = activation(conv_by_loops(pool[1](output), gate.weigh.weight, gate.weigh.bias))
+    torch.testing.assert_close(gate(output, (9, 15)), bilinear_by_loops(weighed, (9, 15)), atol=1e-5, rtol=1e-5)
+
+
+@torch.no_grad()
+def test_multi_range_gates_see_the_last_block_too(maps):
+    """Sec. 3.4.2: the prediction, through a 1x1 convolution and resized, beside the block's own output."""
+    feedback = MultiRangeFeedback(CHANNELS, (3, 4, 5, 6))
+    for conv in (module for module in feedback.modules() if isinstance(module, torch.nn.Conv2d)):
+        torch.nn.init.normal_(conv.weight)
+    gates = feedback(maps)
+    far, gate = feedback.far["3"], feedback.gates["3"]
+    seen = torch.cat([maps[3], bilinear_by_loops(conv_by_loops(maps[6], far.weight, far.bias), SIZES[3])], 1)
+    weighed = conv_by_loops(average_by_loops(seen), gate.weigh.weight, gate.weigh.bias).sigmoid()
+    torch.testing.assert_close(gates[3], bilinear_by_loops(weighed, SIZES[2]), atol=1e-4, rtol=1e-4)
+    basic = IterativeFeedback(CHANNELS, (6,))
+    basic.gates["6"].load_state_dict(feedback.gates["6"].state_dict())
+    torch.testing.assert_close(gates[6], basic(maps)[6])
+
+
+def test_a_bottleneck_in_the_gate():
+    gate = IterativeGate(64, 32, width=8)
+    assert gate(torch.randn(1, 64, 4, 4), (4, 4)).shape == (1, 32, 4, 4)
+    assert sum(p.numel() for p in gate.parameters()) == 64 * 8 + 8 + 8 * 32 * 9 + 32

@@ -100,3 +100,37 @@ def test_resnet101_on_a_picture_of_odd_size():
     model = gatezoo.create_model("dignet_resnet101_8s").eval()
     with torch.no_grad():
         assert model(torch.randn(1, 3, 65, 97)).shape == (1, 21, 65, 97)
+
+
+@pytest.mark.parametrize(
+    ("backbone", "blocks", "gates"),
+    [
+        ("resnet50", (-3, -2, -1), 23.984),
+        ("resnet50", None, 25.313),
+        ("resnet101", (-3, -2, -1), 23.984),
+        ("resnet101", None, 25.313),
+        ("resnet18", (-3, -2, -1), 1.572),
+        ("resnet18", None, 1.685),
+    ],
+)
+def test_parameters_of_rignet(backbone, blocks, gates):
+    for unroll in ("su", "pu"):
+        model = on_meta("rignet_r50_pu", backbone=backbone, unroll=unroll, blocks=blocks)
+        assert round(parameters(model.feedback) / 1e6, 3) == gates
+
+
+@pytest.mark.parametrize("name", ["rignet_r50_su", "rignet_r50_pu"])
+def test_an_iteration_of_rignet_costs_its_gated_blocks_and_gates(name):
+    """Only blocks 4 .. 6 run again, whatever the order."""
+    model = on_meta(name)
+    once, twice, six = (gmacs(model, 321, 321, iterations=count) for count in (1, 2, 6))
+    image = torch.empty(1, 3, 321, 321, device="meta")
+    maps = [image, *model.backbone(image)]
+    maps.append(model.head(maps[-1]))
+    with torch.utils.flop_counter.FlopCounterMode(display=False) as counter:
+        model.feedback(maps)
+        for block in (4, 5, 6):
+            model._block(block, maps[block - 1])
+    again = counter.get_total_flops() / 2e9
+    assert twice == pytest.approx(once + again, rel=1e-9)
+    assert six == pytest.approx(once + 5 * again, rel=1e-9)

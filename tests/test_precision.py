@@ -28,6 +28,6 @@ def test_other_convolutions_run_in_bf16_and_all_is_put_back():
         assert model[0](torch.randn(1, 8, 5, 5)).dtype == torch.bfloat16
         assert model(torch.randn(1, 8, 5, 5)).dtype == torch.float32
     assert "forward" not in vars(model[1])
-    with mixed_precision(model, "cpu", enabled=False) as autocast, autocast:
+    with mixed_precision(model, "cpu", "none") as autocast, autocast:
         assert model[0](torch.randn(1, 8, 5, 5)).dtype == torch.float32
         assert "forward" not in vars(model[1])

@@ -1,3 +1,4 @@
+import itertools
 import json
 
 import numpy as np
@@ -7,6 +8,7 @@ from PIL import Image
 
 import gatezoo
 from gatezoo import visualize
+from gatezoo.inference import SlidingWindow
 from gatezoo.pictures import open_picture, to_rgb
 from gatezoo.prediction import as_picture, passes, predict_files
 
@@ -179,3 +181,53 @@ def test_many_classes_need_more_than_a_byte():
 def test_as_picture_of_another_number_of_channels():
     assert as_picture(np.zeros((40, 50), np.uint8), in_chans=1).shape == (1, 40, 50)
     assert as_picture(np.zeros((40, 50, 4), np.uint8), in_chans=4).shape == (4, 40, 50)
+
+
+def test_an_overlay_drawn_in_bands_is_that_of_the_whole_picture(monkeypatch):
+    picture = torch.randint(0, 256, (3, 50, 40), dtype=torch.uint8)
+    classes = np.random.default_rng(0).integers(0, 3, (50, 40)).astype(np.uint8)
+    palette = visualize.voc_palette(3)
+    whole = np.array(visualize.overlay(picture, classes, palette))
+    colours = np.array(palette)[classes]
+    blended = 0.45 * picture.permute(1, 2, 0).numpy() + 0.55 * colours
+    assert np.abs(whole - blended).max() < 1
+    monkeypatch.setattr(visualize, "_AT_ONCE", 7 * 40)
+    assert np.array_equal(np.array(visualize.overlay(picture, classes, palette)), whole)
+
+
+@pytest.fixture
+def changing():
+    """A network whose passes change ever less."""
+    model = gatezoo.create_model("test_rignet", num_classes=4, blocks=(-1,), unroll="pu").eval()
+    torch.nn.init.normal_(model.feedback.gates["6"].weigh.weight, std=0.05)
+    torch.nn.init.zeros_(model.feedback.gates["6"].weigh.bias)
+    return model
+
+
+def test_passes_until_nothing_changes(changing, tmp_path, monkeypatch):
+    picture = torch.rand(3, 96, 128)
+    every = passes(changing, picture, iterations=10)
+    changed = [float((new != old).mean()) for old, new in itertools.pairwise(every)]
+    for tolerance in (0.5, 0.02, changed[1]):
+        expected = next((k for k, share in enumerate(changed, start=2) if share <= tolerance), 10)
+        found = passes(changing, picture, iterations="auto", tolerance=tolerance)
+        assert len(found) == expected
+        last = gatezoo.predict(changing, picture, iterations="auto", tolerance=tolerance)
+        assert np.array_equal(last, every[expected - 1])
+    assert changed[0] > changed[1] > 0, "the test needs a network that changes"
+    never = passes(changing, picture, iterations="auto", tolerance=0)
+    assert len(never) == next((k for k, share in enumerate(changed, start=2) if share == 0), 10)
+    Image.fromarray((255 * picture).permute(1, 2, 0).byte().numpy()).save(tmp_path / "a.png")
+    (written,) = predict_files(changing, [tmp_path / "a.png"], tmp_path / "out", iterations="auto", tolerance=0.02)
+    assert json.loads((tmp_path / "out/a.json").read_text())["iterations"] == written.passes >= 2
+
+
+def test_auto_needs_whole_passes_and_whole_pictures(changing):
+    picture = torch.rand(3, 64, 64)
+    for name in ("test_fcn", "test_rignet_su"):
+        with pytest.raises(ValueError, match="iterations='auto' needs a network that is unrolled in whole passes"):
+            gatezoo.predict(gatezoo.create_model(name), picture, iterations="auto")
+    with pytest.raises(ValueError, match="iterations='auto' looks at whole pictures"):
+        gatezoo.predict(changing, picture, iterations="auto", mode=SlidingWindow(48))
+    with pytest.raises(ValueError, match=r"tolerance must be in 0 \.\. 1"):
+        gatezoo.predict(changing, picture, iterations="auto", tolerance=2)

@@ -218,3 +218,37 @@ def test_folding_batch_norm_changes_nothing_that_counts(dignet):
     net["layer3"][0].conv1 = fuse_conv_bn_eval(net["layer3"][0].conv1, net["layer3"][0].bn1)
     net["layer3"][0].bn1 = nn.Identity()
     torch.testing.assert_close(dignet(image), exact, atol=1e-4, rtol=1e-4)
+
+
+def gradients(model, image, recompute):
+    """Gradients of a network of four passes, and the bytes that its forward pass keeps for them."""
+    kept = {}
+
+    def keep(tensor):
+        kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+        return tensor
+
+    model.zero_grad()
+    model.set_grad_checkpointing(recompute)
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        logits = model(image, iterations=4) if hasattr(model, "feedback") else model(image)
+    logits.square().mean().backward()
+    return {name: p.grad.clone() for name, p in model.named_parameters()}, sum(kept.values())
+
+
+@pytest.mark.parametrize("name", ["test_dignet", "test_fcn", "dignet_mobilenetv2_32s", "fcn_mobilenetv2_32s"])
+def test_recomputed_activations_give_the_same_gradients(name):
+    model = gatezoo.create_model(name, freeze_bn=True).train()
+    image = torch.randn(2, 3, 64, 64)
+    plain, kept = gradients(loud(model) if hasattr(model, "feedback") else model, image, recompute=False)
+    again, fewer = gradients(model, image, recompute=True)
+    for key in plain:
+        torch.testing.assert_close(again[key], plain[key], atol=1e-5, rtol=1e-5)
+    assert fewer < (0.6 if hasattr(model, "feedback") else 1) * kept
+
+
+def test_a_backbone_that_cannot_recompute_says_so():
+    model = gatezoo.create_model("test_fcn")
+    model.backbone.net.set_grad_checkpointing = None
+    with pytest.raises(ValueError, match="recomputing activations must be known to the backbone; timm's 'test_resnet'"):
+        model.set_grad_checkpointing()

@@ -2,6 +2,9 @@
 
     python tools/benchmark.py dignet_resnet50_32s fcn_resnet50_32s --size 321 --iterations 2 --csv out.csv
     python tools/benchmark.py --load dignet_resnet101_8s    # creating a network from a file, and the plain way
+    python tools/benchmark.py --train CAMVID dignet_mobilenetv2_8s    # the engine, and a bare loop over ready tensors
+    python tools/benchmark.py --eval CAMVID dignet_mobilenetv2_8s     # evaluation, and the bare forward passes
+    python tools/benchmark.py --recompute dignet_resnet50_8s --iterations 4    # memory of a training step
 
 Each time is the median of several, the runs with 1 and T passes taken in turn so that their ratio holds on a machine
 whose speed drifts. Memory is the most that a fresh process needs beyond the imports (Linux).
@@ -10,7 +13,9 @@ whose speed drifts. Memory is the most that a fresh process needs beyond the imp
 from __future__ import annotations
 
 import argparse
+import contextlib
 import csv
+import io
 import statistics
 import subprocess
 import sys
@@ -25,8 +30,17 @@ from rich.table import Table
 from safetensors.torch import load_file, save_file
 
 import gatezoo
+from gatezoo.data.stream import Stream, loader_of
+from gatezoo.data.transforms import train_transform
 from gatezoo.describe import gmacs, on_meta, parameters
+from gatezoo.launch import open_splits, train_by_name
+from gatezoo.losses import class_weights, make_loss
+from gatezoo.optimizers import make_optimizer
+from gatezoo.precision import mixed_precision
+from gatezoo.recipe import Recipe
 from gatezoo.segmenter import RecurrentSegmenter
+from gatezoo.task import SegmentationTask
+from gatezoo.transforms import normalization_of
 
 
 def timed(call: Callable[[], object], device: str) -> float:
@@ -56,17 +70,19 @@ def peak_memory(name: str, batch: int, size: int, iterations: int | None) -> flo
     return float(done.stdout)
 
 
-def run_once(name: str, batch: int, size: int, iterations: int | None) -> None:
-    def status(field: str) -> float:
-        (line,) = (line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(field))
-        return int(line.split()[1]) / 1024
+def memory(field: str) -> float:
+    """MiB that the system counts for this process: "VmRSS" now, "VmHWM" at its peak."""
+    (line,) = (line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(field))
+    return int(line.split()[1]) / 1024
 
+
+def run_once(name: str, batch: int, size: int, iterations: int | None) -> None:
     Path("/proc/self/clear_refs").write_text("5")  # forget the peak that the imports made
-    before = status("VmRSS")
+    before = memory("VmRSS")
     model = gatezoo.create_model(name).eval()
     with torch.inference_mode():
         model(torch.randn(batch, 3, size, size), **({} if iterations is None else {"iterations": iterations}))
-    print(status("VmHWM") - before)
+    print(memory("VmHWM") - before)
 
 
 @torch.inference_mode()
@@ -118,6 +134,89 @@ def measure_loading(name: str, repeats: int) -> dict:
     return {"model": name, **{key: round(value, 3) for key, value in figures.items()}}
 
 
+def measure_training(name: str, folder: Path, steps: int, batch: int, size: int, workers: int) -> dict:
+    """Pictures a second of the engine, and of a bare loop over one batch held in memory; medians of turns."""
+    train_data, val_data = open_splits(folder, classes="camvid")
+    recipe = Recipe(steps=steps, batch_size=batch, crop=size, log_interval=1, eval_every=10**9)
+
+    def engine() -> float:
+        with tempfile.TemporaryDirectory() as out, contextlib.redirect_stdout(io.StringIO()):
+            train_by_name(name, train_data, val_data.subset([0]), out, recipe, workers=workers)
+            with (Path(out) / "summary.csv").open() as file:
+                pace = {int(row["step"]): float(row["pictures_per_s"]) for row in csv.DictReader(file)}
+        # The first fifth starts the workers and warms the caches.
+        first, last = steps // 5, steps
+        return (last - first) * batch / (last * batch / pace[last] - first * batch / pace[first])
+
+    def bare() -> float:
+        model = gatezoo.create_model(name, num_classes=train_data.num_classes, freeze_bn=True)
+        loss = make_loss("cross_entropy", class_weights(train_data.frequencies(), recipe.class_weights))
+        task = SegmentationTask(model, normalization_of(model), loss).to(memory_format=torch.channels_last).train()
+        optimizer = make_optimizer(model, recipe)
+        train_data.transform = train_transform(size, recipe.scale, 255, (0.5, 0.5, 0.5))
+        ready = next(iter(loader_of(Stream(train_data, batch, seed=0), batch, workers=0, pin_memory=False)))
+        images, began = ready["image"].contiguous(memory_format=torch.channels_last), 0.0
+        with mixed_precision(model, "cpu", recipe.amp) as autocast:
+            for step in range(steps):
+                if step == steps // 5:
+                    began = time.perf_counter()
+                with autocast:
+                    value = task(images, ready["mask"])
+                optimizer.zero_grad()
+                value.backward()
+                torch.nn.utils.clip_grad_norm_(task.parameters(), recipe.clip_grad)
+                optimizer.step()
+        return (steps - steps // 5) * batch / (time.perf_counter() - began)
+
+    turns = [(engine(), bare()) for _ in range(3)]
+    ours, plain = (statistics.median(paces) for paces in zip(*turns))
+    figures = {"engine_per_s": ours, "bare_per_s": plain, "ratio": ours / plain}
+    return {"model": name, "size": size, "batch": batch, **{key: round(value, 3) for key, value in figures.items()}}
+
+
+def measure_evaluation(name: str, folder: Path) -> dict:
+    """Seconds of an evaluation, and of the forward passes alone over the same pictures held in memory."""
+    _, data = open_splits(folder, classes="camvid")
+    model = gatezoo.create_model(name, num_classes=data.num_classes).eval()
+    ready = [normalization_of(model)(sample["image"][None]) for sample in data]
+    ready = [batch.contiguous(memory_format=torch.channels_last) for batch in ready]
+    model.to(memory_format=torch.channels_last)
+
+    @torch.inference_mode()
+    def bare():
+        for batch in ready:
+            model(batch)
+
+    ours, plain = medians([lambda: gatezoo.evaluate(model, data), bare], 2, "cpu")
+    return {"model": name, "pictures": len(data), "evaluate_s": round(ours, 2), "forward_s": round(plain, 2)} | {
+        "ratio": round(ours / plain, 3)
+    }
+
+
+def measure_recomputing(name: str, batch: int, size: int, iterations: int) -> dict:
+    """MiB and seconds of a training step's passes, with activations kept and recomputed, each in a fresh process."""
+    figures = {}
+    for kind in (False, True):
+        code = f"from tools.benchmark import step_once; step_once({name!r}, {batch}, {size}, {iterations}, {kind})"
+        root = Path(__file__).resolve().parent.parent
+        done = subprocess.run([sys.executable, "-c", code], cwd=root, check=True, capture_output=True, text=True)
+        figures[kind] = [float(word) for word in done.stdout.split()]
+    (kept, plain), (recomputed, longer) = figures[False], figures[True]
+    row = {"model": name, "size": size, "batch": batch, "iterations": iterations}
+    row |= {"kept_mib": round(kept), "recomputed_mib": round(recomputed), "memory_ratio": round(recomputed / kept, 3)}
+    return row | {"time_ratio": round(longer / plain, 3)}
+
+
+def step_once(name: str, batch: int, size: int, iterations: int, recompute: bool) -> None:
+    model = gatezoo.create_model(name, iterations=iterations).train()
+    model.set_grad_checkpointing(recompute)
+    image = torch.randn(batch, 3, size, size)
+    before = memory("VmRSS")
+    began = time.perf_counter()
+    model(image).mean().backward()
+    print(memory("VmHWM") - before, time.perf_counter() - began)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="+", help="models, or wildcards")
@@ -128,6 +227,11 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--no-memory", action="store_true")
     parser.add_argument("--load", action="store_true", help="measure creating from a file instead")
+    parser.add_argument("--train", type=Path, metavar="FOLDER", help="measure training on a folder laid out as CamVid")
+    parser.add_argument("--eval", type=Path, metavar="FOLDER", help="measure evaluation on such a folder")
+    parser.add_argument("--recompute", action="store_true", help="measure the memory of a training step")
+    parser.add_argument("--steps", type=int, default=20, help="of each training measured")
+    parser.add_argument("--workers", type=int, default=1, help="of each training measured")
     parser.add_argument("--csv", type=Path)
     args = parser.parse_args()
     names = gatezoo.list_models(args.names)
@@ -135,6 +239,14 @@ def main() -> None:
         parser.error(f"no model matches {' '.join(args.names)}")
     if args.load:
         rows = [measure_loading(name, args.repeats) for name in names]
+    elif args.train:
+        sizes = ((name, size) for name in names for size in args.size)
+        rows = [measure_training(name, args.train, args.steps, args.batch, size, args.workers) for name, size in sizes]
+    elif args.eval:
+        rows = [measure_evaluation(name, args.eval) for name in names]
+    elif args.recompute:
+        sizes = ((name, size) for name in names for size in args.size)
+        rows = [measure_recomputing(name, args.batch, size, args.iterations) for name, size in sizes]
     else:
         rows = [
             measure(name, size, args.batch, args.iterations, args.repeats, args.device, not args.no_memory)

@@ -1,5 +1,88 @@
-"""Data sets: one reader a file, and the joint transforms of picture and labels."""
+"""Data sets: one reader a file, joint transforms of picture, labels, depth and objects, and the check of a folder."""
 
-from .folder import FolderDataset
+from __future__ import annotations
 
-__all__ = ["FolderDataset"]
+import inspect
+import os
+from collections.abc import Callable
+from typing import Any
+
+from . import (
+    ade20k,
+    camvid,
+    cityscapes,
+    coco,
+    coco_stuff,
+    nuclei,
+    nyuv2,
+    pascal_context,
+    stanford2d3d,
+    sunrgbd,
+    voc,
+)
+from .base import Layer, Sample, SegmentationDataset
+from .classes import read_classes
+from .coco import CocoInstances, coco_masks
+from .folder import FolderDataset, list_dataset
+from .instances import InstanceMaps, detection_batch
+from .layout import one_of
+
+# Readers by name: reader(root, split, transform=None, *, options of its own).
+DATASETS: dict[str, Callable[..., SegmentationDataset | CocoInstances | InstanceMaps]] = {
+    "ade20k": ade20k.ade20k,
+    "camvid": camvid.camvid,
+    "cityscapes": cityscapes.cityscapes,
+    "coco": coco.coco,
+    "coco_semantic": coco.coco_semantic,
+    "cocostuff10k": coco_stuff.cocostuff10k,
+    "nuclei": nuclei.nuclei,
+    "nuclei_instances": nuclei.nuclei_instances,
+    "nyuv2": nyuv2.nyuv2,
+    "nyuv2_folder": nyuv2.nyuv2_folder,
+    "pascal_context": pascal_context.pascal_context,
+    "stanford2d3d": stanford2d3d.stanford2d3d,
+    "sunrgbd": sunrgbd.sunrgbd,
+    "voc12": voc.voc12,
+}
+
+__all__ = [
+    "DATASETS",
+    "CocoInstances",
+    "FolderDataset",
+    "InstanceMaps",
+    "Layer",
+    "Sample",
+    "SegmentationDataset",
+    "coco_masks",
+    "detection_batch",
+    "list_dataset",
+    "open_dataset",
+    "read_classes",
+]
+
+
+def open_dataset(
+    name: str,
+    root: str | os.PathLike,
+    split: str,
+    transform: Callable[[Sample], Sample] | None = None,
+    **options: Any,
+) -> SegmentationDataset | CocoInstances | InstanceMaps:
+    """A data set by name.
+
+    Args:
+        name: a key of ``DATASETS``.
+        root: its folder; the reader's module says how it must lie there.
+        split: "train", "val" or another that the reader names.
+        transform: joint transform of an item.
+        options: keywords of the reader, such as ``depth=True``.
+
+    Raises:
+        ValueError: an unknown name, split or option; a layout that is not the expected one.
+    """
+    reader = DATASETS[one_of("a data set", name, DATASETS)]
+    known = [p.name for p in inspect.signature(reader).parameters.values() if p.kind is p.KEYWORD_ONLY]
+    for option in options:
+        if option not in known:
+            raise ValueError(f"the options of {name} are {', '.join(known) or 'none'}; got {option!r}")
+    return reader(root, split, transform, **options)

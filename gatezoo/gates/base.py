@@ -12,10 +12,15 @@ class Feedback(nn.Module, ABC):
     """Turns the maps of one pass into the gates of the next.
 
     Blocks are numbered as in the papers: block i maps f_{i-1} to f_i, f_0 is the image, f_n the logits.
-    ``shallowest`` is the smallest gated block: whatever lies below it never changes between passes.
+    ``blocks`` are the gated ones, in order; whatever lies below the ``shallowest`` never changes between passes.
     """
 
-    shallowest: int
+    blocks: Sequence[int]
+
+    @property
+    def shallowest(self) -> int:
+        """The smallest gated block."""
+        return min(self.blocks)
 
     @abstractmethod
     def forward(self, maps: Sequence[Tensor]) -> dict[int, Tensor]:
@@ -24,6 +29,17 @@ class Feedback(nn.Module, ABC):
     def modulate(self, gate: Tensor, x: Tensor) -> Tensor:
         """Apply a block's gate to the block's input. Multiplies unless a mechanism says otherwise."""
         return gate * x
+
+
+class BlockFeedback(Feedback):
+    """Feedback in which the gate of a block sees that block's output alone."""
+
+    @abstractmethod
+    def gate(self, block: int, output: Tensor, size: tuple[int, int]) -> Tensor:
+        """Gate (B, C_{i-1}, *size) of block i from its output f_i."""
+
+    def forward(self, maps: Sequence[Tensor]) -> dict[int, Tensor]:
+        return {i: self.gate(i, maps[i], maps[i - 1].shape[-2:]) for i in self.blocks}
 
 
 def open_gate(conv: nn.Conv2d) -> nn.Conv2d:

@@ -54,7 +54,7 @@ class DistributedFeedback(Feedback):
             raise ValueError(f"feedback must be one of {', '.join(ROUTINGS)}; got {routing!r}")
         if not 1 <= shallowest <= last:
             raise ValueError(f"shallowest must be a block of this network, 1 .. {last}; got {shallowest}")
-        self.shallowest = shallowest
+        self.blocks = range(shallowest, last + 1)
         self.routing = routing
         self.propagators = nn.ModuleDict()
         self.modulators = nn.ModuleDict()

@@ -1,0 +1,181 @@
+"""What all data sets of labelled pictures share: an item, the checks of its labels, and the share of each class."""
+
+from __future__ import annotations
+
+import copy
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.data import Dataset
+from torchvision import tv_tensors
+
+from ..pictures import open_picture
+from ..visualize import voc_palette
+from .labels import Colour, Decoder, index_png
+
+Sample = dict[str, Any]
+
+# What an id stands for when it stands for nothing.
+UNKNOWN = -1
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A further map of every picture, such as its depth: one file each, and what reads it as an array (H, W)."""
+
+    files: Sequence[Path]
+    read: Callable[[Path], np.ndarray]
+
+
+def ids_from_one(num_classes: int, ignore_index: int = 255) -> dict[int, int]:
+    """Ids that start at 1: 0 is ignored, k becomes class k - 1, and what is ignored already stays so."""
+    return {0: ignore_index, ignore_index: ignore_index} | {k + 1: k for k in range(num_classes)}
+
+
+def class_table(num_classes: int, ignore_index: int, ids: Mapping[int, int] | None) -> np.ndarray:
+    """Class of every id, int16, ``UNKNOWN`` for ids that must not occur; at least 256 long, so that 8 bits fit."""
+    ids = {k: k for k in (*range(num_classes), ignore_index)} if ids is None else ids
+    table = np.full(max(255, *ids) + 1, UNKNOWN, dtype=np.int16)
+    for number, value in ids.items():
+        if not (0 <= value < num_classes or value == ignore_index):
+            raise ValueError(
+                f"ids must map to 0 .. {num_classes - 1} or {ignore_index} (ignored); {number} maps to {value}"
+            )
+        table[number] = value
+    return table
+
+
+class SegmentationDataset(Dataset):
+    """Pictures with a map of labels each, read from files.
+
+    An item is a dictionary: "image", a ``tv_tensors.Image`` uint8 (3, H, W); "mask", a ``tv_tensors.Mask`` uint8
+    (H, W) of classes 0 .. K - 1 and ``ignore_index``; and each layer under its name, a ``tv_tensors.Mask`` (H, W).
+    The layer "depth" is in metres, float32, NaN where nothing was measured.
+
+    Args:
+        pictures: files.
+        label_files: their labels, in the same order.
+        classes: K, or the names of the classes.
+        decode: reads a label file as an array (H, W) of ids (see :mod:`gatezoo.data.labels`).
+        ids: class, or ``ignore_index``, of every id that may occur. Default: the ids are the classes.
+        ignore_index: value of "mask" where a pixel does not count.
+        palette: colour of each class; default: the PASCAL VOC colours.
+        layers: further maps by name.
+        read_picture: reads a picture as uint8 (3, H, W).
+        transform: joint transform, item -> item. May be set later.
+
+    Raises:
+        ValueError: lists of unlike length. On reading, naming the file: unreadable files, labels of another size
+            than their picture, ids that must not occur.
+    """
+
+    def __init__(
+        self,
+        pictures: Sequence[Path],
+        label_files: Sequence[Path],
+        classes: int | Sequence[str],
+        *,
+        decode: Decoder = index_png,
+        ids: Mapping[int, int] | None = None,
+        ignore_index: int = 255,
+        palette: Sequence[Colour] | None = None,
+        layers: Mapping[str, Layer] | None = None,
+        read_picture: Callable[[Path], torch.Tensor] = open_picture,
+        transform: Callable[[Sample], Sample] | None = None,
+    ):
+        self.classes = tuple(map(str, range(classes))) if isinstance(classes, int) else tuple(classes)
+        self.num_classes = len(self.classes)
+        if not (1 <= self.num_classes <= 256 and 0 <= ignore_index <= 255):
+            raise ValueError(
+                f"there must be 1 to 256 classes and an ignore_index in 0 .. 255; "
+                f"got {self.num_classes} and {ignore_index}"
+            )
+        self.palette = tuple(map(tuple, voc_palette(self.num_classes) if palette is None else palette))
+        self.ignore_index = ignore_index
+        self.pictures, self.label_files = list(pictures), list(label_files)
+        self.layers = dict(layers or {})
+        lengths = {"labels": len(self.label_files)} | {name: len(layer.files) for name, layer in self.layers.items()}
+        for name, length in lengths.items():
+            if length != len(self.pictures):
+                raise ValueError(f"there must be one file of {name} for each picture; got {length} for {len(pictures)}")
+        self.transform = transform
+        self._decode, self._read_picture = decode, read_picture
+        self._table = class_table(self.num_classes, ignore_index, ids)
+        if ids is None:
+            self._known = f"0 .. {self.num_classes - 1} or {ignore_index} (ignored)"
+            self._cure = "set num_classes or ignore_index"
+        else:
+            self._known, self._cure = _some(ids), "say in ids what it is"
+
+    def __len__(self) -> int:
+        return len(self.pictures)
+
+    def __getitem__(self, index: int) -> Sample:
+        picture = self.pictures[index]
+        sample = {
+            "image": tv_tensors.Image(self._read_picture(picture)),
+            "mask": tv_tensors.Mask(self.labels(index)),
+        }
+        for name, layer in self.layers.items():
+            sample[name] = tv_tensors.Mask(torch.from_numpy(layer.read(layer.files[index])))
+        size = sample["image"].shape[-2:]
+        for name, value in sample.items():
+            if value.shape[-2:] != size:
+                what, files = ("labels", self.label_files) if name == "mask" else (name, self.layers[name].files)
+                raise ValueError(
+                    f"{what} must have the size of their picture; {files[index]} is {tuple(value.shape)}, "
+                    f"{picture.name} {tuple(size)}"
+                )
+        return self.transform(sample) if self.transform else sample
+
+    def labels(self, index: int) -> torch.Tensor:
+        """Classes (H, W), uint8, checked: the message of an error names file and value."""
+        path = self.label_files[index]
+        ids = self._decode(path)
+        if ids.dtype.kind == "f":  # MATLAB's numbers are doubles unless told otherwise
+            ids = ids.astype(np.int64)
+        if ids.dtype != np.uint8 and ids.size and not 0 <= ids.min() <= ids.max() < len(self._table):
+            wrong = ids[(ids < 0) | (ids >= len(self._table))]
+        else:
+            classes = self._table[ids]
+            wrong = ids[classes == UNKNOWN]
+        if wrong.size:
+            raise ValueError(f"labels must be {self._known}; {path} holds {wrong[0]}: {self._cure}, or mend the file")
+        return torch.from_numpy(classes.astype(np.uint8))
+
+    def frequencies(self) -> torch.Tensor:
+        """Share of each class among the labelled pixels: (num_classes,), sums to 1. Reads, and checks, all labels."""
+        counts = torch.zeros(256, dtype=torch.long)
+        with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+            for number in pool.map(self._count, range(len(self))):
+                counts += number
+        if self.ignore_index < self.num_classes:
+            counts[self.ignore_index] = 0
+        counts = counts[: self.num_classes].double()
+        if not counts.sum():
+            raise ValueError(f"some pixels must be labelled; all labels are {self.ignore_index} (ignored)")
+        return counts / counts.sum()
+
+    def _count(self, index: int) -> torch.Tensor:
+        return torch.bincount(self.labels(index).flatten(), minlength=256)
+
+    def subset(self, indices: Iterable[int]) -> SegmentationDataset:
+        """The same data set with these pictures alone, in this order. ``transform`` may be set apart."""
+        part, indices = copy.copy(self), list(indices)
+        part.pictures, part.label_files = ([files[i] for i in indices] for files in (self.pictures, self.label_files))
+        part.layers = {
+            name: replace(layer, files=[layer.files[i] for i in indices]) for name, layer in self.layers.items()
+        }
+        return part
+
+
+def _some(ids: Iterable[int]) -> str:
+    ids = sorted(ids)
+    shown = ", ".join(map(str, ids[:8]))
+    return f"one of the ids {shown}" + (f" ... {ids[-1]}" if len(ids) > 8 else "")

@@ -1,0 +1,98 @@
+"""Single objects: a mask and a box each. And the calling convention of torchvision's detectors."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+from torchvision import tv_tensors
+
+from ..pictures import open_picture
+from .base import Sample
+from .labels import Decoder, instance_png
+
+
+def boxes_of(masks: Tensor) -> Tensor:
+    """Smallest boxes around masks (N, H, W): float (N, 4), XYXY, the right and lower edge behind the last pixel.
+
+    An empty mask has the box 0, 0, 0, 0.
+    """
+    masks = masks.as_subclass(Tensor) != 0
+    boxes = masks.new_zeros((len(masks), 4), dtype=torch.float32)
+    for place, axis in ((0, 1), (1, 2)):  # x from the columns, y from the rows
+        hit = masks.any(axis)
+        if hit.numel():
+            boxes[:, place] = hit.float().argmax(1)
+            boxes[:, place + 2] = hit.shape[1] - hit.flip(1).float().argmax(1)
+    return boxes * masks.flatten(1).any(1, keepdim=True) if len(masks) else boxes
+
+
+class InstanceMaps(Dataset):
+    """Pictures with a map of object numbers each, such as 16-bit PNGs: 0 = background, k = object k. One class.
+
+    An item: "image" uint8 (3, H, W); "boxes" ``tv_tensors.BoundingBoxes`` float (N, 4), XYXY; "labels" int64 (N), all
+    1, as 0 is the detectors' background; "masks" ``tv_tensors.Mask`` bool (N, H, W); "image_id", the index.
+    The transform sees the map of numbers under "instance" in place of these: one map, however many objects, and
+    what it loses is gone from the item.
+
+    Args:
+        pictures: files.
+        label_files: their maps of numbers, in the same order.
+        name: of the class.
+        decode: reads a map as whole numbers (H, W).
+        transform: item -> item.
+
+    Attributes:
+        classes: "background" and the name: ``num_classes`` is 2.
+    """
+
+    def __init__(
+        self,
+        pictures: Sequence[Path],
+        label_files: Sequence[Path],
+        name: str,
+        decode: Decoder = instance_png,
+        transform: Callable[[Sample], Sample] | None = None,
+    ):
+        self.pictures, self.label_files = list(pictures), list(label_files)
+        self.classes, self.num_classes = ("background", name), 2
+        self.palette = ((0, 0, 0), (255, 255, 255))
+        self.transform = transform
+        self._decode = decode
+
+    def __len__(self) -> int:
+        return len(self.pictures)
+
+    def __getitem__(self, index: int) -> Sample:
+        picture, path = self.pictures[index], self.label_files[index]
+        numbers = torch.from_numpy(self._decode(path))
+        sample = {"image": tv_tensors.Image(open_picture(picture)), "instance": tv_tensors.Mask(numbers)}
+        if numbers.shape != sample["image"].shape[-2:]:
+            raise ValueError(
+                f"instances must have the size of their picture; {path} is {tuple(numbers.shape)}, "
+                f"{picture.name} {tuple(sample['image'].shape[-2:])}"
+            )
+        sample = self.transform(sample) if self.transform else sample
+        numbers = sample.pop("instance").as_subclass(Tensor)
+        objects = numbers.unique()
+        masks = numbers == objects[objects > 0][:, None, None]
+        boxes = tv_tensors.BoundingBoxes(boxes_of(masks), format="XYXY", canvas_size=tuple(numbers.shape))
+        labels = torch.ones(len(masks), dtype=torch.int64)
+        return sample | {"boxes": boxes, "labels": labels, "masks": tv_tensors.Mask(masks), "image_id": index}
+
+    def subset(self, indices: Iterable[int]) -> InstanceMaps:
+        """The same data set with these pictures alone, in this order."""
+        part, indices = copy.copy(self), list(indices)
+        part.pictures, part.label_files = ([files[i] for i in indices] for files in (self.pictures, self.label_files))
+        return part
+
+
+def detection_batch(samples: Sequence[Sample]) -> tuple[list[Tensor], list[Sample]]:
+    """Items -> (images, targets), lists as torchvision's detectors take them: for ``DataLoader(collate_fn=...)``."""
+    return [sample["image"] for sample in samples], [
+        {key: value for key, value in sample.items() if key != "image"} for sample in samples
+    ]

@@ -1,0 +1,56 @@
+"""Rivals of block-wise gating on the same blocks (RIGNet, Table 6): the prediction alone is what is fed back."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from ..layers import resize_to
+from .base import Feedback
+from .iterative import IterativeGate, gated_blocks
+
+
+class RoutedFeedback(Feedback):
+    """gate_i = G_i(f_n): the prediction, through a basic gate of its own, to every gated block.
+
+    The paper says "routing similar to" a network that feeds its prediction to each of its stages, with the paper's
+    gate attached. With block 1 alone gated it is the gated network-wide recurrence.
+
+    Args:
+        channels: channels of f_0 (the image), f_1, ..., f_n (the classes).
+        blocks: see :func:`gatezoo.gates.iterative.gated_blocks`.
+    """
+
+    def __init__(self, channels: Sequence[int], blocks: Sequence[int] | None = None):
+        super().__init__()
+        self.blocks = gated_blocks(blocks, len(channels) - 1)
+        self.gates = nn.ModuleDict({str(i): IterativeGate(channels[-1], channels[i - 1]) for i in self.blocks})
+
+    def forward(self, maps: Sequence[Tensor]) -> dict[int, Tensor]:
+        return {i: self.gates[str(i)](maps[-1], maps[i - 1].shape[-2:]) for i in self.blocks}
+
+
+class NetworkWideFeedback(Feedback):
+    """f_0' = W * [image, up(softmax(f_n))]: the prediction joins the image, W a 3x3 convolution with bias.
+
+    W starts as the identity of the image, so that the second pass starts as the first.
+
+    Args:
+        channels: channels of f_0 (the image), f_1, ..., f_n (the classes).
+    """
+
+    blocks = (1,)
+
+    def __init__(self, channels: Sequence[int]):
+        super().__init__()
+        self.join = nn.Conv2d(channels[0] + channels[-1], channels[0], 3, padding=1)
+        nn.init.dirac_(self.join.weight)
+        nn.init.zeros_(self.join.bias)
+
+    def forward(self, maps: Sequence[Tensor]) -> dict[int, Tensor]:
+        return {1: resize_to(maps[-1].softmax(1), maps[0].shape[-2:])}
+
+    def modulate(self, gate: Tensor, x: Tensor) -> Tensor:
+        return self.join(torch.cat([x, gate], 1))

@@ -1,0 +1,117 @@
+"""Figures of class maps over a whole data set, on torchmetrics' confusion matrix."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torchmetrics.classification import MulticlassConfusionMatrix
+
+# Pixels that are counted at once: torchmetrics makes several 64-bit copies of them.
+_AT_ONCE = 1 << 22
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Figures of one evaluation, all in 0 .. 1.
+
+    Attributes:
+        miou: mean of intersection / union over the classes that occur in the labels or the predictions.
+        pixel_accuracy: share of labelled pixels that are right.
+        mean_accuracy: mean over the classes that occur in the labels of the share of their pixels that are right.
+        iou: of each class; NaN for an absent one.
+        absent: number of classes that neither labels nor predictions hold: left out of the mean, and counted here.
+        weighted_iou: frequency-weighted IoU, sum over the classes of (share of the labelled pixels) x IoU.
+        boundary_f: mean boundary F-score, see :class:`~gatezoo.metrics.boundary.BoundaryScores`; None if not asked for.
+        boundary_f_by_class: of each class; NaN where there was none to compare.
+        iiou: mean instance-weighted IoU, see :class:`~gatezoo.metrics.instance_weighted.InstanceWeightedScores`;
+            None without instance ids.
+        iiou_by_class: of each class; NaN for one without instances.
+    """
+
+    miou: float
+    pixel_accuracy: float
+    mean_accuracy: float
+    iou: list[float]
+    absent: int
+    weighted_iou: float
+    boundary_f: float | None = None
+    boundary_f_by_class: list[float] | None = None
+    iiou: float | None = None
+    iiou_by_class: list[float] | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """The figures that were asked for, ready for JSON: null for NaN."""
+        return {key: without_nan(value) for key, value in asdict(self).items() if value is not None}
+
+
+def without_nan(value: Any) -> Any:
+    """Numbers and nested lists and dicts of them with None in place of NaN, which JSON does not have."""
+    if isinstance(value, dict):
+        return {key: without_nan(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [without_nan(item) for item in value]
+    return None if isinstance(value, float) and math.isnan(value) else value
+
+
+def scores_of(matrix: Tensor) -> Scores:
+    """Figures of a confusion matrix (K, K), n[label, prediction]. NaN where a mean has nothing to average."""
+    matrix = matrix.cpu().double()
+    hits, labelled, predicted = matrix.diag(), matrix.sum(1), matrix.sum(0)
+    union = labelled + predicted - hits
+    iou = hits / union  # 0 / 0 = NaN marks an absent class
+    present, pixels = union > 0, matrix.sum()
+    return Scores(
+        miou=iou[present].mean().item(),
+        pixel_accuracy=(hits.sum() / pixels).item(),
+        mean_accuracy=(hits / labelled)[labelled > 0].mean().item(),
+        iou=iou.tolist(),
+        absent=int((~present).sum()),
+        weighted_iou=(labelled[present] / pixels * iou[present]).sum().item(),
+    )
+
+
+class SegmentationScores:
+    """Accumulates a confusion matrix over pictures of any size, and over processes.
+
+    Args:
+        num_classes: K.
+        ignore_index: label that does not count.
+        device: where the class maps are.
+    """
+
+    def __init__(self, num_classes: int, ignore_index: int = 255, device: str | torch.device = "cpu"):
+        self.num_classes, self.ignore_index = num_classes, ignore_index
+        self._matrix = MulticlassConfusionMatrix(num_classes, ignore_index=ignore_index, validate_args=False).to(device)
+
+    def update(self, classes: Tensor, labels: Tensor) -> Tensor:
+        """Count predicted classes against labels, both (..., H, W) of integers; returns their own matrix (K, K).
+
+        Raises:
+            ValueError: sizes that differ, or labels outside the classes.
+        """
+        if classes.shape != labels.shape:
+            raise ValueError(
+                f"labels must have the size of the prediction; got {tuple(labels.shape)} and {tuple(classes.shape)}"
+            )
+        wrong = (labels != self.ignore_index) & ((labels < 0) | (labels >= self.num_classes))
+        if wrong.any():
+            raise ValueError(
+                f"labels must be 0 .. {self.num_classes - 1} or {self.ignore_index} (ignored); "
+                f"got {labels[wrong][0].item()}: set num_classes or ignore_index, or mend the labels"
+            )
+        self._matrix.to(classes.device)
+        pieces = zip(classes.flatten().split(_AT_ONCE), labels.flatten().split(_AT_ONCE))
+        # As a call a torchmetrics metric adds to its state and gives the value of what was added.
+        return sum(self._matrix(*piece) for piece in pieces)
+
+    def matrix(self) -> Tensor:
+        """n[label, prediction], (K, K) of int64, over all pictures and processes. Every process must call it."""
+        return self._matrix.compute().cpu()
+
+    def compute(self) -> Scores:
+        """Figures of all pictures so far, of all processes. Every process must call it."""
+        return scores_of(self.matrix())

@@ -1,0 +1,34 @@
+"""The processes that work together, where a program was started as several (``torchrun``)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch.distributed as dist
+
+
+def rank_and_count() -> tuple[int, int]:
+    """This process' number and how many there are: (0, 1) for one on its own."""
+    if dist.is_available() and dist.is_initialized():
+        return dist.get_rank(), dist.get_world_size()
+    return 0, 1
+
+
+def gather(value: Any) -> list[Any]:
+    """The values of all processes in order of rank. Every process must call it."""
+    count = rank_and_count()[1]
+    if count == 1:
+        return [value]
+    values: list[Any] = [None] * count
+    dist.all_gather_object(values, value)
+    return values
+
+
+def gather_dealt(values: Sequence[Any]) -> list[Any]:
+    """What was dealt out in turn (rank 0 the first, rank 1 the second ...), in the order it had.
+
+    Every process must call it; their numbers of values may differ by one.
+    """
+    shares = gather(list(values))
+    return [share[turn] for turn in range(len(shares[0])) for share in shares if turn < len(share)]

@@ -1,0 +1,83 @@
+"""The papers' experiments as data: ``*.yaml`` beside this file, one a table, read into experiments by name.
+
+A file tells the paper's table, the data set, how it is trained, and what the paper does not say (``unsaid``: chosen
+here). Each experiment adds a model, keywords of its builder, the paper's figures as ``reference``, and ``measured``,
+which stays null until somebody has measured it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import functools
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ..recipe import Recipe
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """A row of a paper's table: what to train on what, and what the paper got.
+
+    Attributes:
+        name: MODEL.DATASET, with a suffix where a table varies a keyword.
+        paper, source: the paper, and its table.
+        model: a model of the registry; ``keywords`` go to its builder.
+        dataset: a reader of :mod:`gatezoo.data`, with its splits for training and validation.
+        recipe: how it is trained.
+        scales, flip: of the evaluation.
+        unsaid: fields of the recipe that the paper does not tell.
+        reference: the paper's figures, in percent.
+        measured: ours; None until measured.
+    """
+
+    name: str
+    paper: str
+    source: str
+    model: str
+    dataset: str
+    train_split: str
+    val_split: str
+    recipe: Recipe
+    keywords: dict[str, Any] = field(default_factory=dict)
+    scales: tuple[float, ...] = (1.0,)
+    flip: bool = False
+    unsaid: tuple[str, ...] = ()
+    reference: dict[str, float] = field(default_factory=dict)
+    measured: dict[str, Any] | None = None
+
+
+@functools.cache
+def experiments() -> dict[str, Experiment]:
+    """All experiments by name, in the order of the files."""
+    found: dict[str, Experiment] = {}
+    for path in sorted(Path(__file__).parent.glob("*.yaml")):
+        shared = yaml.safe_load(path.read_text(encoding="utf-8"))
+        for name, own in shared.pop("experiments").items():
+            if name in found:
+                raise ValueError(f"an experiment must have a name of its own; {path.name} tells {name!r} again")
+            found[name] = _experiment(name, {**shared, **own, "recipe": shared["recipe"] | own.get("recipe", {})})
+    return found
+
+
+def _experiment(name: str, told: Mapping[str, Any]) -> Experiment:
+    told = {key: tuple(value) if isinstance(value, list) else value for key, value in told.items()}
+    fields = {item.name for item in dataclasses.fields(Experiment)}
+    if unknown := sorted(told.keys() - fields):
+        raise ValueError(f"an experiment has the fields {', '.join(sorted(fields))}; {name!r} tells {unknown[0]!r}")
+    return Experiment(name=name, **{**told, "recipe": Recipe.from_dict(told["recipe"])})
+
+
+def find_experiment(name: str) -> Experiment:
+    """An experiment by name. Raises ValueError for an unknown one, with near misses."""
+    known = experiments()
+    if name not in known:
+        near = difflib.get_close_matches(name, known, n=3)
+        hint = f" Did you mean {', '.join(near)}?" if near else f" There are: {', '.join(known)}."
+        raise ValueError(f"there is no recipe {name!r}.{hint}")
+    return known[name]

@@ -1,0 +1,33 @@
+"""What a training engine wraps: a network and its loss in one module."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from .segmenter import RecurrentSegmenter, SegmentationModel
+from .transforms import Normalize
+
+
+class SegmentationTask(nn.Module):
+    """``task(uint8 images (B, C, H, W), labels (B, H, W)) -> loss``.
+
+    loss = L(logits of the last pass) + pass_loss * sum of L(logits of each pass before it).
+
+    Args:
+        loss: of logits and labels.
+        pass_loss: weight of the earlier passes of an unrolled network; 0 trains the last alone, as the papers do.
+    """
+
+    def __init__(self, model: SegmentationModel, normalize: Normalize, loss: nn.Module, pass_loss: float = 0.0):
+        super().__init__()
+        self.model = model
+        self.normalize = normalize
+        self.loss = loss
+        self.pass_loss = pass_loss
+
+    def forward(self, images: Tensor, labels: Tensor) -> Tensor:
+        images, labels = self.normalize(images), labels.long()
+        if not (self.pass_loss and isinstance(self.model, RecurrentSegmenter)):
+            return self.loss(self.model(images).float(), labels)
+        *earlier, last = (self.loss(logits.float(), labels) for logits in self.model.iterate(images))
+        return last + self.pass_loss * sum(earlier)

@@ -1,0 +1,248 @@
+import random
+
+import pytest
+import torch
+from torch import Tensor
+from torchvision import tv_tensors
+
+from gatezoo.data.instances import boxes_of
+from gatezoo.data.transforms import RandomRotate, RandomScaleCrop, resized, train_transform, without_vanished
+
+GREY = (0.5, 0.5, 0.5)
+
+
+def fields(height=60, width=90):
+    """Nine fields; the picture's red channel is the labels + 10, depth is the labels + 1, in metres."""
+    rows, columns = torch.arange(height)[:, None] * 3 // height, torch.arange(width) * 3 // width
+    labels = tv_tensors.Mask((25 * (rows * 3 + columns)).to(torch.uint8))
+    return {
+        "image": tv_tensors.Image((labels + 10).repeat(3, 1, 1)),
+        "mask": labels,
+        "depth": tv_tensors.Mask(labels.float() + 1),
+        "instance": tv_tensors.Mask(labels.int() * 1000),
+        "name": "fields",
+    }
+
+
+def objects():
+    """A large object and a small one inside its box, at the left; their boxes are looser than their masks."""
+    masks = torch.zeros(2, 60, 90, dtype=torch.bool)
+    masks[0, 10:50, 5:45] = True
+    masks[0, 20:30, 10:20] = False
+    masks[1, 20:30, 10:20] = True
+    boxes = torch.tensor([[4.5, 9.5, 45.5, 50.5], [9.5, 19.5, 20.5, 30.5]])
+    return {
+        "image": tv_tensors.Image((masks[0] * 100 + masks[1] * 200).to(torch.uint8).repeat(3, 1, 1)),
+        "boxes": tv_tensors.BoundingBoxes(boxes, format="XYXY", canvas_size=(60, 90)),
+        "labels": torch.tensor([3, 7]),
+        "masks": tv_tensors.Mask(masks),
+        "image_id": 12,
+    }
+
+
+@pytest.mark.parametrize("scale", [(0.3, 0.3), (1.0, 1.0), (2.0, 2.0), (0.5, 2.0)])
+def test_all_maps_stay_together(scale):
+    """The picture's red channel says what the labels are: after any crop it still must; and so must the depth."""
+    random.seed(0)
+    sample = fields()
+    crop = RandomScaleCrop(48, scale)
+    for _ in range(10):
+        out = crop(sample)
+        mask = out["mask"]
+        assert out["image"].shape == (3, 48, 48)
+        assert mask.shape == out["depth"].shape == out["instance"].shape == (48, 48)
+        assert out["name"] == "fields"
+        known = mask != 255
+        assert set(mask[known].tolist()) <= set(range(0, 201, 25)), "labels were mixed"
+        close = (out["image"][0].float() - (mask.float() + 10)).abs() < 13
+        assert close[known].float().mean() > 0.9  # the edges of the fields are blurred
+        assert (out["image"][0][~known] == 0).all()
+        assert torch.equal(out["depth"].isnan(), ~known)
+        assert torch.equal(out["instance"][known], mask[known].int() * 1000)
+        assert (out["instance"][~known] == 0).all()
+        factor = ((mask.float() + 1) / out["depth"])[known]
+        assert torch.allclose(factor, factor[0].expand_as(factor)), "depth was mixed"
+        assert scale[0] - 1e-6 <= factor[0] <= scale[1] + 1e-6
+    assert sample["depth"].max() == 201, "the sample itself was changed"
+
+
+def test_scale_is_that_of_the_picture():
+    random.seed(0)
+    labels = torch.zeros(100, 200, dtype=torch.uint8)
+    labels[40:60, 80:120] = 1
+    sample = {
+        "image": tv_tensors.Image(torch.zeros(3, 100, 200, dtype=torch.uint8)),
+        "mask": tv_tensors.Mask(labels),
+        "depth": tv_tensors.Mask(torch.full((100, 200), 3.0)),
+    }
+    out = RandomScaleCrop(400, (2.0, 2.0))(sample)
+    assert (out["mask"] == 1).sum() == 4 * 20 * 40
+    assert (out["mask"] != 255).sum() == 4 * 100 * 200
+    assert (out["depth"] == 1.5).sum() == 4 * 100 * 200
+
+
+def test_a_crop_need_not_be_square():
+    out = RandomScaleCrop((32, 80), (0.5, 2.0))(fields())
+    assert out["image"].shape == (3, 32, 80)
+    assert out["mask"].shape == (32, 80)
+
+
+def test_the_draws_are_those_of_every_training_so_far():
+    """With the options off: factor, top, left, and the two of the padding, in this order, then torch's."""
+    sample = {key: value for key, value in fields().items() if key in ("image", "mask")}
+    transform = train_transform(48, (0.5, 2.0), 255, GREY)
+    for seed in range(20):
+        random.seed(seed)
+        torch.manual_seed(seed)
+        out = transform(sample)
+        after = random.random(), torch.rand(1)
+        random.seed(seed)
+        torch.manual_seed(seed)
+        factor = random.uniform(0.5, 2.0)
+        piece = [min(side, round(48 / factor)) for side in (60, 90)]
+        top, left = random.randint(0, 60 - piece[0]), random.randint(0, 90 - piece[1])
+        gap = [48 - min(48, round(part * factor)) for part in piece]
+        if any(gap):
+            random.randint(0, gap[0]), random.randint(0, gap[1])
+        flipped = torch.rand(1) < 0.5
+        torch.randperm(4)
+        for _ in range(3):
+            torch.empty(1).uniform_(0.7, 1.3)
+        assert after == (random.random(), torch.rand(1))
+        if not any(gap):
+            corner = out["mask"][0, -1 if flipped else 0]
+            assert corner == sample["mask"][top, left]
+
+
+def test_flip_moves_all():
+    transform = train_transform(64, (1.0, 1.0), 255, GREY)
+    labels = torch.zeros(64, 64, dtype=torch.uint8)
+    labels[:, :20] = 1
+    masks = labels.bool()[None]
+    sample = {
+        "image": tv_tensors.Image((labels * 200).repeat(3, 1, 1)),
+        "mask": tv_tensors.Mask(labels),
+        "depth": tv_tensors.Mask(1.0 + labels),
+        "boxes": tv_tensors.BoundingBoxes([[0, 0, 20, 64]], format="XYXY", canvas_size=(64, 64)),
+        "labels": torch.tensor([1]),
+        "masks": tv_tensors.Mask(masks),
+    }
+    sides = set()
+    for seed in range(12):
+        random.seed(seed)
+        torch.manual_seed(seed)
+        out = transform(sample)
+        left = bool(out["mask"][0, 0])
+        assert (out["image"][0, 0, 0] > out["image"][0, 0, -1]) == left
+        assert torch.equal(out["depth"] == 2, out["mask"] == 1)
+        assert torch.equal(out["masks"][0], out["mask"] == 1)
+        assert out["boxes"].tolist() == ([[0, 0, 20, 64]] if left else [[44, 0, 64, 64]])
+        sides.add(left)
+    assert sides == {True, False}
+    assert all(transform(sample)["mask"][0, 0] for transform in [train_transform(64, (1, 1), 255, GREY, hflip=0)] * 9)
+
+
+def test_objects_follow_the_crop_and_those_outside_go():
+    random.seed(1)
+    numbers = set()
+    for _ in range(40):
+        out = RandomScaleCrop(24, (1.0, 2.0))(objects())
+        count = len(out["labels"])
+        assert len(out["boxes"]) == len(out["masks"]) == count
+        assert out["masks"].shape[1:] == (24, 24)
+        assert out["masks"].dtype == torch.bool
+        assert out["boxes"].canvas_size == (24, 24)
+        assert out["masks"].flatten(1).any(1).all()
+        assert torch.equal(out["boxes"].as_subclass(Tensor), boxes_of(out["masks"]))
+        for label, mask in zip(out["labels"].tolist(), out["masks"]):
+            inside = torch.nn.functional.avg_pool2d(mask[None].float(), 5, 1)[0] == 1  # away from blurred edges
+            shade = out["image"][0, 2:-2, 2:-2][inside]
+            assert (shade.float() - {3: 100, 7: 200}[label]).abs().le(2).all()
+        numbers.add(count)
+        assert out["image_id"] == 12
+    assert numbers == {0, 1, 2}
+
+
+def test_boxes_without_masks_are_cut_and_dropped():
+    boxes = [[-5.0, 10, 20, 20], [90, 10, 100, 20], [88.5, 0, 95, 30], [5, 5, 6, 6]]
+    sample = {
+        "boxes": tv_tensors.BoundingBoxes(boxes, format="XYXY", canvas_size=(60, 90)),
+        "labels": torch.tensor([1, 2, 3, 4]),
+    }
+    out = without_vanished(sample)
+    assert out["boxes"].tolist() == [[0, 10, 20, 20], [88.5, 0, 90, 30], [5, 5, 6, 6]]
+    assert out["labels"].tolist() == [1, 3, 4]
+    assert type(out["boxes"]) is tv_tensors.BoundingBoxes
+
+
+def test_pictures_without_objects_pass():
+    sample = {**objects(), "labels": torch.zeros(0, dtype=torch.int64)}
+    sample["boxes"] = tv_tensors.BoundingBoxes(torch.zeros(0, 4), format="XYXY", canvas_size=(60, 90))
+    sample["masks"] = tv_tensors.Mask(torch.zeros(0, 60, 90, dtype=torch.bool))
+    for seed in range(6):
+        random.seed(seed)
+        out = train_transform(48, (0.3, 2.0), 255, GREY, rotate=20)(sample)
+        assert out["masks"].shape == (0, 48, 48)
+        assert out["boxes"].shape == (0, 4)
+
+
+def test_rotation_turns_all_maps_alike():
+    random.seed(3)
+    filled = 0
+    for _ in range(5):
+        out = RandomRotate(30, fill=(0, 0, 0))(fields(90, 90))
+        known = out["mask"] != 255
+        assert 0.5 < known.float().mean() < 1
+        assert set(out["mask"][known].tolist()) <= set(range(0, 201, 25)), "labels were mixed"
+        assert torch.equal(out["depth"][known], out["mask"][known].float() + 1)
+        assert torch.equal(out["depth"].isnan(), ~known)
+        assert torch.equal(out["instance"][known], out["mask"][known].int() * 1000)
+        close = (out["image"][0].float() - (out["mask"].float() + 10)).abs() < 13
+        assert close[known].float().mean() > 0.9
+        corners = torch.nn.functional.max_pool2d(known.float()[None], 5, 1, 2)[0] == 0  # away from blurred edges
+        assert (out["image"][:, corners] == 0).all()
+        filled += corners.sum()
+    assert filled > 500
+
+
+def test_rotation_turns_objects():
+    random.seed(0)
+    sample = objects()
+    for _ in range(5):
+        out = RandomRotate(45)(sample)
+        assert torch.equal(out["boxes"].as_subclass(Tensor), boxes_of(out["masks"]))
+        assert out["labels"].tolist() == [3, 7]
+        assert out["masks"][1].sum() == pytest.approx(100, abs=12)
+        assert (out["image"][0][out["masks"][1]] > 100).float().mean() > 0.8
+
+
+def test_a_cap_on_one_class_is_kept_where_it_can_be():
+    labels = torch.zeros(100, 100, dtype=torch.uint8)
+    labels[:, 80:] = 1
+    labels[:50, :50] = 255
+    sample = {"image": tv_tensors.Image(labels.repeat(3, 1, 1)), "mask": tv_tensors.Mask(labels)}
+
+    def largest(cap):
+        random.seed(0)
+        crop = RandomScaleCrop(40, (1.0, 1.0), cat_max_ratio=cap)
+        masks = [crop(sample)["mask"] for _ in range(60)]
+        shares = [torch.stack([(m == k).sum() / (m != 255).sum().clamp(min=1) for k in (0, 1)]).max() for m in masks]
+        return (torch.stack(shares) < 0.75).float().mean()
+
+    assert largest(1.0) < 0.3
+    assert largest(0.75) > 0.8
+
+
+def test_resized_by_the_nearest_pixel_of_the_same_centre():
+    mask = tv_tensors.Mask(torch.arange(9, dtype=torch.uint8).reshape(1, 9).repeat(3, 1))
+    assert resized(mask, (1, 3)).tolist() == [[1, 4, 7]]
+    assert resized(tv_tensors.Mask(mask.int() * 70000), (1, 3)).tolist() == [[70000, 280000, 490000]]
+    assert resized("text", (1, 3)) == "text"
+
+
+def test_boxes_of_masks():
+    masks = torch.zeros(3, 5, 7)
+    masks[0, 1:4, 2:6] = 1
+    masks[1, 4, 6] = 1
+    assert boxes_of(masks).tolist() == [[2, 1, 6, 4], [6, 4, 7, 5], [0, 0, 0, 0]]
+    assert boxes_of(masks[:0]).shape == (0, 4)

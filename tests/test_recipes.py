@@ -1,0 +1,37 @@
+import dataclasses
+
+import pytest
+
+from gatezoo.recipe import Recipe
+from gatezoo.recipes import experiments, find_experiment
+from gatezoo.registry import find_row
+
+EXPERIMENTS = experiments()
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_an_experiment_names_a_model_and_tells_what_the_paper_got(name):
+    experiment = EXPERIMENTS[name]
+    row = find_row(experiment.model)
+    row.merge(experiment.keywords)
+    assert name.startswith(f"{experiment.model}.")
+    assert experiment.reference
+    assert all(0 < value < 100 for value in experiment.reference.values())
+    assert set(experiment.unsaid) <= {field.name for field in dataclasses.fields(Recipe)}
+
+
+def test_rivals_of_a_table_are_trained_alike():
+    for source in {experiment.source for experiment in EXPERIMENTS.values()}:
+        recipes = {e.recipe for e in EXPERIMENTS.values() if e.source == source}
+        assert len(recipes) == 1, source
+
+
+def test_refusals():
+    with pytest.raises(ValueError, match=r"no recipe 'dignet_resnet101_8s\.voc'\. Did you mean dignet_resnet101"):
+        find_experiment("dignet_resnet101_8s.voc")
+    with pytest.raises(ValueError, match=r"got 'lr_rate'"):
+        Recipe.from_dict({"lr_rate": 1})
+    with pytest.raises(ValueError, match="sched must be one of poly, cosine; got 'step'"):
+        Recipe(sched="step")
+    with pytest.raises(ValueError, match="steps must be at least 1; got 0"):
+        Recipe(steps=0)
