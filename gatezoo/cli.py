@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from . import cli_train
+from . import cli_train, cli_weights
 
 app = typer.Typer(help="A zoo of gated segmentation networks.", no_args_is_help=True, add_completion=False)
 
@@ -194,6 +194,8 @@ def check(
         raise typer.Exit(2)
 
 
+app.add_typer(cli_weights.app, name="weights")
+app.command()(cli_weights.publish)
 app.command()(cli_train.train)
 app.command()(cli_train.finetune)
 app.command()(cli_train.recipes)
