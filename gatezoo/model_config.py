@@ -40,8 +40,8 @@ def config_of(architecture: str, model_args: Mapping[str, Any], about: Mapping[s
     }
 
 
-def read_config(path: Path, weights: str) -> tuple[Row, dict[str, Any], PretrainedCfg]:
-    """The row, the keywords of its builder, and the entry of the weights.
+def read_config(path: Path, weights: str) -> tuple[Row, PretrainedCfg, dict[str, Any]]:
+    """The row, the entry of the weights, and the keywords of the builder.
 
     Args:
         weights: the source of the weights, for the entry.
@@ -62,7 +62,7 @@ def read_config(path: Path, weights: str) -> tuple[Row, dict[str, Any], Pretrain
         row = find_row(config["architecture"])
         args = _checked_args(row, config["model_args"])
         about = _checked_about(config["pretrained_cfg"], args) | {"format_version": version}
-        return row, args, PretrainedCfg.from_config(row.name, about, weights)
+        return row, PretrainedCfg.from_config(row.name, about, weights), args
     except (OSError, ValueError, RecursionError) as error:
         raise ValueError(f"{path} must be a model's configuration as save_pretrained writes it: {error}") from None
 

@@ -105,8 +105,8 @@ def write_folder(
     return config
 
 
-def read_model_folder(folder: str | os.PathLike) -> tuple[Row, dict[str, Any], PretrainedCfg]:
-    """What a model folder holds: its row, keywords of the builder, and the entry of its weights.
+def read_model_folder(folder: str | os.PathLike) -> tuple[Row, PretrainedCfg, dict[str, Any]]:
+    """What a model folder holds: its row, the entry of its weights, and keywords of the builder.
 
     Raises:
         ValueError: no such folder, or a configuration that is damaged, of another program, or not plain data.

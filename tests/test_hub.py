@@ -207,7 +207,7 @@ def test_a_cache_that_cannot_be_written_is_read_and_says_why_it_takes_no_more(hu
     for folder, _, _ in os.walk(cache):
         Path(folder).chmod(0o555)
     code = (
-        "import os, sys\n"
+        "import encodings.idna, os, sys\n"
         f"sys.path.insert(0, {str(ROOT)!r})\n"
         "from gatezoo import hub\n"
         "if not os.getuid(): os.setuid(65534)\n"
@@ -218,7 +218,8 @@ def test_a_cache_that_cannot_be_written_is_read_and_says_why_it_takes_no_more(hu
     out, err = elsewhere(hub, code, tmp_path).communicate()
     for folder, _, _ in os.walk(cache):
         Path(folder).chmod(0o755)
-    found, refused = out.splitlines() or [err, ""]
+    assert out.count("\n") == 2, err
+    found, refused = out.splitlines()
     assert Path(found).read_bytes() == DATA
     assert "must be writable and have room" in refused
     assert "Permission denied" in refused
