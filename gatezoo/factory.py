@@ -14,7 +14,7 @@ from .checkpoints import LoadReport, cfg_of_checkpoint, load_tensors, skip_init
 from .conversions import convert, hint
 from .model_config import CONFIG, MAX_PARAMETERS, read_config
 from .model_folder import WEIGHTS, read_model_folder, versions
-from .registry import Row, find_row, get_pretrained_cfg, list_models, list_pretrained
+from .registry import Row, find_row, get_pretrained_cfg, is_model, list_models, list_pretrained
 from .segmenter import SegmentationModel
 from .sources import locate
 from .tensor_files import checkpoint_facts, read_checkpoint
@@ -200,7 +200,7 @@ def load_checkpoint(model: SegmentationModel, path: str | os.PathLike, strict: b
             initialisation from another network of the zoo.
     """
     tensors, facts = read_checkpoint(path)
-    if facts.get("model"):
+    if is_model(facts.get("model", "")):
         tensors = convert(tensors, find_row(facts["model"]).module, facts.get("format_version", 1))
     model.load_report = load_tensors(model, tensors, resized=not strict, strict=strict)
     return model.load_report

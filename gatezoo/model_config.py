@@ -19,7 +19,7 @@ from .weights import PretrainedCfg
 
 CONFIG = "config.json"
 # Bytes of the file, items in it, levels of nesting, characters of a text, and how large a number may be.
-MAX_BYTES, MAX_ITEMS, MAX_DEPTH, MAX_TEXT, MAX_NUMBER = 4 << 20, 100_000, 6, 10_000, 1_000_000
+MAX_BYTES, MAX_ITEMS, MAX_DEPTH, MAX_TEXT, MAX_NUMBER = 1 << 20, 100_000, 6, 10_000, 1_000_000
 # Parameters of a network that keywords other than the row's may ask for: 8 GB.
 MAX_PARAMETERS = 2_000_000_000
 BOUNDS = {"num_classes": (1, 10_000), "in_chans": (1, 1_000), "iterations": (1, 100)}

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor
 
 from . import hub, weights
@@ -97,7 +97,7 @@ def prepare(
     if off > (HALF if half else FULL):
         raise ValueError(f"a published network must give the trained one's logits; these are off by {off:.2g}")
     image = golden_image(again.in_chans)
-    write_whole(folder / GOLDEN, lambda path: save_file({"image": image, "logits": found}, path))
+    write_whole(folder / GOLDEN, lambda path: path.write_bytes(save({"image": image, "logits": found})))
     return Publication(cfg, folder, off)
 
 

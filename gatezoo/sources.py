@@ -65,7 +65,7 @@ def _from_hub(source: str, cfg: PretrainedCfg, cache_dir: str | os.PathLike | No
     repo, commit, file = _parts(source)
     path = hub.cached(repo, commit, file, cache_dir)
     if path is None:
-        path = hub.fetch(repo, commit, file, cache_dir)
+        path = hub.fetch(repo, commit, file, cache_dir, size=cfg.size)
     # cache/models--org--repo/snapshots/COMMIT/FILE: beside the snapshots, where the client does not look.
     note = path.parents[2] / "verified" / commit / f"{file}.json"
     if is_noted(note, path, cfg.sha256):
@@ -75,7 +75,7 @@ def _from_hub(source: str, cfg: PretrainedCfg, cache_dir: str | os.PathLike | No
         weights.verify(path, cfg)
     except ValueError:
         # The client looks at the size alone.
-        path = hub.fetch(repo, commit, file, cache_dir, again=True)
+        path = hub.fetch(repo, commit, file, cache_dir, again=True, size=cfg.size)
         stamp = stamp_of(path)
         try:
             weights.verify(path, cfg)

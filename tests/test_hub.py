@@ -184,6 +184,18 @@ def test_neither_a_pickle_nor_another_folder_is_ever_asked_for(hub, commit, file
     assert hub.counted() == []
 
 
+def test_a_file_of_another_size_is_not_even_downloaded(hub, commit):
+    with pytest.raises(ValueError, match=f"must have 9 bytes; the hub has {len(DATA)}: it is not downloaded"):
+        client.fetch("org/net", commit, FILE, size=9)
+    large = hub.put("org/net", {"config.json": b" " * (client.SMALL + 1)})
+    with pytest.raises(ValueError, match=f"must have at most {client.SMALL} bytes; .* it is not downloaded"):
+        client.fetch("org/net", large, "config.json")
+    with pytest.raises(ValueError, match="it is not downloaded"):
+        client.resolve("org/net")
+    assert hub.counted("GET") == []
+    assert client.fetch("org/net", commit, FILE, size=len(DATA)).read_bytes() == DATA
+
+
 def test_a_small_file_that_was_changed_is_fetched_again(hub, commit):
     path = client.fetch("org/net", commit, "config.json")
     path.write_bytes(b'{"a": 3}')

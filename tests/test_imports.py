@@ -31,7 +31,7 @@ FILES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__in
 # Third-party packages that these files or folders alone may import.
 OWNERS = {
     "timm": ("backbone.py", "optimizers.py"),
-    "huggingface_hub": ("hub.py",),
+    "huggingface_hub": ("hub",),
     "torchmetrics": ("metrics",),
     "matplotlib": ("visualize.py",),
     "typer": ("cli.py", "cli_train.py", "cli_weights.py"),

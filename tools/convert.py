@@ -15,7 +15,7 @@ import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 import gatezoo
@@ -104,7 +104,8 @@ def main() -> int:
                 raise ValueError(f"--classes must name all {count} classes of the weights")
             facts |= {"class_names": names} | ({"palette": colours} if colours else {})
         held = {key: value.contiguous() for key, value in tensors.items()}
-        write_whole(args.out, lambda path: save_file(held, path, {"gatezoo": json.dumps(facts)}))
+        blob = save(held, {"gatezoo": json.dumps(facts)})
+        write_whole(args.out, lambda path: path.write_bytes(blob))
     except ValueError as error:
         print(f"convert: {error}", file=sys.stderr)
         return 2
