@@ -5,6 +5,7 @@ It may come from anybody. What it says is checked for kind and bounds before any
 
 from __future__ import annotations
 
+import inspect
 import json
 import math
 import re
@@ -23,6 +24,8 @@ MAX_BYTES, MAX_ITEMS, MAX_DEPTH, MAX_TEXT, MAX_NUMBER = 1 << 20, 100_000, 6, 10_
 # Parameters of a network that keywords other than the row's may ask for: 8 GB.
 MAX_PARAMETERS = 2_000_000_000
 BOUNDS = {"num_classes": (1, 10_000), "in_chans": (1, 1_000), "iterations": (1, 100)}
+# What JSON has for a default of a builder's keyword.
+_KINDS = {bool: bool, int: int, str: str, tuple: list}
 # What a timm model would read a file, fetch something or change its kind for.
 _NOT_DATA = {"checkpoint_path", "cache_dir", "feature_cls", "feature_cfg", "features_only", "kwargs_filter"}
 
@@ -95,6 +98,10 @@ def _checked_args(row: Row, args: dict[str, Any]) -> dict[str, Any]:
     for key, (low, high) in BOUNDS.items():
         if key in args and not (type(args[key]) is int and low <= args[key] <= high):
             raise ValueError(f"{key} must be a whole number from {low} to {high}; got {_short(args[key])}")
+    for parameter in inspect.signature(row.builder).parameters.values():
+        kind = _KINDS.get(type(parameter.default))
+        if kind and parameter.name in args and type(args[parameter.name]) is not kind:
+            raise ValueError(f"{parameter.name} must be a {kind.__name__}; got {_short(args[parameter.name])}")
     backbone = args.get("backbone")
     if backbone is not None and not (isinstance(backbone, str) and re.fullmatch(r"[\w.]+", backbone)):
         raise ValueError(f"backbone must be the name of a timm model; got {_short(backbone)}")

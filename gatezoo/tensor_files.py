@@ -95,7 +95,11 @@ def _asked(path: Path, error: Exception) -> str:
         names = torch.serialization.get_unsafe_globals_in_checkpoint(path)
     except (ValueError, RuntimeError, pickle.UnpicklingError, EOFError, OSError):
         names = []
-    return ", ".join(sorted(names)) or f"what torch.load refuses ({str(error).splitlines()[0]})"
+    return ", ".join(sorted(names)) or f"what torch.load refuses ({_first_line(error)})"
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def _tensors_of(held: Any, path: Path) -> dict[str, Tensor]:

@@ -52,6 +52,10 @@ ARGS = [
     ({"backbone_args": {"pretrained_cfg": {"file": "x"}}}, "got 'pretrained_cfg'"),
     ({"backbone_args": {"a": [{"pretrained_cfg_overlay": 1}]}}, "got 'pretrained_cfg_overlay'"),
     ({"backbone_args": {"width": 10**12}}, "a number of model_args must be within 1000000"),
+    ({"bins": "x"}, "bins must be a list; got 'x'"),
+    ({"freeze_bn": 1}, "freeze_bn must be a bool; got 1"),
+    ({"shallowest": True}, "shallowest must be a int; got True"),
+    ({"head": ["fcn"]}, "head must be a str"),
     ({"bins": [1, -(10**9)]}, "a number of model_args must be within 1000000"),
 ]
 
@@ -116,11 +120,11 @@ def test_what_is_no_configuration(tmp_path, config, text):
 def test_keywords_that_make_no_network_or_too_large_a_one(written, tmp_path):
     path = tmp_path / "config.json"
     for args, text in (
-        ({"backbone": "vit_base_patch16_224"}, "must make a test_dignet; they do not"),
         ({"backbone_args": {"no_such_thing": 1}}, "must make a test_dignet; they do not"),
         ({"backbone_args": {"channels": [900_000] * 4}}, "must make a network of at most 2000000000 parameters"),
         ({"output_stride": 7}, "must make a test_dignet; they do not: output_stride must be one of"),
-        ({"bins": "x"}, "must make a test_dignet; they do not"),
+        ({"bins": [[1]]}, "must make a test_dignet; they do not"),
+        ({"backbone": "vit_base_patch16_224"}, "is no such chain"),
     ):
         path.write_text(json.dumps(written | {"model_args": written["model_args"] | args}))
         with pytest.raises(ValueError, match=text):
