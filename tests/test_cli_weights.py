@@ -116,3 +116,10 @@ def test_the_manifest_is_looked_through_without_torch():
         "assert 'torch' not in sys.modules\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL)
+
+
+def test_weights_that_were_not_measured_are_told_as_such(entry, monkeypatch, capsys):
+    assert "not measured" in run(monkeypatch, capsys, "list")[1]
+    monkeypatch.setattr(sys, "argv", ["gatezoo", "info", "test_fcn"])
+    cli.app(standalone_mode=False)
+    assert "not measured; MIT" in capsys.readouterr().out

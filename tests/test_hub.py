@@ -145,6 +145,13 @@ def test_a_branch_of_a_dead_hub_is_what_the_cache_knows_and_the_log_says_so(hub,
         client.resolve("org/net", "other")
 
 
+def test_a_limit_on_questions_does_not_keep_one_from_what_is_cached(hub, commit, caplog):
+    client.resolve("org/net")
+    hub.fail("HEAD", "/resolve/", times=9, status=429, headers={"Retry-After": "300"})
+    assert client.resolve("org/net") == commit
+    assert "the hub limits how often it may be asked" in caplog.text
+
+
 def test_offline_mode_asks_nothing(hub, commit, monkeypatch):
     client.fetch("org/net", commit, FILE)
     hub.requests.clear()

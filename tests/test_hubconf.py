@@ -32,19 +32,31 @@ def elsewhere(tmp_path, code):
     return done.stdout
 
 
-def test_every_model_is_listed_and_nothing_else():
-    listed = torch.hub.list(str(ROOT), source="local", verbose=False)
+@pytest.fixture
+def github(tmp_path, monkeypatch):
+    """The name of a repository that torch.hub has downloaded before: this checkout."""
+    monkeypatch.setattr(torch.hub, "_hub_dir", str(tmp_path))
+    (tmp_path / "owner_gatezoo_main").symlink_to(ROOT)
+    return "owner/gatezoo:main"
+
+
+def test_every_model_is_listed_and_nothing_else(github):
+    listed = torch.hub.list(github, trust_repo=True, verbose=False)
     assert set(listed) == {"create_model", *gatezoo.list_models()}
 
 
 @pytest.mark.parametrize("name", ["dignet_resnet101_8s", "fcn_resnet50_32s", "create_model"])
-def test_help_says_what_it_is_and_what_it_takes(name):
-    text = torch.hub.help(str(ROOT), name, source="local")
+def test_help_says_what_it_is_and_what_it_takes(github, name):
+    text = torch.hub.help(github, name, trust_repo=True)
     assert "num_classes" in text
     assert "pretrained" in text
     if name != "create_model":
         assert text.startswith(f"{name}(pretrained=False, num_classes=None, ...)")
         assert "a timm model" in text
+
+
+def test_a_network_comes_by_the_name_of_the_repository(github):
+    assert torch.hub.load(github, "test_fcn", trust_repo=True, verbose=False, num_classes=4).num_classes == 4
 
 
 def test_a_network_comes_with_and_without_weights(tmp_path):

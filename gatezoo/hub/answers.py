@@ -89,7 +89,9 @@ def told(call: Callable[[], Any], what: str, cache_dir: str | os.PathLike | None
         if status is None or status >= 500 or isinstance(error, LocalEntryNotFoundError):
             reason = f"status {status}" if status else _reason(error.__cause__ or error)
             raise Unreachable(_ways_out(what, cache_dir, reason)) from None
-        raise ValueError(_refusal(what, status, error)) from None
+        # What is cached need not wait until the hub may be asked again.
+        kind = Unreachable if status == 429 else ValueError
+        raise kind(_refusal(what, status, error)) from None
     except (TimeoutError, ConnectionError, HTTPError) as error:
         raise Unreachable(_ways_out(what, cache_dir, _reason(error))) from None
     except LocalTokenNotFoundError:
