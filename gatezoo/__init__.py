@@ -25,9 +25,10 @@ from .registry import (
 
 if TYPE_CHECKING:
     from .evaluation import evaluate
-    from .factory import create_model, load_checkpoint
+    from .factory import create_model, from_pretrained, load_checkpoint
     from .model_folder import save_pretrained
     from .prediction import predict
+    from .publishing import push_to_hub
 
 __version__ = "0.1.0"
 
@@ -35,14 +36,17 @@ __version__ = "0.1.0"
 _LAZY = {
     "create_model": "factory",
     "evaluate": "evaluation",
+    "from_pretrained": "factory",
     "load_checkpoint": "factory",
     "predict": "prediction",
+    "push_to_hub": "publishing",
     "save_pretrained": "model_folder",
 }
 
 __all__ = [
     "create_model",
     "evaluate",
+    "from_pretrained",
     "get_pretrained_cfg",
     "is_model",
     "is_model_pretrained",
@@ -52,6 +56,7 @@ __all__ = [
     "load_checkpoint",
     "model_entrypoint",
     "predict",
+    "push_to_hub",
     "register_model",
     "save_pretrained",
     "split_model_name_tag",

@@ -1,17 +1,12 @@
-"""State dicts and networks: read a file, place its tensors, say what was done."""
+"""Networks and the tensors of files: place them, say what was done."""
 
 from __future__ import annotations
 
-import contextlib
-import json
 import os
-from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -57,38 +52,6 @@ class skip_init(TorchDispatchMode):
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         return args[0] if func in self._random else func(*args, **(kwargs or {}))
-
-
-def read_checkpoint(path: str | os.PathLike) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Tensors of a safetensors file, and the facts that training wrote into its header ({} if none).
-
-    Raises:
-        ValueError: no such file, another format, or a damaged file.
-    """
-    with _opened(path) as file:
-        return {key: file.get_tensor(key) for key in file.keys()}, _facts(file)  # noqa: SIM118 - not a dict
-
-
-def checkpoint_facts(path: str | os.PathLike) -> dict[str, Any]:
-    """The facts alone; no tensor is read. Raises as :func:`read_checkpoint` does."""
-    with _opened(path) as file:
-        return _facts(file)
-
-
-def _facts(file: Any) -> dict[str, Any]:
-    return json.loads((file.metadata() or {}).get("gatezoo", "{}"))
-
-
-@contextlib.contextmanager
-def _opened(path: str | os.PathLike) -> Iterator[Any]:
-    path = Path(path)
-    if not path.is_file():
-        raise ValueError(f"a checkpoint must be a file; there is none at {path}")
-    try:
-        with safe_open(path, framework="pt") as file:
-            yield file
-    except (SafetensorError, ValueError, OSError) as error:
-        raise ValueError(f"a checkpoint must be a whole .safetensors file; {path} is not: {error}") from None
 
 
 def load_tensors(
@@ -138,5 +101,6 @@ def cfg_of_checkpoint(
     if "model" not in facts:
         return fallback
     known = ("num_classes", "mean", "std", "class_names", "palette", "in_chans", "ignore_index", "recipe")
+    known += ("versions", "format_version", "train_data", "license", "data_license")
     told = {key: facts[key] for key in known if key in facts}
     return PretrainedCfg(architecture=facts["model"], tag="local", file=str(path), **told)

@@ -11,12 +11,14 @@ from typing import Annotated
 
 import typer
 
-from . import cli_train
+from . import cli_train, cli_weights
 
 app = typer.Typer(help="A zoo of gated segmentation networks.", no_args_is_help=True, add_completion=False)
 
 Name = Annotated[str, typer.Argument(help="A model, NAME or NAME.TAG; 'gatezoo list' shows them.")]
-NameOrFile = Annotated[str, typer.Argument(help="A model, NAME or NAME.TAG, or a file that 'gatezoo train' wrote.")]
+NameOrFile = Annotated[
+    str, typer.Argument(help="NAME, NAME.TAG, hf-hub:ORG/REPO, local-dir:FOLDER, or a file of 'gatezoo train'.")
+]
 Iterations = Annotated[int | None, typer.Option(help="Passes of an unrolled network.")]
 Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps.")]
 Scales = Annotated[str, typer.Option(help="Average over the picture scaled by these: '0.5,1,1.5'.")]
@@ -200,6 +202,8 @@ def check(
         raise typer.Exit(2)
 
 
+app.add_typer(cli_weights.app, name="weights")
+app.command()(cli_weights.publish)
 app.command()(cli_train.train)
 app.command()(cli_train.finetune)
 app.command()(cli_train.recipes)

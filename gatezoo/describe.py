@@ -59,6 +59,7 @@ def describe(name: str) -> dict[str, str]:
     facts["keywords"] = ", ".join(f"{key}={defaults[key]!r}" if key in defaults else key for key in row.accepted())
     for tagged in list_models(row.name, pretrained=True):
         weights = get_pretrained_cfg(tagged)
-        score = f"mIoU {weights.metrics['miou']} on {weights.metrics['protocol']}"
+        figures = weights.metrics
+        score = f"mIoU {figures['miou']} on {figures['protocol']}" if "miou" in figures else "not measured"
         facts[f"weights .{weights.tag}"] = f"{weights.train_data}; {score}; {weights.license}"
     return facts

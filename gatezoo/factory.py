@@ -7,11 +7,17 @@ import os
 from collections.abc import Callable
 from typing import Any
 
+import torch
+
 from . import hub
-from .checkpoints import LoadReport, cfg_of_checkpoint, checkpoint_facts, load_tensors, read_checkpoint, skip_init
-from .model_folder import read_model_folder
-from .registry import Row, find_row, get_pretrained_cfg, list_models, list_pretrained
+from .checkpoints import LoadReport, cfg_of_checkpoint, load_tensors, skip_init
+from .conversions import convert, hint
+from .model_config import CONFIG, MAX_PARAMETERS, read_config
+from .model_folder import WEIGHTS, read_model_folder, versions
+from .registry import Row, find_row, get_pretrained_cfg, is_model, list_models, list_pretrained
 from .segmenter import SegmentationModel
+from .sources import locate
+from .tensor_files import checkpoint_facts, read_checkpoint
 from .weights import PretrainedCfg
 
 
@@ -34,13 +40,15 @@ def create_model(
 
     Args:
         model_name: ``name`` or ``name.tag``; the tag chooses the weights, by default the first of the name. Or
-            ``local-dir:FOLDER``, a folder that ``save_pretrained`` wrote.
-        pretrained: load published weights.
+            ``local-dir:FOLDER``, a folder that ``save_pretrained`` wrote, or ``hf-hub:org/repo`` with such files, at a
+            branch, tag or commit with ``@revision`` (a 40-hex commit that is cached asks nothing of the hub).
+        pretrained: load the weights, too, and not the network alone.
         num_classes: classes; default those of the weights, 21 without. Another number gives a new classifier.
         in_chans: channels of the images; another number than the weights' adapts the first convolution.
         backbone: another timm model below the same gates.
         iterations: passes of an unrolled network.
-        checkpoint_path: a local safetensors file, as ``gatezoo train`` writes them, in place of published weights.
+        checkpoint_path: a local safetensors file, as ``gatezoo train`` writes them, in place of published weights; or
+            a ``.pth`` that holds tensors and nothing that could run.
         cache_dir: where downloads are kept.
         pretrained_backbone: True for timm's ImageNet weights (network), or a local file of them.
         keywords: further keywords of the model's builder; ``gatezoo info NAME`` lists them.
@@ -52,7 +60,7 @@ def create_model(
     Raises:
         ValueError: an unknown name, tag or keyword, or weights that do not exist or fit; each says what would do.
     """
-    row, cfg, saved = _source(model_name)
+    row, cfg, saved = _source(model_name, cache_dir)
     told = dict(
         num_classes=num_classes,
         in_chans=in_chans,
@@ -76,7 +84,7 @@ def create_model(
         own = saved.get("backbone", row.keywords.get("backbone"))
         if pretrained and told.get("backbone", own) != own:
             raise ValueError(f"weights of {cfg.name} are for backbone {own!r}; got {backbone!r}")
-        tensors, facts = read_checkpoint(checkpoint_path or hub.locate(cfg, cache_dir))
+        tensors, facts = read_checkpoint(checkpoint_path or locate(cfg, cache_dir))
         if checkpoint_path:
             cfg = cfg_of_checkpoint(checkpoint_path, facts, cfg)
             told = facts.get("model_kwargs", {}) | told
@@ -85,6 +93,8 @@ def create_model(
         if cfg:
             told = {"num_classes": cfg.num_classes, "in_chans": cfg.in_chans, **told}
     arguments = row.merge(saved | told)
+    if saved:
+        _check_size(row, saved)
     resized = bool(cfg) and (told.get("num_classes"), told.get("in_chans")) != (cfg.num_classes, cfg.in_chans)
     with skip_init() if tensors and not resized else contextlib.nullcontext():
         model = row.builder(**arguments)
@@ -92,19 +102,78 @@ def create_model(
     model.model_args = {key: value for key, value in arguments.items() if key != "pretrained_backbone"}
     model.pretrained_cfg = cfg if tensors else None
     if tensors:
-        model.load_report = load_tensors(model, tensors, resized)
+        tensors = convert(tensors, row.module, cfg.format_version) if cfg else tensors
+        try:
+            model.load_report = load_tensors(model, tensors, resized)
+        except ValueError as error:
+            raise ValueError(f"{error}{hint(cfg.versions if cfg else {}, versions())}") from None
     return model
 
 
-def _source(model_name: str) -> tuple[Row, PretrainedCfg | None, dict[str, Any]]:
+def from_pretrained(source: str | os.PathLike, **keywords: Any) -> SegmentationModel:
+    """The network of a model folder or a repository, with its weights.
+
+    Args:
+        source: a folder, ``org/repo`` or ``org/repo@revision`` on the Hub, or any name that ``create_model`` takes.
+        keywords: those of :func:`create_model`.
+    """
+    source = os.fspath(source)
+    if ":" not in source and (os.path.isdir(source) or "/" in source):
+        source = f"local-dir:{source}" if os.path.isdir(source) else f"hf-hub:{source}"
+    return create_model(source, pretrained=True, **keywords)
+
+
+def weights_of(model_name: str, cache_dir: str | os.PathLike | None = None) -> PretrainedCfg:
+    """The entry of the weights that a name of :func:`create_model` stands for; of a repository only this is fetched.
+
+    Raises:
+        ValueError: a name that has none, and what :func:`create_model` refuses.
+    """
+    row, cfg, _ = _source(model_name, cache_dir)
+    if cfg is None:
+        raise ValueError(f"{row.name} has no published weights yet; these have: {', '.join(list_pretrained())}")
+    return cfg
+
+
+def _source(model_name: str, cache_dir: str | os.PathLike | None) -> tuple[Row, PretrainedCfg | None, dict[str, Any]]:
     """The row that a name speaks of, the entry of its weights, and keywords of the builder that came with them."""
     scheme, colon, rest = model_name.partition(":")
-    if not colon:
+    if not colon and "/" not in model_name:
         return find_row(model_name), get_pretrained_cfg(model_name), {}
-    if scheme != "local-dir" or not rest:
-        raise ValueError(f"a model is NAME, NAME.TAG or local-dir:FOLDER; got {model_name!r}")
-    architecture, args, cfg = read_model_folder(rest)
-    return find_row(architecture), cfg, args
+    scheme = scheme.lower().replace("_", "-")
+    if scheme == "local-dir" and rest:
+        return read_model_folder(rest)
+    if scheme != "hf-hub" or not rest:
+        raise ValueError(
+            f"a model is NAME, NAME.TAG, local-dir:FOLDER or hf-hub:ORG/REPO[@REVISION]; got {model_name!r}"
+        )
+    repo, _, revision = rest.partition("@")
+    commit = hub.resolve(repo, revision or None, cache_dir)
+    return read_config(hub.fetch(repo, commit, CONFIG, cache_dir), f"hf-hub:{repo}@{commit}/{WEIGHTS}")
+
+
+def _check_size(row: Row, saved: dict[str, Any]) -> None:
+    """Refuse keywords that a configuration brought and that make no network, or one that no file could fill."""
+    # Those that a row's users commonly change are bounded by themselves.
+    common = {"num_classes": 1000, "in_chans": 16, "iterations": 100}
+    changed = row.changes({key: tuple(value) if isinstance(value, list) else value for key, value in saved.items()})
+    if all(key in common and value <= common[key] for key, value in changed.items()):
+        return
+    try:
+        # On the meta device numbers take neither memory nor time. More than two passes would show no more than two do.
+        few = {"iterations": 2} if "iterations" in saved else {}
+        with torch.device("meta"), torch.no_grad():
+            model = row.builder(**row.merge(saved | few)).eval()
+            count = sum(parameter.numel() for parameter in model.parameters())
+            if count <= MAX_PARAMETERS:
+                model(torch.empty(1, model.in_chans, 64, 64))
+    except (ValueError, TypeError, RuntimeError, AssertionError, LookupError, AttributeError, OverflowError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ValueError(f"model_args of a configuration must make a {row.name}; they do not: {reason}") from None
+    if count > MAX_PARAMETERS:
+        raise ValueError(
+            f"model_args of a configuration must make a network of at most {MAX_PARAMETERS} parameters; got {count}"
+        )
 
 
 def open_model(name: str, checkpoint_path: str | os.PathLike | None = None) -> SegmentationModel:
@@ -135,7 +204,9 @@ def load_checkpoint(model: SegmentationModel, path: str | os.PathLike, strict: b
         strict: refuse missing and unexpected tensors, and other shapes. Without, what fits is loaded: an
             initialisation from another network of the zoo.
     """
-    tensors, _ = read_checkpoint(path)
+    tensors, facts = read_checkpoint(path)
+    if is_model(facts.get("model", "")):
+        tensors = convert(tensors, find_row(facts["model"]).module, facts.get("format_version", 1))
     model.load_report = load_tensors(model, tensors, resized=not strict, strict=strict)
     return model.load_report
 

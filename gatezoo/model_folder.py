@@ -2,25 +2,33 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from safetensors.torch import save
 
 from . import weights
+from .card import card_of
 from .files import write_whole
+from .model_config import CONFIG, config_of, read_config
+from .registry import Row
 from .segmenter import SegmentationModel
 from .transforms import statistics_of
 from .weights import PretrainedCfg
 
-CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
+WEIGHTS, CARD = "model.safetensors", "README.md"
+_DISTRIBUTIONS = ("torch", "torchvision", "timm", "safetensors")
 
 
 def save_pretrained(
-    model: SegmentationModel, folder: str | os.PathLike, class_names: Sequence[str] | None = None
+    model: SegmentationModel,
+    folder: str | os.PathLike,
+    class_names: Sequence[str] | None = None,
+    license: str | None = None,
 ) -> Path:
     """Write a network that ``create_model`` made, trained or not, for ``create_model("local-dir:FOLDER")``.
 
@@ -29,80 +37,81 @@ def save_pretrained(
 
     Args:
         class_names: default: those of the weights, unless the network was given another number of classes.
+        license: of the weights; default: that of those it was made from.
 
     Raises:
         ValueError: a network that is no row of the registry, names that are not one a class, or a folder that cannot
             be written.
     """
+    about = facts_of(model, class_names)
+    if license is not None:
+        about["license"] = license
+    tensors = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
+    write_folder(folder, model.architecture, model.model_args, about, save(tensors), "local-dir:THIS_FOLDER")
+    return Path(folder)
+
+
+def facts_of(model: SegmentationModel, class_names: Sequence[str] | None = None) -> dict[str, Any]:
+    """What a configuration tells of a network's weights, but for the file. Raises as :func:`save_pretrained` does."""
     if model.architecture is None:
         raise ValueError("a model folder must name a model of the registry; build this one with gatezoo.create_model")
     if class_names is not None and len(class_names) != model.num_classes:
         raise ValueError(f"class_names must be one for each of {model.num_classes} classes; got {len(class_names)}")
-    folder = Path(folder)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ValueError(f"a model folder must be writable; {folder}: {error.strerror}") from error
-    tensors = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
-    blob = save(tensors)
-    write_whole(folder / WEIGHTS, lambda path: path.write_bytes(blob))
     cfg, expected = model.pretrained_cfg, statistics_of(model)
     # What is known of weights whose classifier was made anew is no longer known of these.
     about = cfg.to_dict() if cfg and cfg.num_classes == model.num_classes else {}
     about |= {"mean": expected.mean, "std": expected.std}
     if class_names is not None:
         about["class_names"] = list(class_names)
-    about |= {"num_classes": model.num_classes, "in_chans": model.in_chans}
-    about |= {"size": len(blob), "sha256": weights.sha256_of(folder / WEIGHTS)}
-    about = {key: value for key, value in about.items() if key not in ("architecture", "tag", "sources", "file")}
-    config = {"architecture": model.architecture, "model_args": model.model_args, "pretrained_cfg": about}
-    write_whole(folder / CONFIG, lambda path: path.write_text(json.dumps(config, indent=1, ensure_ascii=False) + "\n"))
-    write_whole(folder / CARD, lambda path: path.write_text(_card(config), encoding="utf-8"))
-    return folder
+    about |= {"num_classes": model.num_classes, "in_chans": model.in_chans, "versions": versions()}
+    shapes = {key: tuple(value.shape) for key, value in model.state_dict().items()}
+    return about | {"keys_sha256": weights.keys_sha256(shapes)}
 
 
-def read_model_folder(folder: str | os.PathLike) -> tuple[str, dict[str, Any], PretrainedCfg]:
-    """What a model folder holds: the name of its row, keywords of the builder, and the entry of its weights.
+def versions() -> dict[str, str]:
+    """Of the packages that shape a network and its file."""
+    return {name: importlib.metadata.version(name).split("+")[0] for name in _DISTRIBUTIONS}
 
-    Raises:
-        ValueError: no such folder, or a configuration that is damaged or of another program.
+
+def write_folder(
+    folder: str | os.PathLike,
+    architecture: str,
+    model_args: Mapping[str, Any],
+    about: Mapping[str, Any],
+    blob: bytes,
+    source: str,
+    name: str | None = None,
+) -> dict[str, Any]:
+    """Write the three files, each as a whole; returns the configuration.
+
+    Args:
+        blob: bytes of the weights' file.
+        source: what ``create_model`` will be given, for the card.
+        name: of the weights, for the card; default: the architecture.
     """
     folder = Path(folder)
-    path = folder / CONFIG
-    if not path.is_file():
-        raise ValueError(f"a model folder must hold {CONFIG} and {WEIGHTS}; {folder} has no {CONFIG}")
     try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-        architecture, args, about = config["architecture"], dict(config["model_args"]), dict(config["pretrained_cfg"])
-        cfg = PretrainedCfg.from_config(architecture, about, f"local-dir:{folder / WEIGHTS}")
-    except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{path} must be a model's configuration as save_pretrained writes it: {error}") from error
-    return architecture, args, cfg
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ValueError(f"a model folder must be writable; {folder}: {error.strerror}") from error
+    write_whole(folder / WEIGHTS, lambda path: path.write_bytes(blob))
+    about = {**about, "size": len(blob), "sha256": weights.sha256_of(folder / WEIGHTS)}
+    config = config_of(architecture, model_args, about)
+    text = json.dumps(config, indent=1, ensure_ascii=False)
+    write_whole(folder / CONFIG, lambda path: path.write_text(text + "\n", encoding="utf-8"))
+    # The card reads what the file says: lists, where the cfg has tuples.
+    card = card_of(json.loads(text), name or architecture, source)
+    write_whole(folder / CARD, lambda path: path.write_text(card, encoding="utf-8"))
+    return config
 
 
-def _card(config: dict[str, Any]) -> str:
-    about = config["pretrained_cfg"]
-    names = ", ".join(about.get("class_names", ())) or f"{about['num_classes']} classes"
-    lines = [
-        "---",
-        "library_name: gatezoo",
-        "pipeline_tag: image-segmentation",
-        "---",
-        "",
-        f"# {config['architecture']}",
-        "",
-        f"Semantic segmentation of: {names}.",
-        "",
-        "```python",
-        "import gatezoo",
-        "",
-        'model = gatezoo.create_model("local-dir:THIS_FOLDER", pretrained=True)',
-        'classes = gatezoo.predict(model, "picture.jpg")',
-        "```",
-        "",
-        f"Trained on: {about.get('train_data') or 'not told'}.",
-        f"Licence of the weights: {about.get('license') or 'not told'}.",
-    ]
-    if miou := about.get("metrics", {}).get("miou"):
-        lines.append(f"mIoU {100 * miou:.1f} on {about['metrics'].get('protocol', 'its validation pictures')}.")
-    return "\n".join(lines) + "\n"
+def read_model_folder(folder: str | os.PathLike) -> tuple[Row, PretrainedCfg, dict[str, Any]]:
+    """What a model folder holds: its row, the entry of its weights, and keywords of the builder.
+
+    Raises:
+        ValueError: no such folder, or a configuration that is damaged, of another program, or not plain data.
+    """
+    folder = Path(folder)
+    if not (folder / CONFIG).is_file():
+        raise ValueError(f"a model folder must hold {CONFIG} and {WEIGHTS}; {folder} has no {CONFIG}")
+    return read_config(folder / CONFIG, f"local-dir:{folder / WEIGHTS}")

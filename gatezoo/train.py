@@ -19,12 +19,14 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from .conversions import FORMAT_VERSION
 from .data.base import SegmentationDataset
 from .data.stream import Stream, loader_of
 from .data.transforms import train_transform
 from .evaluation import evaluate
 from .interrupts import Interrupts, memory_and_workers_told
 from .losses import class_weights, make_loss
+from .model_folder import versions
 from .optimizers import make_optimizer, rate
 from .precision import mixed_precision
 from .recipe import Recipe
@@ -96,6 +98,7 @@ class Trainer:
         expected = statistics_of(model)
         mean, std = recipe.mean or expected.mean, recipe.std or expected.std
         self.header = {"recipe": asdict(recipe), "mean": mean, "std": std, **about}
+        self.header |= {"format_version": FORMAT_VERSION, "versions": versions()}
         weight = class_weights(train_data.frequencies(), recipe.class_weights)
         loss = make_loss(recipe.loss, weight, train_data.ignore_index)
         if recipe.sync_bn:

@@ -11,7 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from .files import write_whole
+
 PACKAGE = Path(__file__).parent
+BUNDLED = PACKAGE / "bundled"
 MANIFEST = "weights_manifest.json"
 
 
@@ -21,6 +24,7 @@ class PretrainedCfg:
 
     ``mean`` and ``std`` are of pixels in [0, 1]. ``sources`` are tried in order: ``bundled:FILE`` in the package,
     ``hf-hub:org/repo@<40-hex commit>/FILE``. ``metrics`` holds measured figures, each with its protocol.
+    ``format_version`` tells which names the tensors have: :mod:`gatezoo.conversions`.
     """
 
     architecture: str
@@ -45,6 +49,7 @@ class PretrainedCfg:
     versions: dict[str, str] = dataclasses.field(default_factory=dict)
     license: str = ""
     data_license: str = ""
+    format_version: int = 1
 
     @property
     def name(self) -> str:
@@ -52,14 +57,14 @@ class PretrainedCfg:
 
     @classmethod
     def from_dict(cls, name: str, entry: Mapping[str, Any]) -> PretrainedCfg:
-        """An entry of the manifest, ``name.tag: {...}``, in which every field must be told.
+        """An entry of the manifest, ``name.tag: {...}``, in which every field must be told (but ``format_version``: 1).
 
         Raises:
             ValueError: a field is missing or unknown, or does not fit.
         """
         architecture, _, tag = name.partition(".")
-        wanted = {field.name for field in dataclasses.fields(cls)} - {"architecture", "tag"}
-        missing, unknown = sorted(wanted - set(entry)), sorted(set(entry) - wanted)
+        wanted = {field.name for field in dataclasses.fields(cls)} - {"architecture", "tag", "format_version"}
+        missing, unknown = sorted(wanted - set(entry)), sorted(set(entry) - wanted - {"format_version"})
         if missing or unknown:
             raise ValueError(
                 f"entry {name!r} of the manifest must have all known fields; missing {missing}, unknown {unknown}"
@@ -73,16 +78,7 @@ class PretrainedCfg:
 
     @classmethod
     def from_config(cls, architecture: str, about: Mapping[str, Any], source: str) -> PretrainedCfg:
-        """The entry that a model folder's configuration tells; what it leaves out has its default.
-
-        Raises:
-            ValueError: a field that is unknown or needed.
-        """
-        known = {field.name for field in dataclasses.fields(cls)} - {"architecture", "tag", "sources"}
-        if unknown := sorted(set(about) - known):
-            raise ValueError(f"pretrained_cfg has the fields {', '.join(sorted(known))}; got {unknown[0]!r}")
-        if missing := sorted({"num_classes", "mean", "std", "size", "sha256"} - set(about)):
-            raise ValueError(f"pretrained_cfg must tell {', '.join(missing)}")
+        """The entry that a model folder's checked configuration tells; what it leaves out has its default."""
         return cls(architecture, "local", sources=(source,), **{key: _freeze(value) for key, value in about.items()})
 
     def to_dict(self) -> dict[str, Any]:
@@ -112,6 +108,23 @@ def manifest() -> dict[str, PretrainedCfg]:
 def of_architecture(architecture: str) -> list[PretrainedCfg]:
     """Entries of a model, the default first."""
     return [cfg for cfg in manifest().values() if cfg.architecture == architecture]
+
+
+def replace_entry(path: Path, cfg: PretrainedCfg) -> None:
+    """Write an entry into a manifest, in its place or as the last one.
+
+    Raises:
+        ValueError: a manifest that cannot be read or written.
+    """
+    try:
+        told = json.loads(path.read_text(encoding="utf-8"))
+        entries = told["weights"]
+    except (OSError, ValueError, KeyError) as error:
+        raise ValueError(f"a manifest must be JSON that holds weights; {path} does not: {error}") from None
+    fields = {key: value for key, value in cfg.to_dict().items() if key not in ("architecture", "tag")}
+    entries[cfg.name] = fields
+    write_whole(path, lambda beside: beside.write_text(json.dumps(told, indent=1, ensure_ascii=False) + "\n"))
+    manifest.cache_clear()
 
 
 def sha256_of(path: Path) -> str:
@@ -144,4 +157,4 @@ def verify(path: Path, cfg: PretrainedCfg) -> None:
 def local_file(source: str) -> Path | None:
     """The file of a ``bundled:FILE`` or ``local-dir:PATH`` source; None for a source of another kind."""
     scheme, _, name = source.partition(":")
-    return {"bundled": PACKAGE / "bundled" / name, "local-dir": Path(name)}.get(scheme)
+    return {"bundled": BUNDLED / name, "local-dir": Path(name)}.get(scheme)

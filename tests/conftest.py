@@ -2,11 +2,17 @@
 
 import os
 
+# The client reads these when it is imported. Transfers by plain HTTP: the hub of the tests knows nothing else.
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ["HF_HUB_DISABLE_XET"] = "1"
+os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
+os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
 
 import numpy as np
 import pytest
 import torch
+from hub import LoopbackHub
+from huggingface_hub import close_session, constants
 from PIL import Image
 
 
@@ -31,3 +37,18 @@ def shapes(tmp_path):
         Image.fromarray(picture.clip(0, 255).astype(np.uint8)).save(tmp_path / "shapes/images" / f"{number:02}.png")
         Image.fromarray(labels.astype(np.uint8)).save(tmp_path / "shapes/labels" / f"{number:02}.png")
     return tmp_path / "shapes"
+
+
+@pytest.fixture
+def hub(tmp_path, monkeypatch):
+    """A hub on this machine that the real client talks to, and an empty cache: ``hub.url``, ``hub.requests``."""
+    with LoopbackHub() as loopback:
+        monkeypatch.setattr(constants, "ENDPOINT", loopback.url)
+        template = loopback.url + "/{repo_id}/resolve/{revision}/{filename}"
+        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+        monkeypatch.setenv("GATEZOO_CACHE", str(tmp_path / "cache"))
+        monkeypatch.setenv("HF_TOKEN", "hf_owner")
+        yield loopback
+    # Connections that were kept alive would be tried again.
+    close_session()

@@ -30,7 +30,7 @@ def published(tmp_path, monkeypatch):
         sources=(f"bundled:{path.name}",),
     )
     monkeypatch.setattr(weights, "manifest", lambda: {cfg.name: cfg})
-    monkeypatch.setattr(weights, "local_file", lambda source: tmp_path / source.partition(":")[2])
+    monkeypatch.setattr(weights, "BUNDLED", tmp_path)
     return model, path
 
 

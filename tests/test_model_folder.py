@@ -52,7 +52,7 @@ def test_what_the_weights_expect_travels_with_them(tmp_path):
 
 def test_refusals(folder, tmp_path):
     _, path = folder
-    with pytest.raises(ValueError, match=r"a model is NAME, NAME\.TAG or local-dir:FOLDER; got 'hub:x'"):
+    with pytest.raises(ValueError, match=r"a model is NAME, NAME\.TAG, local-dir:FOLDER or hf-hub:.*; got 'hub:x'"):
         gatezoo.create_model("hub:x")
     with pytest.raises(ValueError, match=r"must hold config\.json and model\.safetensors; .*nowhere has no"):
         gatezoo.create_model(f"local-dir:{tmp_path / 'nowhere'}")

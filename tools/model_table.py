@@ -40,7 +40,8 @@ def results() -> str:
         cfg = gatezoo.get_pretrained_cfg(name)
         figures = cfg.metrics
         passes = " ".join(f"{100 * value:.1f}" for value in figures.get("miou_by_iterations", []))
-        scores = " | ".join(f"{100 * figures[key]:.1f}" for key in ("miou", "pixel_accuracy", "mean_accuracy"))
+        measured = (figures.get(key) for key in ("miou", "pixel_accuracy", "mean_accuracy"))
+        scores = " | ".join("" if value is None else f"{100 * value:.1f}" for value in measured)
         lines.append(f"| `{name}` | {scores} | {passes} | {cfg.size / 1e6:.1f} MB | {cfg.license} |")
     return "\n".join(lines)
 

@@ -19,11 +19,11 @@ from safetensors.torch import load_file, save_file
 
 import gatezoo
 from gatezoo import weights
-from gatezoo.checkpoints import read_checkpoint
 from gatezoo.data import FolderDataset
 from gatezoo.evaluation import evaluate_passes
 from gatezoo.files import write_whole
 from gatezoo.segmenter import RecurrentSegmenter
+from gatezoo.tensor_files import read_checkpoint
 
 ROOT = Path(__file__).resolve().parent.parent
 MANIFEST, GOLDEN = ROOT / weights.MANIFEST, ROOT / "tests/golden/pretrained.json"
@@ -40,7 +40,7 @@ def bundle(checkpoint: Path, tag: str) -> tuple[str, dict, Path]:
     if facts.get("model_kwargs"):
         raise ValueError(f"only rows as registered can be bundled; {checkpoint} has keywords {facts['model_kwargs']}")
     name = f"{facts['model']}.{tag}"
-    path = weights.PACKAGE / "bundled" / f"{name}.safetensors"
+    path = weights.BUNDLED / f"{name}.safetensors"
     half = {key: value.half() if value.is_floating_point() else value for key, value in tensors.items()}
     write_whole(path, lambda beside: save_file(half, beside))
     path.chmod(0o644)
@@ -94,6 +94,7 @@ def main() -> None:
         "versions": {dist: importlib.metadata.version(dist).split("+")[0] for dist in DISTRIBUTIONS},
         "license": args.license,
         "data_license": args.data_license,
+        "format_version": facts.get("format_version", 1),
     }
     manifest = json.loads(MANIFEST.read_text())
     manifest["weights"][name] = entry

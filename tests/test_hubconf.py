@@ -1,0 +1,126 @@
+"""torch.hub: names, help and loading, in processes that know nothing of the checkout but its folder."""
+
+import ast
+import importlib.util
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+import gatezoo
+
+ROOT = Path(__file__).parent.parent
+
+
+def elsewhere(tmp_path, code):
+    """Run code in another folder, where the package can be found through torch.hub alone."""
+    prelude = (
+        f"import sys, torch\nROOT = {str(ROOT)!r}\n"
+        "sys.path[:] = [p for p in sys.path if p not in ('', ROOT)]\n"
+        "import importlib.util\nassert 'gatezoo' not in sys.modules\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", prelude + code],
+        cwd=tmp_path,
+        env={"PATH": "/usr/bin:/bin", "HF_HUB_OFFLINE": "1", "HOME": str(tmp_path), "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.fixture
+def github(tmp_path, monkeypatch):
+    """The name of a repository that torch.hub has downloaded before: this checkout."""
+    monkeypatch.setattr(torch.hub, "_hub_dir", str(tmp_path))
+    (tmp_path / "owner_gatezoo_main").symlink_to(ROOT)
+    return "owner/gatezoo:main"
+
+
+def test_every_model_is_listed_and_nothing_else(github):
+    listed = torch.hub.list(github, trust_repo=True, verbose=False)
+    assert set(listed) == {"create_model", *gatezoo.list_models()}
+
+
+@pytest.mark.parametrize("name", ["dignet_resnet101_8s", "fcn_resnet50_32s", "create_model"])
+def test_help_says_what_it_is_and_what_it_takes(github, name):
+    text = torch.hub.help(github, name, trust_repo=True)
+    assert "num_classes" in text
+    assert "pretrained" in text
+    if name != "create_model":
+        assert text.startswith(f"{name}(pretrained=False, num_classes=None, ...)")
+        assert "a timm model" in text
+
+
+def test_a_network_comes_by_the_name_of_the_repository(github):
+    assert torch.hub.load(github, "test_fcn", trust_repo=True, verbose=False, num_classes=4).num_classes == 4
+
+
+def test_a_network_comes_with_and_without_weights(tmp_path):
+    out = elsewhere(
+        tmp_path,
+        "model = torch.hub.load(ROOT, 'dignet_mobilenetv2_8s', source='local', pretrained=True)\n"
+        "assert ROOT not in sys.path\n"
+        "print(model.pretrained_cfg.name, len(model.load_report.loaded) > 300)\n"
+        "print(torch.hub.load(ROOT, 'test_dignet', source='local', num_classes=3, iterations=3).iterations)\n"
+        # What is imported late is found although the folder is no longer on the path.
+        "import gatezoo, numpy\n"
+        "print(gatezoo.predict(model, numpy.zeros((64, 96, 3), numpy.uint8)).shape)\n",
+    )
+    assert out.split("\n")[:3] == ["dignet_mobilenetv2_8s.camvid True", "3", "(64, 96)"]
+
+
+def test_a_wrong_name_or_keyword_says_what_would_do(tmp_path):
+    with pytest.raises(ValueError, match="got 'shallow'"):
+        torch.hub.load(str(ROOT), "test_dignet", source="local", shallow=1)
+    with pytest.raises(RuntimeError, match="Cannot find callable dignet"):
+        torch.hub.load(str(ROOT), "dignet", source="local")
+
+
+def test_dependencies_are_all_that_the_networks_import():
+    """Third-party packages of every file that creating and running a network reads, as they are imported."""
+    package = ROOT / "gatezoo"
+    seen, wanted, queue = set(), set(), [package / "__init__.py", package / "factory.py", package / "prediction.py"]
+    queue += [
+        *package.glob("models/*.py"),
+        *package.glob("gates/*.py"),
+        *package.glob("heads/*.py"),
+        *package.glob("hub/*.py"),
+    ]
+    while queue:
+        path = queue.pop()
+        if path in seen or not path.is_file():
+            continue
+        seen.add(path)
+        here = path.relative_to(package).parts[:-1]
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import):
+                wanted |= {alias.name.split(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and not node.level:
+                wanted.add(node.module.split(".")[0])
+            elif isinstance(node, ast.ImportFrom) and path.name != "__init__.py":
+                base = package.joinpath(*here[: len(here) - node.level + 1])
+                names = [node.module.replace(".", "/")] if node.module else [alias.name for alias in node.names]
+                queue += [base / f"{name}.py" for name in names]
+    assert package / "sources.py" in seen, "the imports were not followed"
+    wanted -= set(sys.stdlib_module_names)
+    spec = importlib.util.spec_from_file_location("hubconf", ROOT / "hubconf.py")
+    hubconf = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(hubconf)
+    optional = {"matplotlib"}  # for drawing alone
+    assert wanted - optional <= set(hubconf.dependencies)
+    for name in hubconf.dependencies:
+        assert importlib.util.find_spec(name), name
+
+
+def test_a_missing_dependency_is_told_before_anything_is_imported(tmp_path):
+    code = (
+        "real = torch.hub._check_module_exists\n"
+        "torch.hub._check_module_exists = lambda name: name != 'safetensors' and real(name)\n"
+        "try: torch.hub.load(ROOT, 'test_fcn', source='local')\n"
+        "except RuntimeError as error: print(error)\n"
+    )
+    assert "safetensors" in elsewhere(tmp_path, code)
