@@ -137,6 +137,8 @@ def test_a_hub_that_takes_the_call_and_says_nothing_is_told_within_five_seconds(
 
 def test_a_branch_of_a_dead_hub_is_what_the_cache_knows_and_the_log_says_so(hub, commit, caplog):
     client.resolve("org/net")
+    commit = hub.put("org/net", {"config.json": b'{"a": 2}'})
+    client.resolve("org/net")
     hub.close()
     close_session()
     assert client.resolve("org/net") == commit
