@@ -143,7 +143,8 @@ def class_weights(frequencies: Tensor, kind: str = "none") -> Tensor | None:
     Args:
         frequencies: share of each class, (K,).
         kind: "none", "inverse" (1 / frequency), "sqrt" (1 / square root of frequency), or "median" (median of the
-            frequencies / frequency, as Eigen and Fergus, 2015; not scaled to a mean of 1).
+            frequencies / frequency, not scaled to a mean of 1; shares are of all pixels, where Eigen and Fergus, 2015,
+            count those of the pictures that hold the class).
     """
     powers = {"none": None, "inverse": -1.0, "sqrt": -0.5, "median": -1.0}
     if kind not in powers:
