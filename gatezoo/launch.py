@@ -199,7 +199,7 @@ def finetune(
     device: str = "cpu",
     resume: bool = False,
 ) -> Finetuned:
-    """Fit published weights to other pictures: all is trained on, the classifier anew if the classes are another number.
+    """Fit published weights to other pictures: all is trained on; another number of classes gives a new classifier.
 
     ``val_data`` tell how well it went and nothing else: no checkpoint is chosen by them, what is kept is the last
     one, as the folder ``out/model`` for ``create_model("local-dir:...")``.
