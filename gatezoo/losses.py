@@ -13,6 +13,8 @@ import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .choices import one_of
+
 
 class CrossEntropy(nn.Module):
     """sum_p w[y_p] (-log softmax(z_p)[y_p]) / sum_p w[y_p] over the labelled pixels p; 0 if there are none.
@@ -147,9 +149,7 @@ def class_weights(frequencies: Tensor, kind: str = "none") -> Tensor | None:
             count those of the pictures that hold the class).
     """
     powers = {"none": None, "inverse": -1.0, "sqrt": -0.5, "median": -1.0}
-    if kind not in powers:
-        raise ValueError(f"class weights must be one of {', '.join(powers)}; got {kind!r}")
-    if powers[kind] is None:
+    if powers[one_of("class weights", kind, powers)] is None:
         return None
     occurs = frequencies > 0
     weights = torch.where(occurs, frequencies, 1.0) ** powers[kind]

@@ -13,7 +13,7 @@ from safetensors.torch import save
 
 from . import weights
 from .card import card_of
-from .files import write_whole
+from .files import make_folder, write_whole
 from .model_config import CONFIG, config_of, read_config
 from .registry import Row
 from .segmenter import SegmentationModel
@@ -90,10 +90,7 @@ def write_folder(
         name: of the weights, for the card; default: the architecture.
     """
     folder = Path(folder)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ValueError(f"a model folder must be writable; {folder}: {error.strerror}") from error
+    make_folder(folder)
     write_whole(folder / WEIGHTS, lambda path: path.write_bytes(blob))
     about = {**about, "size": len(blob), "sha256": weights.sha256_of(folder / WEIGHTS)}
     config = config_of(architecture, model_args, about)

@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from .choices import one_of
+
 
 def _field(default: Any, about: str, *flags: str) -> Any:
     """A field with its line of help, and its spellings on the command line where they are not its own name."""
@@ -67,8 +69,7 @@ class Recipe:
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1; got {getattr(self, name)}")
         for name, known in (("sched", ("poly", "cosine")), ("amp", ("none", "bf16", "fp16"))):
-            if getattr(self, name) not in known:
-                raise ValueError(f"{name} must be one of {', '.join(known)}; got {getattr(self, name)!r}")
+            one_of(name, getattr(self, name), known)
         if not 0 <= self.ema_decay < 1:
             raise ValueError(f"ema_decay must be in [0, 1); got {self.ema_decay}")
 

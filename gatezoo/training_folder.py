@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
-from .files import write_whole
+from .files import make_folder, write_whole
 
 COLUMNS = ("step", "loss", "lr", "pictures_per_s", "miou", "pixel_accuracy", "mean_accuracy")
 
@@ -43,10 +43,7 @@ class TrainingFolder:
 
     def start(self, step: int) -> None:
         """Make the folder; forget rows of the log beyond ``step``, which will be written again."""
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise ValueError(f"the folder {self.path} must be writable: {error.strerror}: choose another") from error
+        make_folder(self.path)
         rows = []
         if self._summary.exists():
             with self._summary.open(newline="") as file:

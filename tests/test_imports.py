@@ -11,7 +11,7 @@ PACKAGE = Path(__file__).parent.parent / "gatezoo"
 
 # Each layer may import from those before it, never from those after.
 LAYERS = [
-    ["layers", "weights", "files", "pictures", "precision", "recipe", "interrupts", "processes", "graph"],
+    ["layers", "choices", "weights", "files", "pictures", "precision", "recipe", "interrupts", "processes", "graph"],
     ["gates", "heads", "backbone", "registry", "training_folder", "conversions", "tensor_files", "verified", "card"],
     ["unroll"],
     ["segmenter", "hub", "model_config"],
@@ -68,7 +68,7 @@ def test_imports_point_one_way(path):
 
 def test_gates_see_no_backbone_and_the_registry_no_model():
     for path in (PACKAGE / "gates").glob("*.py"):
-        assert imported(path)[0] <= {"layers", "gates"}
+        assert imported(path)[0] <= {"layers", "choices", "gates"}
     assert imported(PACKAGE / "registry.py")[0] == {"weights"}
     assert imported(PACKAGE / "weights.py")[0] == {"files"}
 

@@ -140,9 +140,9 @@ def test_what_a_sequential_unroll_yields():
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("feedback", ["network", "network_gated", "stage"])
-def test_rivals_feed_back_the_prediction(feedback):
-    model = rignet(feedback=feedback, unroll="pu", blocks=(-3, -2, -1))
+@pytest.mark.parametrize(("feedback", "blocks"), [("network", None), ("network_gated", None), ("stage", (-3, -2, -1))])
+def test_rivals_feed_back_the_prediction(feedback, blocks):
+    model = rignet(feedback=feedback, unroll="pu", blocks=blocks)
     image = torch.randn(1, 3, 64, 96)
     torch.testing.assert_close(model(image, iterations=3), parallel_by_loops(model, image, 3), atol=1e-5, rtol=1e-5)
     maps = [image, *model.backbone(image)]
@@ -194,5 +194,10 @@ def test_refusals():
         rignet(pool="mean")
     with pytest.raises(ValueError, match="interaction must be one of"):
         rignet(interaction="multiply")
+    with pytest.raises(ValueError, match=r"network-wide feedback enters at the image; got blocks \[5, 6\]"):
+        rignet(unroll="pu", feedback="network_gated", blocks=(5, 6))
+    for keyword in ({"pool": "max"}, {"interaction": "add_relu"}, {"gate_width": 8}):
+        with pytest.raises(ValueError, match="are of gates; feedback 'network' has none: leave them out"):
+            rignet(unroll="pu", feedback="network", **keyword)
     with pytest.raises(ValueError, match="no such chain"):
         rignet(backbone="hrnet_w18_small")

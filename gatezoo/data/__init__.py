@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable
 from typing import Any
 
+from ..choices import one_of
 from . import (
     ade20k,
     camvid,
@@ -25,7 +26,6 @@ from .classes import read_classes
 from .coco import CocoInstances, coco_masks
 from .folder import FolderDataset, list_dataset
 from .instances import InstanceMaps, detection_batch
-from .layout import one_of
 
 # Readers by name: reader(root, split, transform=None, *, options of its own).
 DATASETS: dict[str, Callable[..., SegmentationDataset | CocoInstances | InstanceMaps]] = {

@@ -12,8 +12,9 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+from ..choices import one_of
 from .base import Sample, SegmentationDataset, ids_from_one
-from .layout import complete, expect, one_of, visible
+from .layout import complete, expect, visible
 
 _NAMES = (
     "wall|building|sky|floor|tree|ceiling|road|bed|windowpane|grass|cabinet|sidewalk|person|"

@@ -11,9 +11,10 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+from ..choices import one_of
 from .base import Sample
 from .folder import FolderDataset
-from .layout import expect, one_of
+from .layout import expect
 
 CLASSES = (
     "sky",

@@ -16,10 +16,11 @@ from pathlib import Path
 import numpy as np
 from torchvision.datasets import Cityscapes
 
+from ..choices import one_of
 from .base import Layer, Sample, SegmentationDataset
 from .depths import cityscapes_png
 from .labels import instance_png
-from .layout import complete, expect, one_of
+from .layout import complete, expect
 
 _SCORED = sorted((row for row in Cityscapes.classes if 0 <= row.train_id < 255), key=lambda row: row.train_id)
 CLASSES = tuple(row.name for row in _SCORED)

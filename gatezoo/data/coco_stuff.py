@@ -13,9 +13,10 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+from ..choices import one_of
 from ..visualize import voc_palette
 from .base import Sample, SegmentationDataset
-from .layout import complete, expect, one_of, words
+from .layout import complete, expect, words
 from .matlab import mat_file, needs
 
 _THINGS = (

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from difflib import get_close_matches
 from pathlib import Path
 
 
@@ -21,16 +20,6 @@ def expect(name: str, tree: str, *paths: Path) -> None:
     for path in paths:
         if not path.exists():
             raise ValueError(f"{name} must be laid out as {tree}; there is no {path}")
-
-
-def one_of(what: str, value: str, choices: Iterable[str]) -> str:
-    """``value``, which must be one of ``choices``: else a ValueError that suggests the nearest."""
-    choices = list(choices)
-    if value not in choices:
-        near = get_close_matches(str(value), choices, n=1)
-        hint = f" Did you mean {near[0]}?" if near else ""
-        raise ValueError(f"{what} must be one of {', '.join(choices)}; got {value!r}.{hint}")
-    return value
 
 
 def words(path: Path) -> list[str]:

@@ -11,11 +11,12 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+from ..choices import one_of
 from ..pictures import PICTURE_SUFFIXES
 from .base import Sample, SegmentationDataset
 from .instances import InstanceMaps
 from .labels import foreground_png
-from .layout import complete, expect, one_of, visible
+from .layout import complete, expect, visible
 
 CLASSES = ("background", "nucleus")
 PALETTE = ((0, 0, 0), (255, 255, 255))

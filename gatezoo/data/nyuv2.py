@@ -25,10 +25,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from ..choices import one_of
 from ..visualize import voc_palette
 from .base import Layer, Sample, SegmentationDataset
 from .folder import FolderDataset
-from .layout import expect, one_of
+from .layout import expect
 from .matlab import hdf5_map, open_hdf5, read_mat
 
 CLASSES = (

@@ -21,11 +21,12 @@ from pathlib import Path
 from torchvision import tv_tensors
 from torchvision.transforms.v2 import functional as F
 
+from ..choices import one_of
 from ..visualize import voc_palette
 from .base import Layer, Sample, SegmentationDataset
 from .depths import scaled_png
 from .labels import packed_colours
-from .layout import complete, expect, one_of, visible
+from .layout import complete, expect, visible
 from .transforms import resized
 
 CLASSES = (

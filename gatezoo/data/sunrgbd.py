@@ -16,10 +16,11 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
+from ..choices import one_of
 from ..visualize import voc_palette
 from .base import Layer, Sample, SegmentationDataset, ids_from_one
 from .depths import sun_png
-from .layout import complete, expect, one_of
+from .layout import complete, expect
 from .matlab import hdf5_cell, needs, read_mat
 
 CLASSES = (

@@ -23,10 +23,11 @@ from pathlib import Path
 import numpy as np
 from torchvision.datasets import SBDataset, VOCSegmentation
 
+from ..choices import one_of
 from ..visualize import voc_palette
 from .base import Sample, SegmentationDataset
 from .labels import Decoder, index_png
-from .layout import complete, expect, one_of, visible, words
+from .layout import complete, expect, visible, words
 from .matlab import mat_file, needs
 
 CLASSES = (

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
+from ..choices import one_of
 from .base import Feedback
 from .modulator import Modulator
 from .propagator import Propagator
@@ -50,12 +51,10 @@ class DistributedFeedback(Feedback):
     ):
         super().__init__()
         last = len(channels) - 1
-        if routing not in ROUTINGS:
-            raise ValueError(f"feedback must be one of {', '.join(ROUTINGS)}; got {routing!r}")
         if not 1 <= shallowest <= last:
             raise ValueError(f"shallowest must be a block of this network, 1 .. {last}; got {shallowest}")
         self.blocks = range(shallowest, last + 1)
-        self.routing = routing
+        self.routing = one_of("feedback", routing, ROUTINGS)
         self.propagators = nn.ModuleDict()
         self.modulators = nn.ModuleDict()
         signals = {last: channels[last]}

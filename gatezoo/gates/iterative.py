@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..choices import one_of
 from ..layers import resize_to
 from .base import BlockFeedback, Feedback, open_gate
 
@@ -25,13 +28,6 @@ POOLS: dict[str, Callable[[Tensor], Tensor]] = {
     "max": partial(F.max_pool2d, kernel_size=5, stride=1, padding=2),
     "none": lambda x: x,
 }
-
-
-def choice(what: str, value: str, choices: dict) -> str:
-    """``value`` if it is a key of ``choices``; else a ValueError that lists them."""
-    if value not in choices:
-        raise ValueError(f"{what} must be one of {', '.join(choices)}; got {value!r}")
-    return value
 
 
 class IterativeGate(nn.Module):
@@ -56,8 +52,8 @@ class IterativeGate(nn.Module):
         width: int | None = None,
     ):
         super().__init__()
-        self.pool = POOLS[choice("pool", pool, POOLS)]
-        self.activation = INTERACTIONS[choice("interaction", interaction, INTERACTIONS)][0]
+        self.pool = POOLS[one_of("pool", pool, POOLS)]
+        self.activation = INTERACTIONS[one_of("interaction", interaction, INTERACTIONS)][0]
         self.narrow = nn.Conv2d(in_channels, width, 1) if width else nn.Identity()
         self.weigh = open_gate(nn.Conv2d(width or in_channels, out_channels, 3, padding=1))
         if interaction == "add_relu":
@@ -84,13 +80,13 @@ def gated_blocks(blocks: Sequence[int] | None, count: int) -> list[int]:
     return numbers
 
 
-class IterativeFeedback(BlockFeedback):
-    """gate_i = G_i(f_i): each gated block's own output (RIGNet, Sec. 3.4.1).
+class GateBank(Feedback):
+    """An :class:`IterativeGate` for each gated block, whatever the gates see.
 
     Args:
         channels: channels of f_0 (the image), f_1, ..., f_n (the classes).
         blocks: gated blocks, see :func:`gated_blocks` (Table 2: <6> is (-1,), <6..4> (-3, -2, -1), <6..1> None).
-        pool, interaction, width: of each :class:`IterativeGate`.
+        pool, interaction, width: of each gate.
     """
 
     def __init__(
@@ -104,40 +100,43 @@ class IterativeFeedback(BlockFeedback):
         super().__init__()
         self.blocks = gated_blocks(blocks, len(channels) - 1)
         make = partial(IterativeGate, pool=pool, interaction=interaction, width=width)
-        self.gates = nn.ModuleDict({str(i): make(channels[i], channels[i - 1]) for i in self.blocks})
+        self.gates = nn.ModuleDict({str(i): make(self.seen(channels, i), channels[i - 1]) for i in self.blocks})
         self._meet = INTERACTIONS[interaction][1]
 
-    def gate(self, block: int, output: Tensor, size: tuple[int, int]) -> Tensor:
-        return self.gates[str(block)](output, size)
+    @staticmethod
+    @abstractmethod
+    def seen(channels: Sequence[int], block: int) -> int:
+        """Channels of what the gate of a block sees."""
 
     def modulate(self, gate: Tensor, x: Tensor) -> Tensor:
         return self._meet(gate, x)
 
 
-class MultiRangeFeedback(Feedback):
+class IterativeFeedback(GateBank, BlockFeedback):
+    """gate_i = G_i(f_i): each gated block's own output (RIGNet, Sec. 3.4.1)."""
+
+    @staticmethod
+    def seen(channels: Sequence[int], block: int) -> int:
+        return channels[block]
+
+    def gate(self, block: int, output: Tensor, size: tuple[int, int]) -> Tensor:
+        return self.gates[str(block)](output, size)
+
+
+class MultiRangeFeedback(GateBank):
     """gate_i = G_i([f_i, up(L_i * f_n)]), L_i a 1x1 convolution to the channels of f_i; gate_n = G_n(f_n) (Sec. 3.4.2).
 
-    Arguments as of :class:`IterativeFeedback`.
+    Arguments as of :class:`GateBank`.
     """
 
-    def __init__(
-        self,
-        channels: Sequence[int],
-        blocks: Sequence[int] | None = None,
-        pool: str = "average",
-        interaction: str = "multiply_sigmoid",
-        width: int | None = None,
-    ):
-        super().__init__()
-        last = len(channels) - 1
-        self.blocks = gated_blocks(blocks, last)
-        below = [i for i in self.blocks if i != last]
-        make = partial(IterativeGate, pool=pool, interaction=interaction, width=width)
-        self.far = nn.ModuleDict({str(i): nn.Conv2d(channels[last], channels[i], 1) for i in below})
-        self.gates = nn.ModuleDict(
-            {str(i): make(channels[i] * (2 if i in below else 1), channels[i - 1]) for i in self.blocks}
-        )
-        self._meet = INTERACTIONS[interaction][1]
+    def __init__(self, channels: Sequence[int], *args: Any, **kwargs: Any):
+        super().__init__(channels, *args, **kwargs)
+        below = [i for i in self.blocks if i < len(channels) - 1]
+        self.far = nn.ModuleDict({str(i): nn.Conv2d(channels[-1], channels[i], 1) for i in below})
+
+    @staticmethod
+    def seen(channels: Sequence[int], block: int) -> int:
+        return channels[block] * (2 if block < len(channels) - 1 else 1)
 
     def forward(self, maps: Sequence[Tensor]) -> dict[int, Tensor]:
         gates = {}
@@ -147,6 +146,3 @@ class MultiRangeFeedback(Feedback):
                 seen = torch.cat([seen, resize_to(self.far[str(i)](maps[-1]), seen.shape[-2:])], 1)
             gates[i] = self.gates[str(i)](seen, maps[i - 1].shape[-2:])
         return gates
-
-    def modulate(self, gate: Tensor, x: Tensor) -> Tensor:
-        return self._meet(gate, x)

@@ -9,24 +9,19 @@ from torch import Tensor, nn
 
 from ..layers import resize_to
 from .base import Feedback
-from .iterative import IterativeGate, gated_blocks
+from .iterative import GateBank
 
 
-class RoutedFeedback(Feedback):
+class RoutedFeedback(GateBank):
     """gate_i = G_i(f_n): the prediction, through a basic gate of its own, to every gated block.
 
     The paper says "routing similar to" a network that feeds its prediction to each of its stages, with the paper's
     gate attached. With block 1 alone gated it is the gated network-wide recurrence.
-
-    Args:
-        channels: channels of f_0 (the image), f_1, ..., f_n (the classes).
-        blocks: see :func:`gatezoo.gates.iterative.gated_blocks`.
     """
 
-    def __init__(self, channels: Sequence[int], blocks: Sequence[int] | None = None):
-        super().__init__()
-        self.blocks = gated_blocks(blocks, len(channels) - 1)
-        self.gates = nn.ModuleDict({str(i): IterativeGate(channels[-1], channels[i - 1]) for i in self.blocks})
+    @staticmethod
+    def seen(channels: Sequence[int], block: int) -> int:
+        return channels[-1]
 
     def forward(self, maps: Sequence[Tensor]) -> dict[int, Tensor]:
         return {i: self.gates[str(i)](maps[-1], maps[i - 1].shape[-2:]) for i in self.blocks}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
+from ..choices import one_of
 from .aspp import ASPPHead
 from .fcn import FCNHead, LinearHead
 
@@ -12,6 +13,4 @@ SINGLE_MAP_HEADS = {"linear": LinearHead, "fcn": FCNHead, "aspp": ASPPHead}
 
 def make_head(head: str, in_channels: int, num_classes: int) -> nn.Module:
     """A classifier of one map by name: "linear" (1x1), "fcn" (3x3, 1x1) or "aspp" (DeepLabV2)."""
-    if head not in SINGLE_MAP_HEADS:
-        raise ValueError(f"head must be one of {', '.join(SINGLE_MAP_HEADS)}; got {head!r}")
-    return SINGLE_MAP_HEADS[head](in_channels, num_classes)
+    return SINGLE_MAP_HEADS[one_of("head", head, SINGLE_MAP_HEADS)](in_channels, num_classes)

@@ -10,6 +10,7 @@ Published results (PASCAL VOC 2012 val, Table 7): ResNet-50 at stride 32 59.4 ->
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ..registry import register_rows
@@ -60,22 +61,28 @@ def rignet(
         freeze_bn: keep batch norm's statistics in training.
     """
     from ..backbone import Stages
-    from ..gates.iterative import IterativeFeedback, MultiRangeFeedback, choice
+    from ..choices import one_of
+    from ..gates.iterative import IterativeFeedback, MultiRangeFeedback
     from ..gates.routed import NetworkWideFeedback, RoutedFeedback
     from ..heads import make_head
     from ..segmenter import RecurrentSegmenter
 
     orders = {"su": "sequential", "pu": "parallel", "pf": "parallel"}
-    rivals = {
-        "block": MultiRangeFeedback if unroll == "pf" else IterativeFeedback,
-        "stage": RoutedFeedback,
+    options = dict(pool=pool, interaction=interaction, width=gate_width)
+    mechanisms = {
+        "block": partial(MultiRangeFeedback if unroll == "pf" else IterativeFeedback, blocks=blocks, **options),
+        "stage": partial(RoutedFeedback, blocks=blocks, **options),
+        "network_gated": partial(RoutedFeedback, blocks=(1,), **options),
         "network": NetworkWideFeedback,
-        "network_gated": RoutedFeedback,
     }
-    order = orders[choice("unroll", unroll, orders)]
-    mechanism = rivals[choice("feedback", feedback, rivals)]
+    order = orders[one_of("unroll", unroll, orders)]
+    mechanism = mechanisms[one_of("feedback", feedback, mechanisms)]
     if feedback != "block" and unroll != "pu":
         raise ValueError(f"feedback of the prediction needs the unroll 'pu'; got {feedback!r} with {unroll!r}")
+    if feedback.startswith("network") and blocks is not None:
+        raise ValueError(f"network-wide feedback enters at the image; got blocks {list(blocks)}: leave them out")
+    if feedback == "network" and options != dict(pool="average", interaction="multiply_sigmoid", width=None):
+        raise ValueError("pool, interaction and gate_width are of gates; feedback 'network' has none: leave them out")
     stages = Stages(
         backbone,
         output_stride=output_stride,
@@ -83,13 +90,7 @@ def rignet(
         pretrained=pretrained_backbone,
         backbone_args=backbone_args,
     )
-    channels = [*stages.channels, num_classes]
-    if feedback == "block":
-        gates = mechanism(channels, blocks, pool, interaction, gate_width)
-    elif feedback == "network":
-        gates = mechanism(channels)
-    else:
-        gates = mechanism(channels, (1,) if feedback == "network_gated" else blocks)
+    gates = mechanism([*stages.channels, num_classes])
     return RecurrentSegmenter(
         stages,
         make_head(head, stages.channels[-1], num_classes),
