@@ -161,7 +161,9 @@ app.add_typer(data_app, name="data")
 @data_app.command("check")
 def check(
     folder: Annotated[Path, typer.Argument(help="Folder that holds images/ and labels/.")],
-    classes: Annotated[str | None, typer.Option(help="Their number, or a file: NAME or NAME R G B a line.")] = None,
+    classes: Annotated[
+        str | None, typer.Option(help="Their number, NAME,NAME,... or a file: NAME or NAME R G B a line.")
+    ] = None,
     ignore_index: Annotated[int, typer.Option(help="Label that does not count.")] = 255,
     rgb: Annotated[bool, typer.Option("--rgb", help="Labels are RGB pictures in the colours of --classes.")] = False,
     reduce_zero_label: Annotated[

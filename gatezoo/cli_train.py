@@ -40,10 +40,9 @@ def label_options(
     classes: str | None, rgb: bool, reduce_zero_label: bool, ids: list[str] | None, label_suffix: str
 ) -> dict[str, Any]:
     """Keywords of a folder's reader."""
-    from .data.classes import ids_told
-    from .launch import class_names
+    from .data.classes import classes_told, ids_told
 
-    colours = class_names(classes)[1] if rgb and classes else None
+    colours = classes_told(classes)[1] if rgb else None
     if rgb and colours is None:
         raise ValueError("--rgb needs the colours of the classes: --classes FILE with lines NAME R G B")
     options = {"color_table": colours, "reduce_zero_label": reduce_zero_label}

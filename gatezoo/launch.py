@@ -13,10 +13,10 @@ from typing import Any
 
 import torch
 
-from .data import FolderDataset, camvid, open_dataset, read_classes
+from .data import FolderDataset, open_dataset
 from .data.base import SegmentationDataset
 from .data.check import check_folder
-from .data.labels import Colour
+from .data.classes import class_names
 from .evaluation import evaluate
 from .factory import create_model, load_checkpoint
 from .metrics import Scores
@@ -27,22 +27,6 @@ from .segmenter import SegmentationModel
 from .train import train
 
 Splits = tuple[SegmentationDataset, SegmentationDataset]
-
-
-def class_names(told: str) -> tuple[tuple[str, ...], tuple[Colour, ...] | None]:
-    """Names and, where they are known, colours of the classes.
-
-    Args:
-        told: a file (see :func:`gatezoo.data.read_classes`), "sky,road,...", or "camvid".
-    """
-    if told == "camvid":
-        return camvid.CLASSES, camvid.PALETTE
-    if "," not in told:
-        return read_classes(told)
-    names = tuple(name.strip() for name in told.split(","))
-    if "" in names or len(set(names)) < len(names):
-        raise ValueError(f"classes must have names, all different; got {told!r}")
-    return names, None
 
 
 def open_folders(

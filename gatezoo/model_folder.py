@@ -68,9 +68,9 @@ def facts_of(model: SegmentationModel, class_names: Sequence[str] | None = None)
     return about | {"keys_sha256": weights.keys_sha256(shapes)}
 
 
-def versions() -> dict[str, str]:
-    """Of the packages that shape a network and its file."""
-    return {name: importlib.metadata.version(name).split("+")[0] for name in _DISTRIBUTIONS}
+def versions(*more: str) -> dict[str, str]:
+    """Of the packages that shape a network and its file, and of ``more``."""
+    return {name: importlib.metadata.version(name).split("+")[0] for name in (*_DISTRIBUTIONS, *more)}
 
 
 def write_folder(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import importlib.metadata
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,11 +11,10 @@ from typing import Any
 from .evaluation import Evaluation
 from .files import make_folder, write_whole
 from .metrics import Scores
+from .model_folder import versions
 from .segmenter import SegmentationModel
 from .visualize import classes_of, confusion_figure
 from .weights import sha256_of
-
-_DISTRIBUTIONS = ("torch", "torchvision", "timm", "torchmetrics")
 
 
 def lines_of(scores: Scores, names: list[str]) -> Iterator[str]:
@@ -58,7 +56,7 @@ def report_of(evaluation: Evaluation, model: SegmentationModel, data: dict[str, 
         "classes": classes_of(model)[0],
         "scores": evaluation.scores.to_dict(),
         "confusion_matrix": evaluation.matrix.tolist(),
-        "versions": {name: importlib.metadata.version(name) for name in _DISTRIBUTIONS},
+        "versions": versions("torchmetrics"),
     }
 
 

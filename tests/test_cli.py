@@ -4,25 +4,13 @@ import sys
 
 import numpy as np
 import pytest
+from commands import run
 from PIL import Image
 
 import gatezoo
-from gatezoo import cli
 from gatezoo.data import FolderDataset
 from gatezoo.launch import train_by_name
 from gatezoo.recipe import Recipe
-
-
-def run(monkeypatch, capsys, *arguments):
-    """(exit code, stdout, stderr) of the command line."""
-    monkeypatch.setattr(sys, "argv", ["gatezoo", *map(str, arguments)])
-    try:
-        cli.main()
-        code = 0
-    except SystemExit as end:
-        code = end.code or 0
-    out, err = capsys.readouterr()
-    return code, out, err
 
 
 @pytest.fixture

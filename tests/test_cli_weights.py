@@ -3,21 +3,11 @@ import sys
 
 import pytest
 import torch
+from commands import run
 
 import gatezoo
 from gatezoo import cli, weights
 from gatezoo import hub as client
-
-
-def run(monkeypatch, capsys, *arguments):
-    monkeypatch.setattr(sys, "argv", ["gatezoo", "weights", *map(str, arguments)])
-    try:
-        cli.main()
-        code = 0
-    except SystemExit as end:
-        code = end.code or 0
-    out, err = capsys.readouterr()
-    return code, out, err
 
 
 @pytest.fixture
@@ -34,7 +24,7 @@ def entry(hub, tmp_path, monkeypatch):
 
 
 def test_list_and_where_of_what_is_bundled(monkeypatch, capsys):
-    code, out, _ = run(monkeypatch, capsys, "list")
+    code, out, _ = run(monkeypatch, capsys, "weights", "list")
     assert code == 0
     lines = out.splitlines()
     assert [line.split()[0] for line in lines] == list(weights.manifest())
@@ -42,47 +32,49 @@ def test_list_and_where_of_what_is_bundled(monkeypatch, capsys):
         assert "bundled" in line
         assert cfg.license in line
         assert f"mIoU {100 * cfg.metrics['miou']:.1f}" in line
-    code, out, _ = run(monkeypatch, capsys, "where", "dignet_mobilenetv2_8s")
+    code, out, _ = run(monkeypatch, capsys, "weights", "where", "dignet_mobilenetv2_8s")
     assert out.strip() == str(weights.BUNDLED / "dignet_mobilenetv2_8s.camvid.safetensors")
-    code, out, _ = run(monkeypatch, capsys, "verify", "fcn_mobilenetv2_8s.camvid")
+    code, out, _ = run(monkeypatch, capsys, "weights", "verify", "fcn_mobilenetv2_8s.camvid")
     assert (code, len(out.splitlines())) == (0, 1)
     assert "fcn_mobilenetv2_8s.camvid: whole" in out
 
 
 def test_from_not_here_to_fetched_whole_and_damaged(hub, entry, monkeypatch, capsys):
     cfg, commit = entry
-    _, out, _ = run(monkeypatch, capsys, "list")
+    _, out, _ = run(monkeypatch, capsys, "weights", "list")
     assert "not here" in out
-    assert run(monkeypatch, capsys, "verify")[:2] == (0, "test_fcn.local: not here\n")
-    code, _, err = run(monkeypatch, capsys, "where", "test_fcn")
+    assert run(monkeypatch, capsys, "weights", "verify")[:2] == (0, "test_fcn.local: not here\n")
+    code, _, err = run(monkeypatch, capsys, "weights", "where", "test_fcn")
     assert code == 2
     assert "it is neither bundled nor in" in err
     assert "'gatezoo weights fetch test_fcn.local'" in err
     assert hub.counted() == []
 
-    code, out, _ = run(monkeypatch, capsys, "fetch")
+    code, out, _ = run(monkeypatch, capsys, "weights", "fetch")
     path = client.cached("org/net", commit, "model.safetensors")
     assert (code, out) == (0, f"test_fcn.local: {path}\n")
     hub.requests.clear()
-    assert run(monkeypatch, capsys, "where", "test_fcn") == (0, f"{path}\n", "")
-    assert run(monkeypatch, capsys, "verify") == (0, f"test_fcn.local: whole, {path}\n", "")
-    assert "hf-hub" in run(monkeypatch, capsys, "list")[1]
+    assert run(monkeypatch, capsys, "weights", "where", "test_fcn") == (0, f"{path}\n", "")
+    assert run(monkeypatch, capsys, "weights", "verify") == (0, f"test_fcn.local: whole, {path}\n", "")
+    assert "hf-hub" in run(monkeypatch, capsys, "weights", "list")[1]
     assert hub.counted() == []
 
     data = bytearray(path.read_bytes())
     data[1000] ^= 4
     path.write_bytes(data)
-    code, out, err = run(monkeypatch, capsys, "verify")
+    code, out, err = run(monkeypatch, capsys, "weights", "verify")
     assert code == 2
     assert f"test_fcn.local: damaged, {cfg.sources[0]}: " in out
     assert "must be those of the manifest; 1 damaged" in err
-    assert run(monkeypatch, capsys, "fetch", "test_fcn")[0] == 0
-    assert run(monkeypatch, capsys, "verify")[0] == 0
+    assert run(monkeypatch, capsys, "weights", "fetch", "test_fcn")[0] == 0
+    assert run(monkeypatch, capsys, "weights", "verify")[0] == 0
 
 
 def test_a_repository_is_fetched_for_a_machine_without_network(hub, entry, monkeypatch, capsys, tmp_path):
     _, commit = entry
-    code, out, err = run(monkeypatch, capsys, "fetch", f"hf-hub:org/net@{commit}", "--cache-dir", tmp_path / "usb")
+    code, out, err = run(
+        monkeypatch, capsys, "weights", "fetch", f"hf-hub:org/net@{commit}", "--cache-dir", tmp_path / "usb"
+    )
     assert code == 0, err
     assert str(tmp_path / "usb") in out
     hub.close()
@@ -100,7 +92,7 @@ def test_a_repository_is_fetched_for_a_machine_without_network(hub, entry, monke
     ],
 )
 def test_a_wrong_name_is_one_line(monkeypatch, capsys, arguments, message):
-    code, out, err = run(monkeypatch, capsys, *arguments)
+    code, out, err = run(monkeypatch, capsys, "weights", *arguments)
     assert code == 2
     assert message in err
     assert len(err.strip().splitlines()) == 1
@@ -122,7 +114,7 @@ def test_the_manifest_is_looked_through_without_torch():
 
 
 def test_weights_that_were_not_measured_are_told_as_such(entry, monkeypatch, capsys):
-    assert "not measured" in run(monkeypatch, capsys, "list")[1]
+    assert "not measured" in run(monkeypatch, capsys, "weights", "list")[1]
     monkeypatch.setattr(sys, "argv", ["gatezoo", "info", "test_fcn"])
     cli.app(standalone_mode=False)
     assert "not measured; MIT" in capsys.readouterr().out

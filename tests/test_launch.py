@@ -5,27 +5,16 @@ import shutil
 import numpy as np
 import pytest
 import torch
+from commands import run
 from PIL import Image
 from trees import DRAWERS
 
 import gatezoo
 from gatezoo import cli
 from gatezoo.data import FolderDataset
-from gatezoo.launch import class_names, finetune, hold_out, open_splits
+from gatezoo.data.classes import class_names
+from gatezoo.launch import finetune, hold_out, open_splits
 from gatezoo.recipes import experiments
-
-
-def run(monkeypatch, capsys, *arguments):
-    """(exit code, stdout, stderr) of the command line."""
-    monkeypatch.setattr("sys.argv", ["gatezoo", *map(str, arguments)])
-    try:
-        cli.main()
-        code = 0
-    except SystemExit as end:
-        code = end.code or 0
-    out, err = capsys.readouterr()
-    return code, out, err
-
 
 # On the smallest backbone, small crops, two steps.
 SMALL = ["--steps", 2, "-b", 2, "--crop", 48, "--amp", "none", "-j", 0, "--model-kwargs", "backbone=test_resnet"]

@@ -3,17 +3,17 @@
 import json
 import re
 import shutil
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 import yaml
+from commands import run
 from huggingface_hub import ModelCard, snapshot_download
 from safetensors.torch import load_file, save_file
 
 import gatezoo
-from gatezoo import card, cli, publishing, weights
+from gatezoo import card, publishing, weights
 from gatezoo.publishing import prepare, publish
 
 ROOT = Path(__file__).parent.parent
@@ -64,17 +64,6 @@ def scores(trained, tmp_path):
     path = tmp_path / "scores.json"
     path.write_text(json.dumps(told))
     return path
-
-
-def run(monkeypatch, capsys, *arguments):
-    monkeypatch.setattr(sys, "argv", ["gatezoo", *map(str, arguments)])
-    try:
-        cli.main()
-        code = 0
-    except SystemExit as end:
-        code = end.code or 0
-    out, err = capsys.readouterr()
-    return code, out, err
 
 
 def options(scores=None):

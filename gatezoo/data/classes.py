@@ -45,11 +45,29 @@ def read_classes(path: str | os.PathLike) -> tuple[tuple[str, ...], tuple[Colour
     return names, colours
 
 
+def class_names(told: str) -> tuple[tuple[str, ...], tuple[Colour, ...] | None]:
+    """Names and, where they are known, colours of the classes.
+
+    Args:
+        told: a file (see :func:`read_classes`), "sky,road,...", or "camvid".
+    """
+    if told == "camvid":
+        from .camvid import CLASSES, PALETTE
+
+        return CLASSES, PALETTE
+    if "," not in told:
+        return read_classes(told)
+    names = tuple(name.strip() for name in told.split(","))
+    if "" in names or len(set(names)) < len(names):
+        raise ValueError(f"classes must have names, all different; got {told!r}")
+    return names, None
+
+
 def classes_told(text: str | None) -> tuple[int | tuple[str, ...] | None, tuple[Colour, ...] | None]:
-    """A number of classes or the path of a class list, as told on the command line -> (number or names, colours)."""
+    """A number of classes or what :func:`class_names` takes -> (number or names, colours)."""
     if text is None or text.isdecimal():
         return (None if text is None else int(text)), None
-    return read_classes(text)
+    return class_names(text)
 
 
 def ids_told(pairs: Sequence[str]) -> dict[int, int] | None:
