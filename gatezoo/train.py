@@ -135,7 +135,7 @@ class Trainer:
         )
         crops = recipe.batch_size * recipe.grad_accum_steps
         stream = Stream(train_data, recipe.steps * crops, recipe.seed, self.step * crops)
-        loader = loader_of(stream, recipe.batch_size, workers, pin_memory=self.device.type == "cuda")
+        loader = loader_of(stream, recipe.batch_size, workers, self.device.type)
         self.wrapped, self.loader = self.accelerator.prepare(self.task, loader)
 
     def run(self) -> dict[str, Any]:

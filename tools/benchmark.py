@@ -154,7 +154,7 @@ def measure_training(name: str, folder: Path, steps: int, batch: int, size: int,
         task = SegmentationTask(model, normalization_of(model), loss).to(memory_format=torch.channels_last).train()
         optimizer = make_optimizer(model, recipe)
         train_data.transform = train_transform(size, recipe.scale, 255, (0.5, 0.5, 0.5))
-        ready = next(iter(loader_of(Stream(train_data, batch, seed=0), batch, workers=0, pin_memory=False)))
+        ready = next(iter(loader_of(Stream(train_data, batch, seed=0), batch, workers=0)))
         images, began = ready["image"].contiguous(memory_format=torch.channels_last), 0.0
         with mixed_precision(model, "cpu", recipe.amp) as autocast:
             for step in range(steps):

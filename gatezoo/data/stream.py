@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import random
 import signal
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -40,19 +42,23 @@ class Stream(Dataset):
         return item
 
 
-def loader_of(stream: Stream, batch_size: int, workers: int, pin_memory: bool) -> DataLoader:
-    """Batches of a stream, decoded and augmented by worker processes."""
+def loader_of(stream: Stream, batch_size: int, workers: int, device: str = "cpu") -> DataLoader:
+    """Batches of a stream for training on a type of device, decoded and augmented by worker processes."""
     return DataLoader(
         stream,
         batch_size,
         num_workers=workers,
-        pin_memory=pin_memory,
-        worker_init_fn=_leave_interrupts,
+        pin_memory=device == "cuda",
+        worker_init_fn=partial(_begin, gives_way=device == "cpu"),
         # A generator of its own: each start of a loader draws a number, and a resumed training would go on with others.
         generator=torch.Generator(),
     )
 
 
-def _leave_interrupts(worker: int) -> None:
-    """Ctrl-C reaches the whole group; the trainer decides when its workers end."""
+def _begin(worker: int, gives_way: bool) -> None:
+    """Start of a worker."""
+    # Ctrl-C reaches the whole group; the trainer decides when its workers end.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # Where all cores train, a worker that takes one holds up the others: it decodes while they wait for each other.
+    if gives_way and hasattr(os, "nice"):
+        os.nice(10)
