@@ -1,5 +1,6 @@
 """Trainings started by name: the papers' recipes on data in the data sets' own layouts, and fine-tuning."""
 
+import csv
 import shutil
 
 import numpy as np
@@ -144,3 +145,20 @@ def test_the_loop_of_the_readme_works_as_printed(shapes, tmp_path, monkeypatch):
     exec(compile(code, "README.md", "exec"), {})
     model = gatezoo.create_model("local-dir:my-model", pretrained=True)
     assert model.pretrained_cfg.class_names == ("background", "nucleus")
+
+
+def test_a_tracker_logs_what_the_csv_does(monkeypatch, capsys, shapes, tmp_path):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    code, _, err = run(
+        monkeypatch, capsys, "train", "test_fcn", "--data-dir", shapes, "--classes", "ground,disc", "--out",
+        tmp_path / "out", "--log-with", "tensorboard", "--log-interval", 1, "-b", 2, "--steps", 2, "--crop", 48,
+        "--amp", "none", "-j", 0,
+    )  # fmt: skip
+    assert code == 0, err
+    log = EventAccumulator(str(tmp_path / "out" / "log")).Reload()
+    rows = list(csv.DictReader((tmp_path / "out/summary.csv").open()))
+    for tag in ("loss", "lr", "pictures_per_s", "miou"):
+        logged = {event.step: event.value for event in log.Scalars(tag)}
+        assert logged == pytest.approx({int(row["step"]): float(row[tag]) for row in rows if row[tag]}, rel=1e-6), tag
+    assert [int(row["step"]) for row in rows] == [1, 2]
