@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 
 from . import cli_train, cli_weights
+from .allocator import keep_freed_memory
 
 app = typer.Typer(help="A zoo of gated segmentation networks.", no_args_is_help=True, add_completion=False)
 
@@ -213,6 +214,7 @@ app.command()(cli_train.recipes)
 
 def main() -> None:
     """Entry point: what a user can mend is one line on stderr and exit code 2."""
+    keep_freed_memory()
     try:
         app()
     except ValueError as error:

@@ -11,7 +11,19 @@ PACKAGE = Path(__file__).parent.parent / "gatezoo"
 
 # Each layer may import from those before it, never from those after.
 LAYERS = [
-    ["layers", "choices", "weights", "files", "pictures", "precision", "recipe", "interrupts", "processes", "graph"],
+    [
+        "layers",
+        "allocator",
+        "choices",
+        "weights",
+        "files",
+        "pictures",
+        "precision",
+        "recipe",
+        "interrupts",
+        "processes",
+        "graph",
+    ],
     ["gates", "heads", "backbone", "registry", "training_folder", "conversions", "tensor_files", "verified", "card"],
     ["unroll"],
     ["segmenter", "hub", "model_config"],
