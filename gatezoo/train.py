@@ -121,7 +121,7 @@ class Trainer:
         self.record: list[dict[str, Any]] = []
         self.rng = None
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=recipe.amp == "fp16")
-        if state := self.folder.load(str(self.device)):
+        if state := self.folder.load():
             self._restore(state)
         train_data.transform = train_transform(
             recipe.crop,
@@ -264,7 +264,7 @@ class Trainer:
         if self.scaler.is_enabled():
             self.scaler.load_state_dict(state["scaler"])
         if len(state["rng"]) == self.accelerator.num_processes:
-            self.rng = state["rng"][self.accelerator.process_index].cpu()
+            self.rng = state["rng"][self.accelerator.process_index]
 
     def _asked_to_stop(self, interrupts: Interrupts) -> int:
         """The signal that any process received; they must all end at the same step."""

@@ -35,11 +35,11 @@ class TrainingFolder:
                 f"the folder of a new training must hold none yet; {path} does: pass resume or choose another"
             )
 
-    def load(self, device: str) -> dict[str, Any] | None:
-        """The state last saved; None if there is none."""
+    def load(self) -> dict[str, Any] | None:
+        """The state last saved, on the CPU; None if there is none."""
         if not self._state.exists():
             return None
-        return torch.load(self._state, weights_only=True, map_location=device)
+        return torch.load(self._state, weights_only=True, map_location="cpu")
 
     def start(self, step: int) -> None:
         """Make the folder; forget rows of the log beyond ``step``, which will be written again."""

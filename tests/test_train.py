@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 import torch
 from PIL import Image
@@ -106,7 +107,7 @@ def environment():
     return {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
 
 
-def start_and(number, shapes, out, after, *more, **keywords):
+def start_and(number, shapes, out, after, *more, kill_all=False, **keywords):
     """Start a training, send it a signal once its log has ``after`` lines, wait for its end."""
     child = subprocess.Popen(
         command(shapes, out, *more, **keywords), env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT
@@ -114,7 +115,9 @@ def start_and(number, shapes, out, after, *more, **keywords):
     summary, deadline = out / "summary.csv", time.monotonic() + 120
     while child.poll() is None and time.monotonic() < deadline:
         if summary.exists() and len(summary.read_text().splitlines()) > after:
-            child.send_signal(number)
+            # Started by torchrun, the processes that train are children of this one and would outlive it.
+            for process in [*psutil.Process(child.pid).children(recursive=True), child] if kill_all else [child]:
+                process.send_signal(number)
             break
         time.sleep(0.01)
     text = child.communicate(timeout=120)[0].decode()
@@ -131,6 +134,16 @@ def test_a_killed_training_goes_on_to_the_same_end(shapes, tmp_path):
     assert same(weights_in(tmp_path / "whole"), weights_in(tmp_path / "killed")), f"killed after {after} steps"
     steps = [row["step"] for row in csv.DictReader((tmp_path / "killed/summary.csv").open())]
     assert steps == [str(step) for step in range(1, 25)]
+
+
+def test_two_processes_killed_go_on_to_the_same_end(shapes, tmp_path):
+    two = dict(steps=10, processes=2)
+    subprocess.run(command(shapes, tmp_path / "whole", **two), env=environment(), check=True, stdout=subprocess.DEVNULL)
+    code, text = start_and(signal.SIGKILL, shapes, tmp_path / "killed", 7, kill_all=True, **two)
+    assert code == -signal.SIGKILL, text
+    again = command(shapes, tmp_path / "killed", "--resume", **two)
+    subprocess.run(again, env=environment(), check=True, stdout=subprocess.DEVNULL)
+    assert same(weights_in(tmp_path / "whole"), weights_in(tmp_path / "killed"))
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
