@@ -166,7 +166,8 @@ class InstanceSegmenter(Network):
         whole = finest.new_tensor([0, 0, finest.shape[-1], finest.shape[-2]])
         # Ever smaller boxes about one corner: all differ, and none needs a number to be known.
         boxes = whole / torch.arange(1, proposals + 1, device=finest.device)[:, None]
-        found = [*sum(self.rpn.head(maps), [])]
+        objectness, offsets = self.rpn.head(maps)
+        found = [*objectness, *offsets]
         features = self.roi_heads.box_head(roi_align(finest, [boxes], 7, sampling_ratio=2))
         found += self.roi_heads.box_predictor(features)
         features = self.roi_heads.mask_head(roi_align(finest, [boxes[:objects]], 14, sampling_ratio=2))

@@ -15,8 +15,8 @@ from . import weights
 from .card import card_of
 from .files import write_whole
 from .model_config import CONFIG, config_of, read_config
-from .registry import Row
 from .network import Network
+from .registry import Row
 from .transforms import statistics_of
 from .weights import PretrainedCfg
 

@@ -8,8 +8,8 @@ from timm.optim import create_optimizer_v2, list_optimizers
 from torch import nn
 from torch.optim import Optimizer
 
-from .recipe import Recipe
 from .network import Network
+from .recipe import Recipe
 
 
 def make_optimizer(model: Network, recipe: Recipe) -> Optimizer:

@@ -211,9 +211,7 @@ def _from_training(
     return model, PretrainedCfg(**{key: value for key, value in about.items() if key in known}), save(tensors)
 
 
-def _from_manifest(
-    name: str, tag: str | None, told: Mapping[str, Any]
-) -> tuple[Network, PretrainedCfg, bytes]:
+def _from_manifest(name: str, tag: str | None, told: Mapping[str, Any]) -> tuple[Network, PretrainedCfg, bytes]:
     cfg = get_pretrained_cfg(name)
     if cfg is None:
         raise ValueError(f"{name} has no weights to publish: give a file that 'gatezoo train' wrote")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import signal
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -40,13 +41,24 @@ class Stream(Dataset):
         return item
 
 
-def loader_of(stream: Stream, batch_size: int, workers: int, pin_memory: bool) -> DataLoader:
-    """Batches of a stream, decoded and augmented by worker processes."""
+def loader_of(
+    stream: Stream,
+    batch_size: int,
+    workers: int,
+    pin_memory: bool,
+    collate: Callable[[Sequence[Any]], Any] | None = None,
+) -> DataLoader:
+    """Batches of a stream, decoded and augmented by worker processes.
+
+    Args:
+        collate: items -> batch; default: torch's own.
+    """
     return DataLoader(
         stream,
         batch_size,
         num_workers=workers,
         pin_memory=pin_memory,
+        collate_fn=collate,
         worker_init_fn=_leave_interrupts,
         # A generator of its own: each start of a loader draws a number, and a resumed training would go on with others.
         generator=torch.Generator(),

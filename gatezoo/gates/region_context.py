@@ -1,4 +1,4 @@
-"""Region context encoding: every region of a map tells all the others what it holds (ZigZagNet, Sec. 4, eqs. 5 and 6)."""
+"""Region context encoding: every region of a map tells all others what it holds (ZigZagNet, Sec. 4, eqs. 5 and 6)."""
 
 from __future__ import annotations
 
@@ -72,9 +72,7 @@ class RegionContext(nn.Module):
 
         The rows of all K are stacked, so that a large map is read once.
         """
-        rows, columns = (
-            torch.cat([region_matrix(side, k, x, taps=3) for k in self.regions]) for side in x.shape[-2:]
-        )
+        rows, columns = (torch.cat([region_matrix(side, k, x, taps=3) for k in self.regions]) for side in x.shape[-2:])
         pooled = rows @ x @ columns.T
         ends = [3 * end for end in itertools.accumulate(self.regions, initial=0)]
         return [pooled[..., start:end, start:end] for start, end in itertools.pairwise(ends)]

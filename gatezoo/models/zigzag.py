@@ -70,8 +70,8 @@ def zigzag(
         freeze_bn: keep batch norm's statistics in training.
     """
     from ..gates.zigzag import ZigZag
-    from ..heads.finest import FinestHead
     from ..heads.fcn import LinearHead
+    from ..heads.finest import FinestHead
     from ..segmenter import MIN_SIZE, Segmenter
 
     pyramid = _pyramid(backbone, in_chans, pretrained_backbone, backbone_args)
@@ -201,9 +201,7 @@ def maskrcnn_fpn(
     return _detector(pyramid, neck, channels, num_classes, in_chans, freeze_bn, heads)
 
 
-def _pyramid(
-    backbone: str, in_chans: int, pretrained: bool | str, backbone_args: dict[str, Any] | None
-) -> Pyramid:
+def _pyramid(backbone: str, in_chans: int, pretrained: bool | str, backbone_args: dict[str, Any] | None) -> Pyramid:
     from ..backbone import Pyramid
 
     return Pyramid(backbone, STRIDES, in_chans=in_chans, pretrained=pretrained, backbone_args=backbone_args)
