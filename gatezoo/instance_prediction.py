@@ -120,9 +120,7 @@ def predict_instance_files(
         with naming(path):
             found = predict_instances(model, picture, device, score_threshold, max_detections)
         captions = [f"{name} {score:.2f}" for name, score in zip(found["names"], found["scores"])]
-        order = range(len(captions) - 1, -1, -1)
-        masks = (found["masks"][index][0] >= 0.5 for index in order)
-        figure = objects_picture(picture, masks, found["boxes"].tolist(), captions)
+        figure = objects_picture(picture, found["masks"].windows(), found["boxes"].tolist(), captions)
         file = out / f"{path.stem}_objects.jpg"
         write_whole(file, figure.save)
         height, width = picture.shape[-2:]
@@ -138,8 +136,10 @@ def coco_annotations(found: Objects, image_id: int, first_id: int = 1) -> list[d
     from pycocotools import mask as drawing
 
     annotations = []
-    for index, mask in enumerate(found["masks"].drawn()):
-        runs = drawing.encode(np.asfortranarray(mask.numpy().astype(np.uint8)))
+    for index, (upper, before, part) in enumerate(found["masks"].windows()):
+        mask = np.zeros(found["masks"].size, np.uint8, order="F")
+        mask[upper : upper + part.shape[0], before : before + part.shape[1]] = part.numpy()
+        runs = drawing.encode(mask)
         left, top, right, bottom = found["boxes"][index].tolist()
         annotations.append(
             {

@@ -96,9 +96,10 @@ def average_to(x: Tensor, size: tuple[int, int]) -> Tensor:
 def region_matrix(size: int, regions: int, like: Tensor, taps: int = 1) -> Tensor:
     """Matrix (regions * taps, size) of 0 and 1 that sums a line of ``size`` pixels p over its regions.
 
-    Pixel p is in region floor(p regions / size). Unlike the bins of :func:`averaging_matrix` these partition the line: each pixel is in one region alone. Of a line
-    shorter than the number of regions some are empty. With ``taps`` (odd) row ``b * taps + t`` sums, over the pixels p
-    of region b, the pixels p + t - taps // 2 of the line padded with zeros: what a convolution of that width reads.
+    Pixel p is in region floor(p regions / size). Unlike the bins of :func:`averaging_matrix` these partition the line:
+    each pixel is in one region alone. Of a line shorter than the number of regions some are empty. With ``taps`` (odd)
+    row ``b * taps + t`` sums, over the pixels p of region b, the pixels p + t - taps // 2 of the line padded with
+    zeros: what a convolution of that width reads.
     """
     tap = torch.arange(taps, device=like.device)[:, None] - taps // 2
     centre = torch.arange(size, device=like.device) - tap

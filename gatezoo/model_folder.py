@@ -16,7 +16,7 @@ from .card import card_of
 from .files import write_whole
 from .model_config import CONFIG, config_of, read_config
 from .network import Network
-from .registry import Row
+from .registry import Row, find_row
 from .transforms import statistics_of
 from .weights import PretrainedCfg
 
@@ -100,7 +100,7 @@ def write_folder(
     text = json.dumps(config, indent=1, ensure_ascii=False)
     write_whole(folder / CONFIG, lambda path: path.write_text(text + "\n", encoding="utf-8"))
     # The card reads what the file says: lists, where the cfg has tuples.
-    card = card_of(json.loads(text), name or architecture, source)
+    card = card_of(json.loads(text), name or architecture, source, find_row(architecture).task)
     write_whole(folder / CARD, lambda path: path.write_text(card, encoding="utf-8"))
     return config
 

@@ -86,20 +86,24 @@ def iterations_figure(
 
 def objects_picture(
     picture: torch.Tensor,
-    masks: Iterable[torch.Tensor],
+    masks: Iterable[tuple[int, int, torch.Tensor]],
     boxes: Sequence[Sequence[float]],
     captions: Sequence[str],
     alpha: float = 0.5,
 ) -> Image.Image:
     """Objects over the picture, uint8 (3, H, W): each mask in a colour of its own, with its box and caption.
 
-    Masks, bool (H, W), are taken one at a time. The last object is drawn first: the first is on top.
+    Masks are taken one at a time, as (top, left, bool (h, w)). Where they overlap, the first object's colour stays.
     """
     drawn = picture.permute(1, 2, 0).numpy().copy()
+    free = np.ones(drawn.shape[:2], bool)
     colours = voc_palette(len(boxes) + 1)[1:]
-    for mask, colour in zip(masks, reversed(colours), strict=True):
-        where = mask.cpu().numpy()
-        drawn[where] = ((1 - alpha) * drawn[where] + alpha * np.array(colour)).round()
+    for (top, left, mask), colour in zip(masks, colours, strict=True):
+        place = np.s_[top : top + mask.shape[0], left : left + mask.shape[1]]
+        where = mask.cpu().numpy() & free[place]
+        free[place] &= ~where
+        part = drawn[place]
+        part[where] = ((1 - alpha) * part[where] + alpha * np.array(colour)).round()
     figure = Image.fromarray(drawn)
     draw, font = ImageDraw.Draw(figure), ImageFont.load_default(size=12)
     for box, caption, colour in reversed(list(zip(boxes, captions, colours, strict=True))):
