@@ -18,7 +18,8 @@ class RoIMasks:
     """Masks that read as torchvision's (N, 1, H, W) of probabilities, and hold (N, 1, m, m).
 
     ``masks[i]``, a slice or a list of numbers draws those alone, ``masks >= 0.5`` all of them as bool, ``dense()`` all
-    as they are, ``drawn()`` and ``windows()`` one after the other: a hundred objects of a large picture are gigabytes at once.
+    as they are, ``drawn()`` and ``windows()`` one after the other: a hundred objects of a large picture are gigabytes
+    at once.
 
     Attributes:
         rois: probabilities (N, 1, m, m), each spread over its box.

@@ -1,4 +1,4 @@
-"""Networks of objects: torchvision's numbers by torchvision's convention, masks that stay small, and what is refused."""
+"""Networks of objects: torchvision's numbers by torchvision's convention, small masks, and what is refused."""
 
 import subprocess
 import sys

@@ -73,7 +73,7 @@ def test_region_context_without_its_last_convolution_is_the_identity():
 def test_one_pixel_reaches_every_pixel(place):
     rce, x = RegionContext(8).double(), torch.randn(1, 8, 12, 17, dtype=torch.float64)
     changed = x.clone()
-    changed[0, :, *place] += 100
+    changed[0, :, place[0], place[1]] += 100
     assert ((rce(changed) - rce(x)).abs().amax(1) > 1e-9).all()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -12,6 +13,37 @@ from torch import Tensor, nn
 from ..layers import region_matrix
 
 POOLS = ("mean", "sum")
+
+
+@dataclass(frozen=True)
+class RegionMatrices:
+    """Sums over the regions of a map (H, W), for K of ``regions``; stacked, so that a large map is read once.
+
+    Attributes:
+        rows, columns: for each K (K, H), and all in one (sum of K, W), that sum over regions.
+        rows_read, columns_read: (3 sum of K, H) and (3 sum of K, W), that sum what each tap of a 3 x 3 kernel reads.
+        areas: for each K (K, K), pixels of each region, at least 1.
+        starts: of each K in the sum of K, and its end.
+    """
+
+    rows: list[Tensor]
+    columns: Tensor
+    rows_read: Tensor
+    columns_read: Tensor
+    areas: list[Tensor]
+    starts: list[int]
+
+    @classmethod
+    def of(cls, x: Tensor, regions: Sequence[int]) -> RegionMatrices:
+        """Those of a map (B, C, H, W)."""
+        height, width = x.shape[-2:]
+        rows, columns = ([region_matrix(side, k, x) for k in regions] for side in (height, width))
+        areas = [(r.sum(1)[:, None] * c.sum(1)).clamp(min=1) for r, c in zip(rows, columns)]
+        rows_read, columns_read = (
+            torch.cat([region_matrix(side, k, x, taps=3) for k in regions]) for side in (height, width)
+        )
+        starts = list(itertools.accumulate(regions, initial=0))
+        return cls(rows, torch.cat(columns), rows_read, columns_read, areas, starts)
 
 
 class RegionContext(nn.Module):
@@ -52,27 +84,17 @@ class RegionContext(nn.Module):
         self.gather = nn.ModuleList(nn.Conv2d(channels, channels, k, groups=groups) for k in self.regions)
         self.spread = nn.ModuleList(nn.ConvTranspose2d(channels, channels, k, groups=groups) for k in self.regions)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, matrices: RegionMatrices | None = None) -> Tensor:
+        """Args: matrices of the map's size, where several encodings share them."""
         if not self.regions:
             return x
-        height, width = x.shape[-2:]
-        tall, wide = [], []
-        pairs = zip(self.regions, self._pooled(x), self.branches, self.gather, self.spread, strict=True)
-        for k, pooled, branch, gather, spread in pairs:
-            rows, columns = region_matrix(height, k, x), region_matrix(width, k, x)
-            summed = F.conv2d(pooled, branch.weight, stride=3)
+        matrices = matrices or RegionMatrices.of(x, self.regions)
+        pooled = matrices.rows_read @ x @ matrices.columns_read.T
+        told = []
+        for number, (branch, gather, spread) in enumerate(zip(self.branches, self.gather, self.spread)):
+            start, end = (3 * matrices.starts[number + more] for more in (0, 1))
+            summed = F.conv2d(pooled[..., start:end, start:end], branch.weight, stride=3)
             if self.pool == "mean":
-                summed = summed / (rows.sum(1)[:, None] * columns.sum(1)).clamp(min=1)
-            tall.append(rows.T @ spread(gather(summed).relu()))
-            wide.append(columns)
-        return x + torch.cat(tall, -1) @ torch.cat(wide)
-
-    def _pooled(self, x: Tensor) -> list[Tensor]:
-        """For each K (B, C, 3 K, 3 K): the sum over a region's pixels of what each of the 3 x 3 taps reads.
-
-        The rows of all K are stacked, so that a large map is read once.
-        """
-        rows, columns = (torch.cat([region_matrix(side, k, x, taps=3) for k in self.regions]) for side in x.shape[-2:])
-        pooled = rows @ x @ columns.T
-        ends = [3 * end for end in itertools.accumulate(self.regions, initial=0)]
-        return [pooled[..., start:end, start:end] for start, end in itertools.pairwise(ends)]
+                summed = summed / matrices.areas[number]
+            told.append(matrices.rows[number].T @ spread(gather(summed).relu()))
+        return x + torch.cat(told, -1) @ matrices.columns

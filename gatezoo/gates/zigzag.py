@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import torch
 from torch import Tensor, nn
 
 from ..layers import average_to, resize_to
-from .region_context import RegionContext
+from .region_context import RegionContext, RegionMatrices
 
 COMBINE = {"product": torch.mul, "sum": torch.add}
 
@@ -131,7 +131,7 @@ class ZigZag(nn.Module):
             raise ValueError(f"stages of an exchange need fusion and bottom_up; got {stages} without: set stages=1")
         if not 1 <= outputs <= levels:
             raise ValueError(f"outputs must be 1 .. {levels} of the maps; got {outputs}")
-        self.stages, self.share_rce = stages, share_rce
+        self.stages, self.share_rce, self.regions = stages, share_rce, tuple(regions)
         # What the last stage's bottom-up pathway must reach.
         reach = [levels] * (stages - 1) + [outputs]
 
@@ -158,16 +158,21 @@ class ZigZag(nn.Module):
         """Maps [(B, in_channels[l], h_l, w_l)] -> the ``outputs`` finest fused ones, (B, C, h_l, w_l)."""
         down = [lateral(x) for lateral, x in zip(self.lateral, maps, strict=True)]
         up: list[Tensor] = []
+        matrices = [RegionMatrices.of(x, self.regions) for x in down] if self.regions else [None] * len(down)
+
+        def told(encoders: Iterable[nn.Module], sizes: Iterable[RegionMatrices | None]) -> list[Callable]:
+            return [functools.partial(encode, matrices=own) for encode, own in zip(encoders, sizes)]
+
         for stage in range(self.stages):
             if stage:
                 down = [fuse(d, u) for fuse, d, u in zip(self.fuse_down[stage - 1], down, up, strict=True)]
             shared = 0 if self.share_rce else stage
-            down = self.down[stage](down[::-1], self.encode_down[shared])[::-1]
+            down = self.down[stage](down[::-1], told(self.encode_down[shared], matrices[::-1]))[::-1]
             if not self.bottom_up:
                 return down[: self.outputs]
             if stage:
                 up = [fuse(d, u) for fuse, d, u in zip(self.fuse_up[stage - 1], down, up)]
             else:
                 up = down if self.stages > 1 else down[: self.outputs]
-            up = self.up[stage](up, self.encode_up[shared])
+            up = self.up[stage](up, told(self.encode_up[shared], matrices))
         return up if self.result is None else [fuse(d, u) for fuse, d, u in zip(self.result, down, up)]
