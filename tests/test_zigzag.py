@@ -245,7 +245,7 @@ def test_the_equations_by_the_letter_overflow(side):
 def test_a_whole_network_keeps_its_spread_in_either_mode():
     for side in (96, 513):
         for training in (True, False):
-            model = gatezoo.create_model("test_zigzag").train(training)
+            model = gatezoo.create_model("test_zigzag", stages=3, regions=(3, 5, 7)).train(training)
             maps = model.backbone(torch.randn(1, 3, side, side))
             spread = spreads(model.head.fuse, maps)
             assert ((spread > 0.1) & (spread < 10)).all(), spread
@@ -254,7 +254,7 @@ def test_a_whole_network_keeps_its_spread_in_either_mode():
 @pytest.mark.parametrize("name", ["test_zigzag", "test_zigzag_maskrcnn"])
 def test_every_parameter_of_the_pathways_learns(name):
     """Also on a batch of one, and one small enough that regions are empty."""
-    model = gatezoo.create_model(name).train()
+    model = gatezoo.create_model(name, stages=3, regions=(3, 5, 7)).train()
     neck = model.head.fuse if model.task == "semantic" else model.neck
     sum(x.square().sum() for x in neck(model.backbone(torch.randn(1, 3, 97, 65)))).backward()
     assert [key for key, p in neck.named_parameters() if p.grad is None or not p.grad.abs().sum()] == []
@@ -297,8 +297,11 @@ def test_any_pyramid_of_the_four_strides(backbone):
     [
         (dict(backbone="vit_small_patch16_224"), r"strides of backbone 'vit_small_patch16_224' .* are \[16\]; got 4"),
         (dict(stages=0), "stages must be a whole number, at least 1; got 0"),
-        (dict(stages=2, fusion=False), "stages of an exchange need fusion and bottom_up; got 2 without: set stages=1"),
-        (dict(bottom_up=False), "stages of an exchange need fusion and bottom_up; got 3 without: set stages=1"),
+        (dict(fusion=False), "stages of an exchange need fusion and bottom_up; got 2 without: set stages=1"),
+        (
+            dict(bottom_up=False, stages=3),
+            "stages of an exchange need fusion and bottom_up; got 3 without: set stages=1",
+        ),
         (dict(regions=(3, 0)), r"regions must be different numbers, each at least 1; got \(3, 0\)"),
         (dict(regions=(3, 3)), r"regions must be different numbers, each at least 1; got \(3, 3\)"),
         (dict(groups=3), "groups must divide the 16 channels; got 3"),
@@ -317,7 +320,7 @@ def test_outputs_are_of_the_maps():
 
 
 def test_pictures_whose_coarsest_map_has_fewer_rows_than_regions():
-    model = gatezoo.create_model("test_zigzag", empty_regions=False).eval()
+    model = gatezoo.create_model("test_zigzag", regions=(3, 5, 7), empty_regions=False).eval()
     with pytest.raises(ValueError, match="images must be at least 193 pixels on each side; got 192x256: enlarge them"):
         model(torch.randn(1, 3, 192, 256))
     assert model.backbone(torch.randn(1, 3, 193, 193))[-1].shape[-2:] == (7, 7)

@@ -232,7 +232,7 @@ register_rows(
         "zigzag_r101": dict(backbone="resnet101"),
         "zigzag_r152": dict(backbone="resnet152"),
         "zigzag_mobilenetv2": dict(**SMALL),
-        "test_zigzag": dict(backbone="test_resnet", channels=16),
+        "test_zigzag": dict(backbone="test_resnet", channels=16, stages=2, regions=(3, 5)),
     },
 )
 register_rows(
