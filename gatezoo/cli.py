@@ -36,11 +36,12 @@ def list_(
     pretrained: Annotated[bool, typer.Option(help="Only models with weights, one line a tag.")] = False,
     module: Annotated[str, typer.Option(help="Only models of this file in gatezoo.models.")] = "",
     exclude: Annotated[list[str] | None, typer.Option(help="Wildcards of what to leave out.")] = None,
+    task: Annotated[str, typer.Option(help="Only networks of classes ('semantic') or of objects ('instance').")] = "",
 ):
     """List models."""
     from .registry import list_models
 
-    for name in list_models(filter or "", module, pretrained, exclude or ""):
+    for name in list_models(filter or "", module, pretrained, exclude or "", task=task):
         print(name)
 
 
