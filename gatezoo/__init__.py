@@ -26,6 +26,8 @@ from .registry import (
 if TYPE_CHECKING:
     from .evaluation import evaluate
     from .factory import create_model, from_pretrained, load_checkpoint
+    from .instance_evaluation import evaluate_instances
+    from .instance_prediction import predict_instances
     from .model_folder import save_pretrained
     from .prediction import predict
     from .publishing import push_to_hub
@@ -36,9 +38,11 @@ __version__ = "0.1.0"
 _LAZY = {
     "create_model": "factory",
     "evaluate": "evaluation",
+    "evaluate_instances": "instance_evaluation",
     "from_pretrained": "factory",
     "load_checkpoint": "factory",
     "predict": "prediction",
+    "predict_instances": "instance_prediction",
     "push_to_hub": "publishing",
     "save_pretrained": "model_folder",
 }
@@ -46,6 +50,7 @@ _LAZY = {
 __all__ = [
     "create_model",
     "evaluate",
+    "evaluate_instances",
     "from_pretrained",
     "get_pretrained_cfg",
     "is_model",
@@ -56,6 +61,7 @@ __all__ = [
     "load_checkpoint",
     "model_entrypoint",
     "predict",
+    "predict_instances",
     "push_to_hub",
     "register_model",
     "save_pretrained",

@@ -49,6 +49,25 @@ _HUB_LICENSES = {
     "bsl-1.0",
     "ms-pl",
 }
+# What a network of each task finds, how it is used, and the first of its classes that is something to be found.
+_OF_TASK: dict[str, dict[str, Any]] = {
+    "semantic": {
+        "what": "Semantic segmentation of",
+        "tag": "semantic-segmentation",
+        "title": "Semantic segmentation",
+        "use": 'classes = gatezoo.predict(model, "picture.jpg")  # (H, W) class indices',
+        "limit": "- Every pixel gets one of {count} classes, whether it shows any of them or not.",
+        "first": 0,
+    },
+    "instance": {
+        "what": "Objects",
+        "tag": "instance-segmentation",
+        "title": "Instance segmentation",
+        "use": 'objects = gatezoo.predict_instances(model, "picture.jpg")  # boxes, labels, names, scores, masks',
+        "limit": "- Objects of other kinds than these are taken for one of them, or not found.",
+        "first": 1,
+    },
+}
 # An IoU below this is said to be weak.
 _WEAK = 0.3
 
@@ -64,27 +83,29 @@ def dataset_of(about: Mapping[str, Any]) -> str:
     return re.split(r"[,;(]", about.get("train_data", ""))[0].strip()
 
 
-def card_of(config: Mapping[str, Any], name: str, source: str) -> str:
+def card_of(config: Mapping[str, Any], name: str, source: str, task: str = "semantic") -> str:
     """The text of README.md.
 
     Args:
         config: the network's configuration; what it does not tell is said not to be told.
         name: of the weights.
         source: what ``create_model`` takes: ``hf-hub:org/repo`` or ``local-dir:FOLDER``.
+        task: of the network.
     """
-    about = config["pretrained_cfg"]
+    about, of_task = config["pretrained_cfg"], _OF_TASK[task]
     # Every value as JSON, which is YAML too: nothing that a configuration tells can break out of its line.
-    header = [f"{key}: {json.dumps(value, ensure_ascii=False)}" for key, value in _header(config, name).items()]
-    classes = ", ".join(about.get("class_names", ())) or f"{about['num_classes']} classes"
-    lines = ["---", *header, "---", "", f"# {name}", "", f"Semantic segmentation of: {_safe(classes)}.", ""]
+    facts = _header(config, name, of_task)
+    header = [f"{key}: {json.dumps(value, ensure_ascii=False)}" for key, value in facts.items()]
+    classes = ", ".join(about.get("class_names", ())[of_task["first"] :]) or f"{about['num_classes']} classes"
+    lines = ["---", *header, "---", "", f"# {name}", "", f"{of_task['what']}: {_safe(classes)}.", ""]
     lines += ["## Use", "", "```python", "import gatezoo", ""]
     lines += [f'model = gatezoo.create_model("{source}", pretrained=True).eval()']
-    lines += ['classes = gatezoo.predict(model, "picture.jpg")  # (H, W) class indices', "```", ""]
+    lines += [of_task["use"], "```", ""]
     lines += ["## Results", "", *_results(about), ""]
     lines += ["## Training", "", f"Trained on: {_safe(about.get('train_data') or 'not told')}.", ""]
     if about.get("command"):
         lines += ["```", about["command"].replace("```", ""), "```", ""]
-    lines += ["## Intended use and limits", "", *_limits(about), ""]
+    lines += ["## Intended use and limits", "", *_limits(about, of_task), ""]
     lines += ["## Licence", "", f"Weights: {_safe(about.get('license') or 'not told')}."]
     lines += [f"Data they were trained on: {_safe(about.get('data_license') or 'not told')}.", ""]
     made = ", ".join(f"{key} {value}" for key, value in about.get("versions", {}).items())
@@ -92,10 +113,10 @@ def card_of(config: Mapping[str, Any], name: str, source: str) -> str:
     return "\n".join(lines + ([f"Made with {_safe(made)}."] if made else [])) + "\n"
 
 
-def _header(config: Mapping[str, Any], name: str) -> dict[str, Any]:
+def _header(config: Mapping[str, Any], name: str, of_task: Mapping[str, Any]) -> dict[str, Any]:
     about = config["pretrained_cfg"]
     header: dict[str, Any] = {"library_name": "gatezoo", "pipeline_tag": "image-segmentation"}
-    header["tags"] = ["gatezoo", "image-segmentation", "semantic-segmentation", config["architecture"]]
+    header["tags"] = ["gatezoo", "image-segmentation", of_task["tag"], config["architecture"]]
     if about.get("license"):
         header |= license_lines(about["license"])
     dataset, metrics = dataset_of(about), about.get("metrics", {})
@@ -108,13 +129,15 @@ def _header(config: Mapping[str, Any], name: str) -> dict[str, Any]:
             ("miou", "mean_iou", "mIoU"),
             ("pixel_accuracy", "accuracy", "pixel accuracy"),
             ("mean_accuracy", "mean_accuracy", "mean accuracy"),
+            ("mask_ap", "mean_average_precision", "mask AP"),
+            ("box_ap", "mean_average_precision", "box AP"),
         )
         if key in metrics
     ]
     if figures:
         header["metrics"] = [figure["type"] for figure in figures]
     if figures and slug:
-        task = {"type": "image-segmentation", "name": "Semantic segmentation"}
+        task = {"type": "image-segmentation", "name": of_task["title"]}
         data = {"type": slug, "name": dataset, "args": {"protocol": metrics.get("protocol", "not told")}}
         header["model-index"] = [{"name": name, "results": [{"task": task, "dataset": data, "metrics": figures}]}]
     return header
@@ -122,7 +145,7 @@ def _header(config: Mapping[str, Any], name: str) -> dict[str, Any]:
 
 def _results(about: Mapping[str, Any]) -> list[str]:
     metrics = about.get("metrics", {})
-    if "miou" not in metrics:
+    if not metrics.keys() & {"miou", "mask_ap"}:
         return ["Not measured."]
     lines = [f"Protocol: {_safe(metrics.get('protocol', 'not told'))}.", "", "| figure | value |", "| --- | --- |"]
     for key, value in metrics.items():
@@ -133,11 +156,11 @@ def _results(about: Mapping[str, Any]) -> list[str]:
     return lines
 
 
-def _limits(about: Mapping[str, Any]) -> list[str]:
+def _limits(about: Mapping[str, Any], of_task: Mapping[str, Any]) -> list[str]:
     count, dataset = about["num_classes"], dataset_of(about) or "the training data"
     lines = [
         "- For research on gated segmentation networks and as a start for fine-tuning.",
-        f"- Every pixel gets one of {count} classes, whether it shows any of them or not.",
+        of_task["limit"].format(count=count),
         f"- Pictures unlike those of {_safe(dataset)} (another place, camera, weather, scale) were not measured and "
         "will come out worse. Do not let it decide anything that can harm people.",
     ]

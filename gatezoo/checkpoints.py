@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from .backbone import adapt_input_conv
-from .segmenter import SegmentationModel
+from .network import Network
 from .weights import PretrainedCfg
 
 aten = torch.ops.aten
@@ -54,9 +54,7 @@ class skip_init(TorchDispatchMode):
         return args[0] if func in self._random else func(*args, **(kwargs or {}))
 
 
-def load_tensors(
-    model: SegmentationModel, tensors: dict[str, Tensor], resized: bool = False, strict: bool = True
-) -> LoadReport:
+def load_tensors(model: Network, tensors: dict[str, Tensor], resized: bool = False, strict: bool = True) -> LoadReport:
     """Place tensors in a network, as float32, without a copy where the file has float32 too.
 
     Args:

@@ -37,11 +37,12 @@ def list_(
     pretrained: Annotated[bool, typer.Option(help="Only models with weights, one line a tag.")] = False,
     module: Annotated[str, typer.Option(help="Only models of this file in gatezoo.models.")] = "",
     exclude: Annotated[list[str] | None, typer.Option(help="Wildcards of what to leave out.")] = None,
+    task: Annotated[str, typer.Option(help="Only networks of classes ('semantic') or of objects ('instance').")] = "",
 ):
     """List models."""
     from .registry import list_models
 
-    for name in list_models(filter or "", module, pretrained, exclude or ""):
+    for name in list_models(filter or "", module, pretrained, exclude or "", task=task):
         print(name)
 
 
@@ -70,13 +71,19 @@ def predict(
     flip: Flip = False,
     window: Window = None,
     overlap: Overlap = None,
+    score_threshold: Annotated[float | None, typer.Option(help="Of objects: least score. Default: .5.")] = None,
+    max_detections: Annotated[int | None, typer.Option(help="Of objects: most in a picture. Default: 100.")] = None,
 ):
-    """Segment pictures: an index PNG, an overlay and the share of each class for every one."""
+    """Segment pictures: an index PNG, an overlay and the share of each class for every one.
+
+    Of a network of objects: masks, boxes, names and scores drawn over each, and objects.json with all in COCO's format.
+    """
     from rich.console import Console
     from rich.progress import track
 
     from .factory import open_model
     from .inference import choose_mode
+    from .instance_prediction import predict_instance_files
     from .prediction import pictures_in, predict_files
 
     mode = choose_mode(_numbers(scales), flip, window, overlap)
@@ -86,13 +93,19 @@ def predict(
     if iterations is not None and iterations != "auto" and not iterations.isdecimal():
         raise ValueError(f"iterations must be a number of passes or 'auto'; got {iterations!r}")
     count = int(iterations) if iterations and iterations.isdecimal() else iterations
-    written = predict_files(model, paths, out, count, device, show_iterations, mode, tolerance)
+    of_classes = {"iterations": iterations, "show-iterations": show_iterations, "scales": scales, "flip": flip}
+    of_classes |= {"window": window}
+    of_objects = {"score-threshold": score_threshold, "max-detections": max_detections}
+    _refuse_of_other_task(model.task, {"semantic": of_classes, "instance": of_objects})
+    writers = {
+        "semantic": lambda: predict_files(model, paths, out, count, device, show_iterations, mode, tolerance),
+        "instance": lambda: predict_instance_files(model, paths, out, device, score_threshold, max_detections),
+    }
+    written = writers[model.task]()
     if len(paths) > 1:
         written = track(written, "segmenting", total=len(paths), console=console, transient=True)
     for item in written:
-        largest = ", ".join(f"{name} {share:.1%}" for name, share in list(item.shares.items())[:4])
-        took = f" after {item.passes} passes" if item.passes else ""
-        print(f"{item.picture.name}: {largest}{took} -> {item.files[0]}")
+        print(f"{item.picture.name}: {item.summary} -> {item.files[0]}")
 
 
 @app.command("eval")
@@ -115,8 +128,11 @@ def eval_(
     device: Device = "cpu",
     checkpoint: Checkpoint = None,
 ):
-    """Evaluate a model on labelled pictures, each at its own size: whole and single scale unless told otherwise."""
-    from .data import FolderDataset, open_dataset
+    """Evaluate a model on labelled pictures, each at its own size: whole and single scale unless told otherwise.
+
+    Of a network of objects: COCO's average precision of masks and boxes.
+    """
+    from .data import FolderDataset, open_dataset, reader_for
     from .evaluation import check_names, evaluate_in_detail
     from .factory import open_model
     from .files import make_folder
@@ -127,6 +143,11 @@ def eval_(
 
     mode = choose_mode(_numbers(scales), flip, window, overlap)
     model = open_model(name, checkpoint)
+    dataset = reader_for(dataset, model.task)
+    of_classes = {"iterations": iterations, "boundary": boundary, "instances": instances, "scales": scales}
+    _refuse_of_other_task(model.task, {"semantic": of_classes | {"flip": flip, "window": window}})
+    if model.task == "instance":
+        return _eval_objects(model, data, dataset, split, out, workers, device)
     if dataset == "folder":
         if instances:
             raise ValueError("instances must be of a data set that knows them, such as cityscapes; a folder does not")
@@ -145,6 +166,37 @@ def eval_(
         print(line)
     if out:
         write_report(found, model, out, {"folder": str(data), "dataset": dataset, "split": split})
+
+
+def _eval_objects(
+    model, data: Path, dataset: str, split: str | None, out: Path | None, workers: int, device: str
+) -> None:
+    """``gatezoo eval`` of a network of objects."""
+    from .data import open_dataset
+    from .evaluation import check_names
+    from .files import make_folder
+    from .instance_evaluation import evaluate_instances
+    from .reports import lines_of_objects, write_objects_report
+
+    if dataset == "folder":
+        raise ValueError("objects must come from a data set of instances; a folder has none: --dataset coco, say")
+    pictures = open_dataset(dataset, data, split or "val")
+    check_names(model, pictures)
+    if out:
+        make_folder(out)
+    figures = evaluate_instances(model, pictures, device, workers, progress=True)
+    for line in lines_of_objects(figures):
+        print(line)
+    if out:
+        write_objects_report(figures, model, out, {"folder": str(data), "dataset": dataset, "split": split or "val"})
+
+
+def _refuse_of_other_task(task: str, options: dict[str, dict[str, object]]) -> None:
+    """Raise ValueError for an option that is told and that networks of this task do not have."""
+    for other, values in options.items():
+        told = [name for name, value in values.items() if value not in (None, False, "")]
+        if other != task and told:
+            raise ValueError(f"--{told[0]} is of {other} networks; this one is of the task {task}: leave it out")
 
 
 def _numbers(text: str) -> list[float]:

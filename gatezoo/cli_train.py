@@ -113,7 +113,7 @@ def train(
     """
     from .launch import open_splits, train_by_name
     from .recipes import find_experiment
-    from .registry import keywords_of
+    from .registry import find_row, keywords_of
 
     told, keywords = Recipe(), keywords_of(model_kwargs or [])
     if recipe:
@@ -126,7 +126,15 @@ def train(
         raise ValueError("a training must have a model: give NAME or --recipe")
     labels = label_options(classes, rgb, reduce_zero_label, ids, label_suffix)
     train_data, val_data = open_splits(
-        data_dir, dataset or "folder", train_split, val_split, val, classes, ignore_index, labels
+        data_dir,
+        dataset or "folder",
+        train_split,
+        val_split,
+        val,
+        classes,
+        ignore_index,
+        labels,
+        task=find_row(name).task,
     )
     train_by_name(
         name,

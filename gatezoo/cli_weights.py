@@ -31,12 +31,14 @@ def _entries(names: list[str] | None) -> list:
 
 @app.command("list")
 def list_(names: Names = None, cache_dir: Cache = None):
-    """Every set of weights: its size, where it is on this machine, its licence and mIoU."""
+    """Every set of weights: its size, where it is on this machine, its licence and mIoU or mask AP."""
+    from . import weights
     from .sources import local_files
 
     for cfg in _entries(names):
         places = ", ".join(source.partition(":")[0] for source, _ in local_files(cfg, cache_dir)) or "not here"
-        score = f"mIoU {100 * cfg.metrics['miou']:.1f}" if "miou" in cfg.metrics else "not measured"
+        figure = next((key for key in weights.HEADLINES if key in cfg.metrics), None)
+        score = f"{weights.HEADLINES[figure]} {100 * cfg.metrics[figure]:.1f}" if figure else "not measured"
         print(f"{cfg.name:34} {cfg.size / 1e6:7.1f} MB  {places:16} {cfg.license:16} {score}")
 
 

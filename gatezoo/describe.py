@@ -8,11 +8,13 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from .network import Network
 from .registry import find_row, get_pretrained_cfg, list_models, model_entrypoint
-from .segmenter import RecurrentSegmenter, SegmentationModel
+from .segmenter import RecurrentSegmenter
+from .weights import headline
 
 
-def on_meta(name: str, **keywords: Any) -> SegmentationModel:
+def on_meta(name: str, **keywords: Any) -> Network:
     """The network without its numbers, in evaluation mode: counting it costs neither memory nor time."""
     with torch.device("meta"):
         return model_entrypoint(name)(**keywords).eval()
@@ -24,11 +26,14 @@ def parameters(module: nn.Module) -> int:
 
 
 @torch.no_grad()
-def gmacs(model: SegmentationModel, height: int, width: int, **call: Any) -> float:
-    """Multiply-accumulates of one picture, in 10^9: convolutions and matrix products, as torch counts them."""
+def gmacs(model: Network, height: int, width: int, **call: Any) -> float:
+    """Multiply-accumulates of one picture, in 10^9: convolutions and matrix products, as torch counts them.
+
+    Of a network of objects with as many proposals and objects as it takes at most.
+    """
     image = torch.empty(1, model.in_chans, height, width, device="meta")
     with FlopCounterMode(display=False) as counter:
-        model(image, **call)
+        model.probe(image, **model.full_load, **call)
     return counter.get_total_flops() / 2e9
 
 
@@ -39,6 +44,7 @@ def describe(name: str) -> dict[str, str]:
     model = on_meta(name, **({"num_classes": cfg.num_classes} if cfg else {}))
     facts = {
         "name": row.name,
+        "task": row.task,
         "paper": (row.builder.__globals__["__doc__"] or "").split("\n")[0],
         "parameters": f"{parameters(model) / 1e6:.3f} M with {model.num_classes} classes",
         "backbone": f"{model.backbone.name}, output stride {model.backbone.output_stride}",
@@ -59,7 +65,5 @@ def describe(name: str) -> dict[str, str]:
     facts["keywords"] = ", ".join(f"{key}={defaults[key]!r}" if key in defaults else key for key in row.accepted())
     for tagged in list_models(row.name, pretrained=True):
         weights = get_pretrained_cfg(tagged)
-        figures = weights.metrics
-        score = f"mIoU {figures['miou']} on {figures['protocol']}" if "miou" in figures else "not measured"
-        facts[f"weights .{weights.tag}"] = f"{weights.train_data}; {score}; {weights.license}"
+        facts[f"weights .{weights.tag}"] = f"{weights.train_data}; {headline(weights.metrics)}; {weights.license}"
     return facts

@@ -176,6 +176,7 @@ def evaluate_passes(
 
 def _check(model: SegmentationModel, data: Dataset, workers: int) -> dict[str, Tensor]:
     """The first sample of data that fit the network and are as :func:`evaluate` wants them."""
+    model.must_be("semantic", "use gatezoo.evaluate_instances")
     if len(data) == 0:
         raise ValueError("a data set to evaluate on must hold pictures; it holds none: look at its folder and split")
     if workers < 0:

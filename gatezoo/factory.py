@@ -14,8 +14,8 @@ from .checkpoints import LoadReport, cfg_of_checkpoint, load_tensors, skip_init
 from .conversions import convert, hint
 from .model_config import CONFIG, MAX_PARAMETERS, read_config
 from .model_folder import WEIGHTS, read_model_folder, versions
+from .network import Network
 from .registry import Row, find_row, get_pretrained_cfg, is_model, list_models, list_pretrained
-from .segmenter import SegmentationModel
 from .sources import locate
 from .tensor_files import checkpoint_facts, read_checkpoint
 from .weights import PretrainedCfg
@@ -33,7 +33,7 @@ def create_model(
     cache_dir: str | os.PathLike | None = None,
     pretrained_backbone: bool | str | None = None,
     **keywords: Any,
-) -> SegmentationModel:
+) -> Network:
     """A network by name.
 
     Keywords that are None are as if not given, so that command lines can pass all of theirs.
@@ -110,7 +110,7 @@ def create_model(
     return model
 
 
-def from_pretrained(source: str | os.PathLike, **keywords: Any) -> SegmentationModel:
+def from_pretrained(source: str | os.PathLike, **keywords: Any) -> Network:
     """The network of a model folder or a repository, with its weights.
 
     Args:
@@ -166,7 +166,7 @@ def _check_size(row: Row, saved: dict[str, Any]) -> None:
             model = row.builder(**row.merge(saved | few)).eval()
             count = sum(parameter.numel() for parameter in model.parameters())
             if count <= MAX_PARAMETERS:
-                model(torch.empty(1, model.in_chans, 64, 64))
+                model.probe(torch.empty(1, model.in_chans, 64, 64))
     except (ValueError, TypeError, RuntimeError, AssertionError, LookupError, AttributeError, OverflowError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ValueError(f"model_args of a configuration must make a {row.name}; they do not: {reason}") from None
@@ -176,7 +176,7 @@ def _check_size(row: Row, saved: dict[str, Any]) -> None:
         )
 
 
-def open_model(name: str, checkpoint_path: str | os.PathLike | None = None) -> SegmentationModel:
+def open_model(name: str, checkpoint_path: str | os.PathLike | None = None) -> Network:
     """A network with weights, as command lines name it.
 
     Args:
@@ -197,7 +197,7 @@ def open_model(name: str, checkpoint_path: str | os.PathLike | None = None) -> S
     return create_model(name, pretrained=checkpoint_path is None, checkpoint_path=checkpoint_path)
 
 
-def load_checkpoint(model: SegmentationModel, path: str | os.PathLike, strict: bool = True) -> LoadReport:
+def load_checkpoint(model: Network, path: str | os.PathLike, strict: bool = True) -> LoadReport:
     """Load a safetensors file into a network that exists.
 
     Args:
@@ -211,11 +211,11 @@ def load_checkpoint(model: SegmentationModel, path: str | os.PathLike, strict: b
     return model.load_report
 
 
-def entrypoints() -> dict[str, Callable[..., SegmentationModel]]:
+def entrypoints() -> dict[str, Callable[..., Network]]:
     """For torch.hub: a function for each model, ``NAME(pretrained=False, **keywords of create_model)``."""
 
-    def entrypoint(name: str) -> Callable[..., SegmentationModel]:
-        def create(pretrained: bool = False, **keywords: Any) -> SegmentationModel:
+    def entrypoint(name: str) -> Callable[..., Network]:
+        def create(pretrained: bool = False, **keywords: Any) -> Network:
             return create_model(name, pretrained, **keywords)
 
         create.__name__ = name

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from .data import FolderDataset, open_dataset
+from .data import FolderDataset, open_dataset, reader_for
 from .data.base import SegmentationDataset
 from .data.check import check_folder
 from .data.classes import class_names
@@ -21,9 +21,9 @@ from .evaluation import evaluate
 from .factory import create_model, load_checkpoint
 from .metrics import Scores
 from .model_folder import save_pretrained
+from .network import Network
 from .recipe import Recipe
 from .registry import find_row
-from .segmenter import SegmentationModel
 from .train import train
 
 Splits = tuple[SegmentationDataset, SegmentationDataset]
@@ -66,6 +66,7 @@ def open_splits(
     val_share: float = 0.2,
     seed: int = 0,
     check: bool = False,
+    task: str = "semantic",
 ) -> Splits:
     """What to train on and what to evaluate on.
 
@@ -77,8 +78,12 @@ def open_splits(
         val: another folder to evaluate on. Without it, and without a part to evaluate on, a share ``val_share`` of a
             folder's pictures is held out, drawn by ``seed``.
         labels, check: see :func:`open_folders`.
+        task: of the network. A folder of one's own holds classes; objects come in the format of COCO or as nuclei.
     """
     root = Path(data_dir)
+    if task == "instance" and dataset == "folder":
+        raise ValueError("objects must come from a data set of instances; a folder has none: --dataset coco, say")
+    dataset = reader_for(dataset, task)
     if dataset != "folder":
         return (
             open_dataset(dataset, root, train_split or "train"),
@@ -140,15 +145,15 @@ def train_by_name(
     return train(model, train_data, val_data, out, recipe, about, device, workers, resume, log_with)
 
 
-def _relabel(model: SegmentationModel, data: SegmentationDataset) -> None:
+def _relabel(model: Network, data: SegmentationDataset) -> None:
     """Weights that are about to learn a data set have its classes, whatever they had."""
     if model.pretrained_cfg:
         about = {"num_classes": data.num_classes, "class_names": data.classes, "palette": data.palette, "metrics": {}}
-        about["ignore_index"] = data.ignore_index
+        about["ignore_index"] = getattr(data, "ignore_index", 255)
         model.pretrained_cfg = dataclasses.replace(model.pretrained_cfg, **about)
 
 
-def _about(model: SegmentationModel, data: SegmentationDataset) -> dict[str, Any]:
+def _about(model: Network, data: SegmentationDataset) -> dict[str, Any]:
     """What a checkpoint must tell for ``create_model`` to build its network."""
     told = find_row(model.architecture).changes(model.model_args)
     return {
@@ -157,7 +162,7 @@ def _about(model: SegmentationModel, data: SegmentationDataset) -> dict[str, Any
         "class_names": data.classes,
         "palette": data.palette,
         "model_kwargs": {k: v for k, v in told.items() if k not in ("num_classes", "in_chans", "freeze_bn")},
-        "ignore_index": data.ignore_index,
+        "ignore_index": getattr(data, "ignore_index", 255),
         "in_chans": model.in_chans,
     }
 
@@ -197,6 +202,7 @@ def finetune(
     began = time.monotonic()
     torch.manual_seed(told.get("seed", 0))
     model = create_model(name, pretrained=True, num_classes=train_data.num_classes, freeze_bn=True)
+    model.must_be("semantic", "train objects with 'gatezoo train --pretrained'")
     _relabel(model, train_data)
     told = {"lr": 0.005, "crop": model.pretrained_cfg.recipe.get("crop", Recipe.crop), **told}
     told.setdefault("batch_size", min(Recipe.batch_size, len(train_data)))

@@ -84,3 +84,25 @@ def sum_of_grids(grids: Sequence[Tensor], size: tuple[int, int]) -> Tensor:
     tall = torch.cat([interpolation_matrix(grid.shape[-2], height, grid) @ grid for grid in grids], dim=-1)
     wide = torch.cat([interpolation_matrix(grid.shape[-1], width, grid).T for grid in grids])
     return tall @ wide
+
+
+def average_to(x: Tensor, size: tuple[int, int]) -> Tensor:
+    """Average (B, C, h, w) down to (B, C, *size): the numbers of ``F.adaptive_avg_pool2d``, right at every size when
+    exported (see :func:`pool_to_grids`).
+    """
+    return averaging_matrix(x.shape[-2], size[0], x) @ x @ averaging_matrix(x.shape[-1], size[1], x).T
+
+
+def region_matrix(size: int, regions: int, like: Tensor, taps: int = 1) -> Tensor:
+    """Matrix (regions * taps, size) of 0 and 1 that sums a line of ``size`` pixels p over its regions.
+
+    Pixel p is in region floor(p regions / size). Unlike the bins of :func:`averaging_matrix` these partition the line:
+    each pixel is in one region alone. Of a line shorter than the number of regions some are empty. With ``taps`` (odd)
+    row ``b * taps + t`` sums, over the pixels p of region b, the pixels p + t - taps // 2 of the line padded with
+    zeros: what a convolution of that width reads.
+    """
+    tap = torch.arange(taps, device=like.device)[:, None] - taps // 2
+    centre = torch.arange(size, device=like.device) - tap
+    region = torch.arange(regions, device=like.device)[:, None, None]
+    inside = (centre >= 0) & (centre < size) & (centre * regions // size == region)
+    return inside.flatten(0, 1).to(like.dtype)

@@ -15,8 +15,8 @@ from . import weights
 from .card import card_of
 from .files import make_folder, write_whole
 from .model_config import CONFIG, config_of, read_config
-from .registry import Row
-from .segmenter import SegmentationModel
+from .network import Network
+from .registry import Row, find_row
 from .transforms import statistics_of
 from .weights import PretrainedCfg
 
@@ -25,7 +25,7 @@ _DISTRIBUTIONS = ("torch", "torchvision", "timm", "safetensors")
 
 
 def save_pretrained(
-    model: SegmentationModel,
+    model: Network,
     folder: str | os.PathLike,
     class_names: Sequence[str] | None = None,
     license: str | None = None,
@@ -51,7 +51,7 @@ def save_pretrained(
     return Path(folder)
 
 
-def facts_of(model: SegmentationModel, class_names: Sequence[str] | None = None) -> dict[str, Any]:
+def facts_of(model: Network, class_names: Sequence[str] | None = None) -> dict[str, Any]:
     """What a configuration tells of a network's weights, but for the file. Raises as :func:`save_pretrained` does."""
     if model.architecture is None:
         raise ValueError("a model folder must name a model of the registry; build this one with gatezoo.create_model")
@@ -97,7 +97,7 @@ def write_folder(
     text = json.dumps(config, indent=1, ensure_ascii=False)
     write_whole(folder / CONFIG, lambda path: path.write_text(text + "\n", encoding="utf-8"))
     # The card reads what the file says: lists, where the cfg has tuples.
-    card = card_of(json.loads(text), name or architecture, source)
+    card = card_of(json.loads(text), name or architecture, source, find_row(architecture).task)
     write_whole(folder / CARD, lambda path: path.write_text(card, encoding="utf-8"))
     return config
 

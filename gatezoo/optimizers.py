@@ -8,11 +8,11 @@ from timm.optim import create_optimizer_v2, list_optimizers
 from torch import nn
 from torch.optim import Optimizer
 
+from .network import Network
 from .recipe import Recipe
-from .segmenter import SegmentationModel
 
 
-def make_optimizer(model: SegmentationModel, recipe: Recipe) -> Optimizer:
+def make_optimizer(model: Network, recipe: Recipe) -> Optimizer:
     """timm's optimizer ``recipe.opt``: the backbone at ``lr``, what is new faster; no decay for biases and norms."""
     if recipe.opt not in list_optimizers():
         raise ValueError(f"opt must be an optimizer of timm's: {', '.join(list_optimizers())}; got {recipe.opt!r}")

@@ -83,9 +83,10 @@ def _class_maps(
     tolerance: float,
 ) -> list[np.ndarray]:
     """The class map of a mode, or those of every pass: with no mode, or as many passes as it takes."""
+    model.must_be("semantic", "use gatezoo.predict_instances")
     if iterations == "auto" and mode not in (None, Whole()):
         raise ValueError(f"iterations='auto' looks at whole pictures; got {mode}: leave out the mode, or tell a number")
-    with _naming(x):
+    with naming(x):
         image = as_picture(x, model.in_chans)
         device = torch.device(device) if device else next(model.parameters()).device
         model.to(device).eval()
@@ -100,7 +101,7 @@ def _class_maps(
 
 
 @contextlib.contextmanager
-def _naming(source: Any) -> Iterator[None]:
+def naming(source: Any) -> Iterator[None]:
     """Let the message about a file name the file."""
     try:
         yield
@@ -153,6 +154,16 @@ def pictures_in(folder: str | os.PathLike) -> list[Path]:
     return found
 
 
+def unlike_stems(pictures: Sequence[str | os.PathLike]) -> list[Path]:
+    """Paths whose results will not overwrite each other. Raises ValueError if some would."""
+    paths = [Path(p) for p in pictures]
+    stems = [path.stem for path in paths]
+    twins = [path for path in paths if stems.count(path.stem) > 1]
+    if twins:
+        raise ValueError(f"pictures must differ in their names without suffix; got {twins[0]} and {twins[1]}")
+    return paths
+
+
 @dataclass(frozen=True)
 class Written:
     """The files that one picture gave, the share of each class, largest first, and the passes it took ("auto")."""
@@ -161,6 +172,12 @@ class Written:
     files: list[Path]
     shares: dict[str, float]
     passes: int | None = None
+
+    @property
+    def summary(self) -> str:
+        """The largest classes, for a line of text."""
+        largest = ", ".join(f"{name} {share:.1%}" for name, share in list(self.shares.items())[:4])
+        return largest + (f" after {self.passes} passes" if self.passes else "")
 
 
 def predict_files(
@@ -184,17 +201,14 @@ def predict_files(
     """
     if show_iterations and mode not in (None, Whole()):
         raise ValueError(f"passes are drawn of whole pictures; got {mode}: leave out the mode or show_iterations")
-    paths = [Path(p) for p in pictures]
-    stems = [path.stem for path in paths]
-    twins = [path for path in paths if stems.count(path.stem) > 1]
-    if twins:
-        raise ValueError(f"pictures must differ in their names without suffix; got {twins[0]} and {twins[1]}")
+    model.must_be("semantic", "use predict_instance_files")
+    paths = unlike_stems(pictures)
     out = Path(out)
     make_folder(out)
     names, palette = visualize.classes_of(model)
     for path in paths:
         picture = open_picture(path)
-        with _naming(path):
+        with naming(path):
             way = None if show_iterations else mode or Whole()
             maps = _class_maps(model, picture, iterations, device, way, tolerance)
         classes = maps[-1]

@@ -19,8 +19,8 @@ from . import hub, weights
 from .factory import create_model, open_model
 from .files import write_whole
 from .model_folder import CARD, WEIGHTS, facts_of, save_pretrained, versions, write_folder
+from .network import Network
 from .registry import find_row, get_pretrained_cfg
-from .segmenter import SegmentationModel
 from .sources import locate
 from .weights import PretrainedCfg
 
@@ -47,11 +47,10 @@ class Publication:
     def lines(self) -> list[str]:
         """For whoever decides whether to publish it."""
         files = [f"{path.name} {path.stat().st_size} bytes" for path in sorted(self.folder.iterdir())]
-        cfg, measured = self.cfg, self.cfg.metrics
-        score = f"mIoU {measured['miou']} on {measured['protocol']}" if "miou" in measured else "not measured"
+        cfg = self.cfg
         return [
             f"{cfg.name}: {cfg.num_classes} classes, sha256 {cfg.sha256}",
-            f"logits off by {self.off:.2g} of their spread; {score}",
+            f"logits off by {self.off:.2g} of their spread; {weights.headline(cfg.metrics)}",
             f"licence {cfg.license}; data: {cfg.data_license}",
             f"files: {', '.join(files)}",
         ]
@@ -133,7 +132,7 @@ def publish(
 
 
 def push_to_hub(
-    model: SegmentationModel,
+    model: Network,
     repo: str,
     license: str | None = None,
     private: bool = False,
@@ -173,18 +172,21 @@ def golden_image(channels: int) -> Tensor:
 
 
 @torch.no_grad()
-def golden_logits(model: SegmentationModel) -> Tensor:
-    """Logits (1, K, 65, 97) of the fixed picture, in evaluation mode; the network's mode is as before."""
+def golden_logits(model: Network) -> Tensor:
+    """Logits of the fixed picture, in evaluation mode: (1, K, 65, 97), or whatever :meth:`Network.probe` gives.
+
+    The network's mode is as before.
+    """
     mode = model.training
     try:
-        return model.eval()(golden_image(model.in_chans)).contiguous()
+        return model.eval().probe(golden_image(model.in_chans)).contiguous()
     finally:
         model.train(mode)
 
 
 def _from_training(
     path: str, tag: str | None, told: Mapping[str, Any], half: bool
-) -> tuple[SegmentationModel, PretrainedCfg, bytes]:
+) -> tuple[Network, PretrainedCfg, bytes]:
     """The network as trained, its entry, and the bytes of the file to publish."""
     if not tag or not tag.replace("_", "").replace("-", "").isalnum():
         raise ValueError(f"new weights must have a tag of letters, digits, - and _; got {tag!r}: --tag camvid, say")
@@ -209,9 +211,7 @@ def _from_training(
     return model, PretrainedCfg(**{key: value for key, value in about.items() if key in known}), save(tensors)
 
 
-def _from_manifest(
-    name: str, tag: str | None, told: Mapping[str, Any]
-) -> tuple[SegmentationModel, PretrainedCfg, bytes]:
+def _from_manifest(name: str, tag: str | None, told: Mapping[str, Any]) -> tuple[Network, PretrainedCfg, bytes]:
     cfg = get_pretrained_cfg(name)
     if cfg is None:
         raise ValueError(f"{name} has no weights to publish: give a file that 'gatezoo train' wrote")
@@ -240,10 +240,10 @@ def _off(expected: Tensor, found: Tensor) -> float:
     return float((expected - found).abs().max() / expected.std().clamp_min(1e-12))
 
 
-def _check_golden(model: SegmentationModel, path: Path) -> None:
+def _check_golden(model: Network, path: Path) -> None:
     held = load_file(path)
     with torch.no_grad():
-        off = _off(held["logits"], model.eval()(held["image"]))
+        off = _off(held["logits"], model.eval().probe(held["image"]))
     if off > FULL:
         raise ValueError(f"a network read back must give the golden logits; these are off by {off:.2g}")
 
@@ -257,14 +257,17 @@ def scores_told(path: str | os.PathLike) -> dict[str, Any]:
     try:
         told = json.loads(Path(path).read_text(encoding="utf-8"))
         scores, protocol = told["scores"], told["protocol"]
-        kept = {key: scores[key] for key in ("miou", "pixel_accuracy", "mean_accuracy")}
+        kept = {key: scores[key] for key in weights.HEADLINES if key in scores}
+        if not kept:
+            raise KeyError(" or ".join(weights.HEADLINES))
         figures = {key: round(float(value), 4) for key, value in kept.items()}
-        iou = [None if value is None else round(float(value), 4) for value in scores["iou"]]
+        if "iou" in scores:
+            figures["iou"] = [None if value is None else round(float(value), 4) for value in scores["iou"]]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ValueError(f"scores must be the scores.json of 'gatezoo eval --out'; {path} is not: {error!r}") from None
     data = told.get("data", {})
     where = " ".join(str(data[key]) for key in ("dataset", "split") if data.get(key))
-    return {**figures, "iou": iou, "protocol": f"{where}; {_sentence(protocol)}", "weights": told.get("weights") or {}}
+    return {**figures, "protocol": f"{where}; {_sentence(protocol)}", "weights": told.get("weights") or {}}
 
 
 def _sentence(protocol: Any) -> str:

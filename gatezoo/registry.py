@@ -17,12 +17,15 @@ from . import weights
 
 @dataclass(frozen=True)
 class Row:
-    """A variant: its builder and the keywords that make it this one."""
+    """A variant: its builder and the keywords that make it this one, and what its network finds ("semantic": a class
+    for every pixel, "instance": objects).
+    """
 
     name: str
     module: str
     builder: Callable
     keywords: Mapping[str, Any]
+    task: str = "semantic"
 
     def accepted(self) -> list[str]:
         """Names of the keywords that the builder takes; empty if it takes any."""
@@ -69,7 +72,7 @@ def _add(row: Row) -> None:
     _rows[row.name] = row
 
 
-def register_rows(builder: Callable, rows: Mapping[str, Mapping[str, Any]]) -> None:
+def register_rows(builder: Callable, rows: Mapping[str, Mapping[str, Any]], task: str = "semantic") -> None:
     """Register variants of one builder: ``{name: keywords}``.
 
     Raises:
@@ -77,7 +80,7 @@ def register_rows(builder: Callable, rows: Mapping[str, Mapping[str, Any]]) -> N
     """
     module = builder.__module__.rsplit(".", 1)[-1]
     for name, keywords in rows.items():
-        _add(Row(name, module, builder, keywords))
+        _add(Row(name, module, builder, keywords, task))
 
 
 def register_model(builder: Callable) -> Callable:
@@ -122,6 +125,7 @@ def list_models(
     pretrained: bool = False,
     exclude_filters: str | Iterable[str] = "",
     include_tags: bool | None = None,
+    task: str = "",
 ) -> list[str]:
     """Names of models, naturally sorted.
 
@@ -131,13 +135,14 @@ def list_models(
         pretrained: only models with weights.
         exclude_filters: wildcards of what to leave out.
         include_tags: list ``name.tag`` for each set of weights; by default when ``pretrained`` is asked for.
+        task: only models of this one: "semantic" or "instance".
     """
     include_tags = pretrained if include_tags is None else include_tags
     modules = _as_list(module)
     names = []
     for row in _rows.values():
         tags = [cfg.tag for cfg in weights.of_architecture(row.name)]
-        if (modules and row.module not in modules) or (pretrained and not tags):
+        if (modules and row.module not in modules) or (pretrained and not tags) or task not in ("", row.task):
             continue
         names += [f"{row.name}.{tag}" for tag in tags] if include_tags and tags else [row.name]
 

@@ -12,7 +12,7 @@ from .evaluation import Evaluation
 from .files import make_folder, write_whole
 from .metrics import Scores
 from .model_folder import versions
-from .segmenter import SegmentationModel
+from .network import Network
 from .visualize import classes_of, confusion_figure
 from .weights import sha256_of
 
@@ -34,12 +34,47 @@ def lines_of(scores: Scores, names: list[str]) -> Iterator[str]:
             yield f"{name:18} {figure:.4f}"
 
 
-def report_of(evaluation: Evaluation, model: SegmentationModel, data: dict[str, Any]) -> dict[str, Any]:
+def lines_of_objects(figures: dict[str, Any]) -> Iterator[str]:
+    """A line for each class and each figure of :func:`gatezoo.evaluate_instances`."""
+    for key, value in figures.items():
+        if isinstance(value, dict):
+            for name, own in value.items():
+                yield f"{key.removesuffix('_by_class') + ' AP of ' + name:30} {_number(own)}"
+        else:
+            title = key.replace("_", " ").replace(" ap", " AP").replace(" ar", " AR")
+            yield f"{title:30} {_number(value)}"
+
+
+def _number(value: float | None) -> str:
+    return "absent" if value is None else f"{value:.4f}"
+
+
+def write_objects_report(figures: dict[str, Any], model: Network, out: Path, data: dict[str, Any]) -> Path:
+    """Write scores.json into a folder; returns the file. Raises ValueError for a folder that cannot be written."""
+    make_folder(out)
+    protocol = {"mode": "whole pictures, COCO's evaluator", "precision": "float32"}
+    protocol |= {"score_threshold": model.score_threshold, "max_detections": model.max_detections}
+    report = {**_header_of(model, data, protocol), "scores": figures}
+    text = json.dumps(report, indent=1, ensure_ascii=False, allow_nan=False)
+    write_whole(out / "scores.json", lambda path: path.write_text(text + "\n", encoding="utf-8"))
+    return out / "scores.json"
+
+
+def report_of(evaluation: Evaluation, model: Network, data: dict[str, Any]) -> dict[str, Any]:
     """Everything but the single pictures, ready for JSON.
 
     Args:
         data: facts about the data, as whoever opened them knows them.
     """
+    return {
+        **_header_of(model, data, evaluation.protocol),
+        "scores": evaluation.scores.to_dict(),
+        "confusion_matrix": evaluation.matrix.tolist(),
+    }
+
+
+def _header_of(model: Network, data: dict[str, Any], protocol: dict[str, Any]) -> dict[str, Any]:
+    """What was evaluated, on what, and how."""
     cfg = model.pretrained_cfg
     weights = None
     if cfg:
@@ -52,15 +87,13 @@ def report_of(evaluation: Evaluation, model: SegmentationModel, data: dict[str, 
         "model": cfg.architecture if cfg else type(model).__name__,
         "weights": weights,
         "data": data,
-        "protocol": evaluation.protocol,
+        "protocol": protocol,
         "classes": classes_of(model)[0],
-        "scores": evaluation.scores.to_dict(),
-        "confusion_matrix": evaluation.matrix.tolist(),
         "versions": versions("torchmetrics"),
     }
 
 
-def write_report(evaluation: Evaluation, model: SegmentationModel, out: Path, data: dict[str, Any]) -> list[Path]:
+def write_report(evaluation: Evaluation, model: Network, out: Path, data: dict[str, Any]) -> list[Path]:
     """Write scores.json, pictures.csv and confusion.png into a folder, each as a whole; returns the files.
 
     Raises:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,13 +10,13 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
 from .backbone import Pyramid, Stages
 from .gates.base import Feedback
 from .graph import longest_path
 from .layers import resize_to
+from .network import Network
 from .unroll import UNROLLS, Blocks, Pass
 
 MIN_SIZE = 32
@@ -37,30 +37,27 @@ class Outputs:
     gates: list[dict[int, Tensor]] = field(default_factory=list)
 
 
-class SegmentationModel(nn.Module, ABC):
-    """What all networks share: checks, sizes, and batch norm that stays frozen.
+class SegmentationModel(Network):
+    """What all networks of classes share: a head, checks, sizes.
 
-    Attributes:
-        num_classes: K.
-        in_chans: channels of the image.
-        freeze_bn: keep batch norm's running statistics (and use them) also in training.
-        architecture, model_args: name of the row and keywords of its builder, if ``create_model`` made the network.
-        pretrained_cfg: how the weights were trained and what they expect; None without weights.
-        load_report: what loading weights did; None without weights.
+    Args:
+        min_size: least height and width of a picture.
     """
 
-    architecture: str | None = None
-    model_args: dict[str, Any] = {}
-    pretrained_cfg = None
-    load_report = None
+    task = "semantic"
 
-    def __init__(self, backbone: Pyramid | Stages, head: nn.Module, num_classes: int, in_chans: int, freeze_bn: bool):
-        super().__init__()
-        self.backbone = backbone
+    def __init__(
+        self,
+        backbone: Pyramid | Stages,
+        head: nn.Module,
+        num_classes: int,
+        in_chans: int,
+        freeze_bn: bool,
+        min_size: int = MIN_SIZE,
+    ):
+        super().__init__(backbone, num_classes, in_chans, freeze_bn)
         self.head = head
-        self.num_classes = num_classes
-        self.in_chans = in_chans
-        self.freeze_bn = freeze_bn
+        self.min_size = min_size
 
     @abstractmethod
     def forward(self, image: Tensor) -> Tensor:
@@ -74,20 +71,9 @@ class SegmentationModel(nn.Module, ABC):
     def outputs(self, image: Tensor) -> Outputs:
         """As ``forward``, with the logits and gates of every pass."""
 
-    @abstractmethod
-    def set_grad_checkpointing(self, enable: bool = True) -> None:
-        """In training, recompute activations in the backward pass instead of keeping them: less memory, more time.
-
-        Batch norm that is not frozen counts each batch twice in its running statistics then.
-        """
-
-    def train(self, mode: bool = True) -> SegmentationModel:
-        super().train(mode)
-        if self.freeze_bn:
-            for module in self.modules():
-                if isinstance(module, _BatchNorm):
-                    module.eval()
-        return self
+    def probe(self, image: Tensor, **call: Any) -> Tensor:
+        """The logits."""
+        return self(image, **call)
 
     def _enter(self, image: Tensor) -> Tensor:
         """Check the batch; pad it on the right and below to what the backbone can take."""
@@ -98,9 +84,9 @@ class SegmentationModel(nn.Module, ABC):
                 f"images must be floating point and normalised; got {image.dtype}: gatezoo.predict does it"
             )
         height, width = image.shape[-2:]
-        if height < MIN_SIZE or width < MIN_SIZE:
+        if height < self.min_size or width < self.min_size:
             raise ValueError(
-                f"images must be at least {MIN_SIZE} pixels on each side; got {height}x{width}: enlarge them"
+                f"images must be at least {self.min_size} pixels on each side; got {height}x{width}: enlarge them"
             )
         divisor = self.backbone.size_divisor
         if divisor == 1:
@@ -117,9 +103,15 @@ class Segmenter(SegmentationModel):
     """A feed-forward network: ``head(*backbone(image))``, resized to the image."""
 
     def __init__(
-        self, backbone: Pyramid, head: nn.Module, num_classes: int, in_chans: int = 3, freeze_bn: bool = False
+        self,
+        backbone: Pyramid,
+        head: nn.Module,
+        num_classes: int,
+        in_chans: int = 3,
+        freeze_bn: bool = False,
+        min_size: int = MIN_SIZE,
     ):
-        super().__init__(backbone, head, num_classes, in_chans, freeze_bn)
+        super().__init__(backbone, head, num_classes, in_chans, freeze_bn, min_size)
 
     def forward(self, image: Tensor) -> Tensor:
         padded = self._enter(image)

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import torch
 from torch import Tensor, nn
 
+from .detector import InstanceSegmenter
 from .segmenter import RecurrentSegmenter, SegmentationModel
 from .transforms import Normalize
 
@@ -31,3 +35,20 @@ class SegmentationTask(nn.Module):
             return self.loss(self.model(images).float(), labels)
         *earlier, last = (self.loss(logits.float(), labels) for logits in self.model.iterate(images))
         return last + self.pass_loss * sum(earlier)
+
+
+class InstanceTask(nn.Module):
+    """``task(uint8 images [(C, H, W)], targets) -> loss``, the sum of a detector's losses.
+
+    Args:
+        mean, std: of the pixels in [0, 1]; the network is told, and normalises by them from now on.
+    """
+
+    def __init__(self, model: InstanceSegmenter, mean: Sequence[float], std: Sequence[float]):
+        super().__init__()
+        self.model = model
+        model.normalization = (tuple(mean), tuple(std))
+
+    def forward(self, images: Sequence[Tensor], targets: Sequence[dict[str, Tensor]]) -> Tensor:
+        losses = self.model([image.as_subclass(Tensor) / 255 for image in images], targets)
+        return torch.stack([loss.float() for loss in losses.values()]).sum()

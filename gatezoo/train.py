@@ -1,4 +1,7 @@
-"""Training: a network, a recipe and a data set of labelled pictures, on one process or many."""
+"""Training: a network, a recipe and a data set of labelled pictures, on one process or many.
+
+What is trained, on what batches and how it is judged is the task's: :mod:`gatezoo.jobs`.
+"""
 
 from __future__ import annotations
 
@@ -18,31 +21,29 @@ from accelerate.utils import gather_object
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.utils.data import Dataset
 
 from .conversions import FORMAT_VERSION
-from .data.base import SegmentationDataset
 from .data.stream import Stream, loader_of
-from .data.transforms import train_transform
-from .evaluation import evaluate
 from .interrupts import Interrupts, memory_and_workers_told
-from .losses import class_weights, make_loss
+from .jobs import JOBS
 from .model_folder import versions
+from .network import Network
 from .optimizers import make_optimizer, rate
 from .precision import mixed_precision
 from .recipe import Recipe
-from .segmenter import RecurrentSegmenter, SegmentationModel
-from .task import SegmentationTask
+from .segmenter import RecurrentSegmenter
 from .training_folder import TrainingFolder
-from .transforms import Normalize, statistics_of
+from .transforms import statistics_of
 
 # Steps in a row that may be left out for an infinite gradient.
 MAX_SKIPPED = 10
 
 
 def train(
-    model: SegmentationModel,
-    train_data: SegmentationDataset,
-    val_data: SegmentationDataset,
+    model: Network,
+    train_data: Dataset,
+    val_data: Dataset,
     out: str | Path,
     recipe: Recipe,
     about: dict[str, Any] | None = None,
@@ -77,9 +78,9 @@ class Trainer:
 
     def __init__(
         self,
-        model: SegmentationModel,
-        train_data: SegmentationDataset,
-        val_data: SegmentationDataset,
+        model: Network,
+        train_data: Dataset,
+        val_data: Dataset,
         out: str | Path,
         recipe: Recipe,
         about: dict[str, Any],
@@ -89,7 +90,8 @@ class Trainer:
         log_with: str | None,
     ):
         self.recipe, self.model, self.val_data = recipe, model, val_data
-        self.folder = TrainingFolder(out, resume)
+        self.job = JOBS[model.task]
+        self.folder = TrainingFolder(out, resume, self.job.figures)
         self.accelerator = _accelerator(model, recipe, device, out, log_with)
         self.device = self.accelerator.device
         torch.use_deterministic_algorithms(recipe.deterministic)
@@ -99,14 +101,11 @@ class Trainer:
         mean, std = recipe.mean or expected.mean, recipe.std or expected.std
         self.header = {"recipe": asdict(recipe), "mean": mean, "std": std, **about}
         self.header |= {"format_version": FORMAT_VERSION, "versions": versions()}
-        weight = class_weights(train_data.frequencies(), recipe.class_weights)
-        loss = make_loss(recipe.loss, weight, train_data.ignore_index)
         if recipe.sync_bn:
             model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
         if recipe.grad_checkpointing:
             model.set_grad_checkpointing()
-        self.normalize = Normalize(mean, std, model.in_chans)
-        self.task = SegmentationTask(model, self.normalize, loss, recipe.pass_loss)
+        self.task = self.job.module(model, train_data, recipe, mean, std)
         self.task.to(self.device, memory_format=torch.channels_last).train()
         if recipe.torchcompile:
             self.task.compile()
@@ -123,19 +122,10 @@ class Trainer:
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=recipe.amp == "fp16")
         if state := self.folder.load():
             self._restore(state)
-        train_data.transform = train_transform(
-            recipe.crop,
-            recipe.scale,
-            train_data.ignore_index,
-            mean,
-            rotate=recipe.rotate,
-            cat_max_ratio=recipe.cat_max_ratio,
-            hflip=recipe.hflip,
-            color_jitter=recipe.color_jitter,
-        )
+        self.job.augment(train_data, recipe, mean)
         crops = recipe.batch_size * recipe.grad_accum_steps
         stream = Stream(train_data, recipe.steps * crops, recipe.seed, self.step * crops)
-        loader = loader_of(stream, recipe.batch_size, workers, self.device.type)
+        loader = loader_of(stream, recipe.batch_size, workers, self.device.type, self.job.collate)
         self.wrapped, self.loader = self.accelerator.prepare(self.task, loader)
 
     def run(self) -> dict[str, Any]:
@@ -176,12 +166,11 @@ class Trainer:
         for group, base in zip(self.optimizer.param_groups, self.rates, strict=True):
             group["lr"] = base * rate(self.step, recipe)
         for micro in range(recipe.grad_accum_steps):
-            batch = next(batches)
-            images = batch["image"].contiguous(memory_format=torch.channels_last)
+            inputs = self.job.inputs(next(batches))
             last = micro == recipe.grad_accum_steps - 1
             with contextlib.nullcontext() if last else self.accelerator.no_sync(self.wrapped):
                 with self.autocast:
-                    loss = self.wrapped(images, batch["mask"]) / recipe.grad_accum_steps
+                    loss = self.wrapped(*inputs) / recipe.grad_accum_steps
                 self.accelerator.backward(self.scaler.scale(loss))
             total += loss.detach()
         self.scaler.unscale_(self.optimizer)
@@ -215,12 +204,13 @@ class Trainer:
         evaluates = self.step % recipe.eval_every == 0 or self.step == recipe.steps
         if evaluates:
             network = self.average.module if self.average else self.model
-            scores = evaluate(network, self.val_data, normalize=self.normalize, device=str(self.device))
+            scores = self.job.evaluate(network, self.val_data, self.task, str(self.device))
             self.task.train()
-            self.record.append({"step": self.step, "loss": self.mean_loss, **asdict(scores)})
-            row |= {key: self.record[-1][key] for key in ("miou", "pixel_accuracy", "mean_accuracy")}
+            self.record.append({"step": self.step, "loss": self.mean_loss, **scores})
+            row |= {key: scores[key] for key in self.job.figures}
             if main:
-                progress.console.print(f"step {self.step}: loss {self.mean_loss:.3f}, val mIoU {scores.miou:.4f}")
+                score = f"val {self.job.title} {scores[self.job.figures[0]]:.4f}"
+                progress.console.print(f"step {self.step}: loss {self.mean_loss:.3f}, {score}")
         if main and (evaluates or self.step % recipe.log_interval == 0):
             self.folder.log(row)
             self.accelerator.log({key: value for key, value in row.items() if key != "step"}, step=self.step)
@@ -245,8 +235,8 @@ class Trainer:
             }
             network = self.average.module if self.average else self.model
             header = {**self.header, "step": self.step, "record": self.record}
-            newest = self.record[-1] if self.record else {"step": None, "miou": math.nan}
-            best = newest["step"] == self.step and newest["miou"] == max(row["miou"] for row in self.record)
+            figures = [row[self.job.figures[0]] for row in self.record]
+            best = bool(figures) and self.record[-1]["step"] == self.step and figures[-1] == max(figures)
             self.folder.save(state, network.state_dict(), header, best)
         self.accelerator.wait_for_everyone()
 
@@ -274,9 +264,7 @@ class Trainer:
         return number
 
 
-def _accelerator(
-    model: SegmentationModel, recipe: Recipe, device: str, out: str | Path, log_with: str | None
-) -> Accelerator:
+def _accelerator(model: Network, recipe: Recipe, device: str, out: str | Path, log_with: str | None) -> Accelerator:
     unused = isinstance(model, RecurrentSegmenter) and model.iterations == 1  # gates rest in a single pass
     accelerator = Accelerator(
         cpu=device == "cpu",

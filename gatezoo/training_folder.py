@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from torch import Tensor
 
 from .files import make_folder, write_whole
 
-COLUMNS = ("step", "loss", "lr", "pictures_per_s", "miou", "pixel_accuracy", "mean_accuracy")
+COLUMNS = ("step", "loss", "lr", "pictures_per_s")
 
 
 class TrainingFolder:
@@ -23,12 +24,15 @@ class TrainingFolder:
     ``last.safetensors`` and ``best.safetensors`` hold weights and, in their header, how they came about;
     ``state.pt`` everything to go on from; ``record.json`` the evaluations; ``summary.csv`` a row a line of the log.
 
+    Args:
+        figures: of an evaluation, further columns of the log.
+
     Raises:
         ValueError: the folder holds a training and ``resume`` is not set.
     """
 
-    def __init__(self, path: str | Path, resume: bool):
-        self.path = Path(path)
+    def __init__(self, path: str | Path, resume: bool, figures: Sequence[str]):
+        self.path, self._columns = Path(path), (*COLUMNS, *figures)
         self._state, self._summary = self.path / "state.pt", self.path / "summary.csv"
         if self._state.exists() and not resume:
             raise ValueError(
@@ -49,7 +53,7 @@ class TrainingFolder:
             with self._summary.open(newline="") as file:
                 rows = [row for row in csv.DictReader(file) if int(row["step"]) <= step]
         text = io.StringIO()
-        writer = csv.DictWriter(text, COLUMNS)
+        writer = csv.DictWriter(text, self._columns)
         writer.writeheader()
         writer.writerows(rows)
         write_whole(self._summary, lambda path: path.write_text(text.getvalue()))
@@ -57,7 +61,7 @@ class TrainingFolder:
     def log(self, row: dict[str, Any]) -> None:
         """Append a row to the log."""
         with self._summary.open("a", newline="") as file:
-            csv.DictWriter(file, COLUMNS).writerow(row)
+            csv.DictWriter(file, self._columns).writerow(row)
 
     def save(self, state: dict[str, Any], weights: dict[str, Tensor], header: dict[str, Any], best: bool) -> None:
         """Write all files for one step. The state comes last: what it speaks of is there."""

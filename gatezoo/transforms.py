@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from .backbone import Pyramid, Stages
-from .segmenter import SegmentationModel
+from .network import Network
 from .weights import PretrainedCfg
 
 
@@ -31,12 +31,12 @@ class Normalize(nn.Module):
         return image * self.scale + self.shift
 
 
-def statistics_of(model: SegmentationModel) -> PretrainedCfg | Pyramid | Stages:
+def statistics_of(model: Network) -> PretrainedCfg | Pyramid | Stages:
     """Whatever knows the mean and std that a network's weights expect: its own weights, else its backbone's."""
-    return model.pretrained_cfg or model.backbone
+    return model.statistics
 
 
-def normalization_of(model: SegmentationModel) -> Normalize:
+def normalization_of(model: Network) -> Normalize:
     """The normalisation that a network's weights expect."""
     expected = statistics_of(model)
     return Normalize(expected.mean, expected.std, model.in_chans)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import torch
 from PIL import Image, ImageDraw, ImageFont
 from torchvision.utils import draw_segmentation_masks
 
-from .segmenter import SegmentationModel
+from .network import Network
 
 Palette = Sequence[tuple[int, int, int]]
 
@@ -27,7 +27,7 @@ def voc_palette(num_classes: int) -> list[tuple[int, int, int]]:
     return colours
 
 
-def classes_of(model: SegmentationModel) -> tuple[list[str], list[tuple[int, int, int]]]:
+def classes_of(model: Network) -> tuple[list[str], list[tuple[int, int, int]]]:
     """Names and colours of a network's classes: those of its weights, else numbers and the PASCAL VOC colours."""
     cfg, count = model.pretrained_cfg, model.num_classes
     fits = cfg is not None and cfg.num_classes == count
@@ -82,6 +82,42 @@ def iterations_figure(
         columns.append([(f"pass {number}", index_picture(classes, palette).convert("RGB")), below])
     present = np.unique(np.concatenate([classes.ravel() for classes in maps]))
     return _grid(columns, [(names[k], tuple(palette[k])) for k in present])
+
+
+def objects_picture(
+    picture: torch.Tensor,
+    masks: Iterable[tuple[int, int, torch.Tensor]],
+    boxes: Sequence[Sequence[float]],
+    captions: Sequence[str],
+    alpha: float = 0.5,
+) -> Image.Image:
+    """Objects over the picture, uint8 (3, H, W): each mask in a colour of its own, with its box and caption.
+
+    Masks are taken one at a time, as (top, left, bool (h, w)). Where they overlap, the first object's colour stays.
+    """
+    drawn = picture.permute(1, 2, 0).numpy().copy()
+    free = np.ones(drawn.shape[:2], bool)
+    colours = voc_palette(len(boxes) + 1)[1:]
+    for (top, left, mask), colour in zip(masks, colours, strict=True):
+        place = np.s_[top : top + mask.shape[0], left : left + mask.shape[1]]
+        where = mask.cpu().numpy() & free[place]
+        free[place] &= ~where
+        part = drawn[place]
+        part[where] = ((1 - alpha) * part[where] + alpha * np.array(colour)).round()
+    figure = Image.fromarray(drawn)
+    draw, font = ImageDraw.Draw(figure), ImageFont.load_default(size=12)
+    for box, caption, colour in reversed(list(zip(boxes, captions, colours, strict=True))):
+        left, top = box[:2]
+        draw.rectangle(tuple(box), outline=colour)
+        edges = draw.textbbox((left + 2, max(0, top - 14)), caption, font=font)
+        draw.rectangle(edges, fill="black")
+        draw.text((left + 2, max(0, top - 14)), caption, fill=_readable(colour), font=font)
+    return figure
+
+
+def _readable(colour: tuple[int, int, int]) -> tuple[int, int, int]:
+    """The colour, light enough to be read on black."""
+    return tuple(max(value, 128) for value in colour)
 
 
 def confusion_figure(matrix: np.ndarray, names: Sequence[str]) -> Image.Image:

@@ -90,6 +90,23 @@ def _freeze(value: Any) -> Any:
     return tuple(_freeze(item) for item in value) if isinstance(value, list) else value
 
 
+# Figures of an evaluation that an entry keeps, by the titles they go under; the first that is there speaks for all.
+HEADLINES = {
+    "miou": "mIoU",
+    "pixel_accuracy": "pixel accuracy",
+    "mean_accuracy": "mean accuracy",
+    "mask_ap": "mask AP",
+    "mask_ap50": "mask AP at IoU .5",
+    "box_ap": "box AP",
+}
+
+
+def headline(metrics: Mapping[str, Any]) -> str:
+    """'mIoU .63 on CamVid val', of an entry's metrics."""
+    figure = next((key for key in HEADLINES if key in metrics), None)
+    return f"{HEADLINES[figure]} {metrics[figure]} on {metrics['protocol']}" if figure else "not measured"
+
+
 def manifest_path() -> Path:
     """The manifest: inside an installed package, one folder up in a checkout."""
     for folder in (PACKAGE, PACKAGE.parent):

@@ -8,11 +8,13 @@ import gatezoo
 from gatezoo.describe import gmacs, on_meta, parameters
 from gatezoo.gates.modulator import Modulator
 from gatezoo.layers import resize_to
+from gatezoo.registry import find_row
 
-SMALL = gatezoo.list_models(["test_*", "*mobilenetv2*"])
+SEMANTIC = gatezoo.list_models(task="semantic")
+SMALL = gatezoo.list_models(["test_*", "*mobilenetv2*"], task="semantic")
 
 
-@pytest.mark.parametrize("name", gatezoo.list_models())
+@pytest.mark.parametrize("name", SEMANTIC)
 def test_every_row_builds_and_gives_logits_at_the_size_of_the_picture(name):
     model = on_meta(name, num_classes=7)
     with torch.no_grad():
@@ -20,8 +22,17 @@ def test_every_row_builds_and_gives_logits_at_the_size_of_the_picture(name):
 
 
 @pytest.mark.parametrize("name", gatezoo.list_models())
-def test_classes_default_to_pascal_voc(name):
-    assert on_meta(name).num_classes == 21
+def test_classes_default_to_pascal_voc_and_the_network_is_of_its_row_s_task(name):
+    model = on_meta(name)
+    assert model.num_classes == 21
+    assert model.task == find_row(name).task
+
+
+@pytest.mark.parametrize("name", gatezoo.list_models(task="instance"))
+def test_every_network_of_objects_builds_and_can_be_counted(name):
+    model = on_meta(name, num_classes=7)
+    assert gmacs(model, 65, 97) > 0
+    assert model.probe(torch.empty(1, 3, 65, 97, device="meta")).ndim == 1
 
 
 @pytest.mark.parametrize("name", SMALL)

@@ -17,7 +17,7 @@ from safetensors import safe_open
 from torch import nn
 
 import gatezoo
-from gatezoo import train as training
+from gatezoo import jobs
 from gatezoo.data import FolderDataset
 from gatezoo.evaluation import evaluate_passes
 from gatezoo.launch import train_by_name
@@ -82,8 +82,8 @@ def test_resume_is_exact(shapes, tmp_path, monkeypatch, changes):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        real, calls = training.evaluate, []
-        patch.setattr(training, "evaluate", lambda *a, **k: stop() if calls else (calls.append(1), real(*a, **k))[1])
+        real, calls = jobs.evaluate, []
+        patch.setattr(jobs, "evaluate", lambda *a, **k: stop() if calls else (calls.append(1), real(*a, **k))[1])
         with pytest.raises(KeyboardInterrupt):
             run(shapes, tmp_path / "two", **changes)
     with pytest.raises(ValueError, match="the folder of a new training must hold none yet"):

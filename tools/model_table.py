@@ -36,7 +36,7 @@ def results() -> str:
         "| weights | mIoU | pixel accuracy | mean accuracy | mIoU at T = 1, 2, 3, 4 | file | licence |",
         "| --- | --- | --- | --- | --- | --- | --- |",
     ]
-    for name in gatezoo.list_pretrained():
+    for name in _pretrained("semantic"):
         cfg = gatezoo.get_pretrained_cfg(name)
         figures = cfg.metrics
         passes = " ".join(f"{100 * value:.1f}" for value in figures.get("miou_by_iterations", []))
@@ -46,9 +46,25 @@ def results() -> str:
     return "\n".join(lines)
 
 
+def objects() -> str:
+    lines = [
+        "| weights | mask AP | mask AP at IoU .5 | box AP | file | licence |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
+    for name in _pretrained("instance"):
+        cfg = gatezoo.get_pretrained_cfg(name)
+        scores = " | ".join(f"{100 * cfg.metrics[key]:.1f}" for key in ("mask_ap", "mask_ap50", "box_ap"))
+        lines.append(f"| `{name}` | {scores} | {cfg.size / 1e6:.1f} MB | {cfg.license} |")
+    return "\n".join(lines)
+
+
+def _pretrained(task: str) -> list[str]:
+    return gatezoo.list_models(pretrained=True, task=task)
+
+
 def filled(text: str) -> str:
     """The README with what stands between its marks replaced."""
-    for mark, table in (("models", models()), ("results", results())):
+    for mark, table in (("models", models()), ("results", results()), ("objects", objects())):
         start, end = f"<!-- {mark} -->\n", f"<!-- end of {mark} -->"
         before, found, rest = text.partition(start)
         _, closed, after = rest.partition(end)

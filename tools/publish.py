@@ -4,7 +4,8 @@
         --train-data "CamVid, 367 pictures" --protocol "CamVid val, 101 pictures" \
         --license CC-BY-NC-4.0 --data-license "CC BY-NC 4.0" --command "gatezoo train ..."
 
-The metrics are those of the bundled file, read back as a user's would be.
+The metrics are those of the bundled file, read back as a user's would be. Of a network of objects --data is the root of
+a data set that --dataset and --split tell how to read.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from safetensors.torch import load_file, save_file
 
 import gatezoo
 from gatezoo import weights
-from gatezoo.data import FolderDataset
+from gatezoo.data import FolderDataset, open_dataset, reader_for
 from gatezoo.evaluation import evaluate_passes
 from gatezoo.files import write_whole
 from gatezoo.segmenter import RecurrentSegmenter
@@ -27,6 +28,7 @@ from gatezoo.tensor_files import read_checkpoint
 
 ROOT = Path(__file__).resolve().parent.parent
 MANIFEST, GOLDEN = ROOT / weights.MANIFEST, ROOT / "tests/golden/pretrained.json"
+PROBE = ROOT / "tests/golden/probe.png"
 DISTRIBUTIONS = ("torch", "torchvision", "timm")
 
 
@@ -47,8 +49,17 @@ def bundle(checkpoint: Path, tag: str) -> tuple[str, dict, Path]:
     return name, facts, path
 
 
-def measure(model, data: FolderDataset, protocol: str) -> dict:
+def measure_objects(model, args: argparse.Namespace, facts: dict) -> dict:
+    """COCO's average precision of masks and boxes."""
+    data = open_dataset(reader_for(args.dataset, "instance"), args.data, args.split)
+    figures = gatezoo.evaluate_instances(model, data)
+    kept = {key: round(figures[key], 4) for key in ("mask_ap", "mask_ap50", "mask_ap75", "box_ap", "box_ap50")}
+    return kept | {"protocol": f"{args.protocol}, COCO's evaluator, whole pictures, float32"}
+
+
+def measure(model, args: argparse.Namespace, facts: dict) -> dict:
     """Figures of the network at its own number of passes, and the mIoU at 1 .. 4."""
+    data = FolderDataset(args.data, facts["num_classes"], facts["ignore_index"])
     gated = isinstance(model, RecurrentSegmenter)
     passes = evaluate_passes(model, data, iterations=4 if gated else None)
     scores = passes[model.iterations - 1] if gated else passes[0]
@@ -57,11 +68,28 @@ def measure(model, data: FolderDataset, protocol: str) -> dict:
         "pixel_accuracy": round(scores.pixel_accuracy, 4),
         "mean_accuracy": round(scores.mean_accuracy, 4),
         "iou": [round(value, 4) for value in scores.iou],
-        "protocol": f"{protocol}, single scale, whole pictures, float32",
+        "protocol": f"{args.protocol}, single scale, whole pictures, float32",
     }
     if gated:
         figures["miou_by_iterations"] = [round(of_pass.miou, 4) for of_pass in passes]
     return figures
+
+
+def shares(model) -> dict:
+    """Share of each class in the probe picture."""
+    classes = gatezoo.predict(model, PROBE)
+    counts = np.bincount(classes.ravel(), minlength=model.num_classes) / classes.size
+    return {"shares": [round(float(share), 6) for share in counts]}
+
+
+def scores(model) -> dict:
+    """Scores of the objects of the probe picture, however sure the network is of them."""
+    found = gatezoo.predict_instances(model, PROBE, score_threshold=0.0, max_detections=5)
+    return {"scores": [round(float(score), 4) for score in found["scores"]]}
+
+
+# Of each task: the figures of the manifest, and what tests compare.
+BY_TASK = {"semantic": (measure, shares), "instance": (measure_objects, scores)}
 
 
 def main() -> None:
@@ -69,6 +97,8 @@ def main() -> None:
     parser.add_argument("checkpoint", type=Path)
     for option in ("tag", "data", "train-data", "protocol", "license", "data-license", "command"):
         parser.add_argument(f"--{option}", required=True)
+    parser.add_argument("--dataset", default="nuclei", help="of a network of objects: its reader")
+    parser.add_argument("--split", default="val", help="of a network of objects: part of the data")
     args = parser.parse_args()
 
     name, facts, path = bundle(args.checkpoint, args.tag)
@@ -102,15 +132,12 @@ def main() -> None:
     weights.manifest.cache_clear()
 
     model = gatezoo.create_model(name, pretrained=True)
-    entry["metrics"] = measure(
-        model, FolderDataset(args.data, facts["num_classes"], facts["ignore_index"]), args.protocol
-    )
+    figures, known = BY_TASK[model.task]
+    entry["metrics"] = figures(model, args, facts)
     write_json(MANIFEST, manifest)
 
     golden = json.loads(GOLDEN.read_text())
-    classes = gatezoo.predict(model, ROOT / "tests/golden/probe.png")
-    counts = np.bincount(classes.ravel(), minlength=model.num_classes) / classes.size
-    golden[name] = {"shares": [round(float(share), 6) for share in counts]}
+    golden[name] = known(model)
     write_json(GOLDEN, golden)
     print(f"{name}: {path.stat().st_size / 1e6:.2f} MB, {entry['metrics']}")
 

@@ -45,6 +45,14 @@ DATASETS: dict[str, Callable[..., SegmentationDataset | CocoInstances | Instance
     "voc12": voc.voc12,
 }
 
+# A data set with both kinds of labels has a reader for each; under the name of the one it stands for the other too.
+_READERS_OF_TASKS = {
+    ("coco", "semantic"): "coco_semantic",
+    ("coco_semantic", "instance"): "coco",
+    ("nuclei", "instance"): "nuclei_instances",
+    ("nuclei_instances", "semantic"): "nuclei",
+}
+
 __all__ = [
     "DATASETS",
     "CocoInstances",
@@ -58,7 +66,13 @@ __all__ = [
     "list_dataset",
     "open_dataset",
     "read_classes",
+    "reader_for",
 ]
+
+
+def reader_for(name: str, task: str) -> str:
+    """The key of ``DATASETS`` that reads a data set for a task: ("nuclei", "instance") -> "nuclei_instances"."""
+    return _READERS_OF_TASKS.get((name, task), name)
 
 
 def open_dataset(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import signal
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -42,13 +43,24 @@ class Stream(Dataset):
         return item
 
 
-def loader_of(stream: Stream, batch_size: int, workers: int, device: str = "cpu") -> DataLoader:
-    """Batches of a stream for training on a type of device, decoded and augmented by worker processes."""
+def loader_of(
+    stream: Stream,
+    batch_size: int,
+    workers: int,
+    device: str = "cpu",
+    collate: Callable[[Sequence[Any]], Any] | None = None,
+) -> DataLoader:
+    """Batches of a stream for training on a type of device, decoded and augmented by worker processes.
+
+    Args:
+        collate: items -> batch; default: torch's own.
+    """
     return DataLoader(
         stream,
         batch_size,
         num_workers=workers,
         pin_memory=device == "cuda",
+        collate_fn=collate,
         worker_init_fn=partial(_begin, gives_way=device == "cpu"),
         # A generator of its own: each start of a loader draws a number, and a resumed training would go on with others.
         generator=torch.Generator(),
