@@ -31,7 +31,7 @@ from .optimizers import make_optimizer, rate
 from .precision import mixed_precision
 from .recipe import Recipe
 from .segmenter import RecurrentSegmenter, SegmentationModel
-from .task import SegmentationTask
+from .task import SegmentationTask, has_auxiliary
 from .training_folder import TrainingFolder
 from .transforms import Normalize, statistics_of
 
@@ -106,7 +106,7 @@ class Trainer:
         if recipe.grad_checkpointing:
             model.set_grad_checkpointing()
         self.normalize = Normalize(mean, std, model.in_chans)
-        self.task = SegmentationTask(model, self.normalize, loss, recipe.pass_loss)
+        self.task = SegmentationTask(model, self.normalize, loss, recipe.pass_loss, recipe.aux_loss)
         self.task.to(self.device, memory_format=torch.channels_last).train()
         if recipe.torchcompile:
             self.task.compile()
@@ -277,7 +277,8 @@ class Trainer:
 def _accelerator(
     model: SegmentationModel, recipe: Recipe, device: str, out: str | Path, log_with: str | None
 ) -> Accelerator:
-    unused = isinstance(model, RecurrentSegmenter) and model.iterations == 1  # gates rest in a single pass
+    resting = isinstance(model, RecurrentSegmenter) and model.iterations == 1  # gates rest in a single pass
+    unused = resting or (has_auxiliary(model) and not recipe.aux_loss)
     accelerator = Accelerator(
         cpu=device == "cpu",
         # Each batch is cut into the processes' shares, so that the number of processes changes no result.

@@ -11,10 +11,10 @@ PACKAGE = Path(__file__).parent.parent / "gatezoo"
 
 # Each layer may import from those before it, never from those after.
 LAYERS = [
-    ["layers", "weights", "files", "pictures", "precision", "recipe", "interrupts", "processes", "graph"],
+    ["layers", "dilation", "weights", "files", "pictures", "precision", "recipe", "interrupts", "processes", "graph"],
     ["gates", "heads", "backbone", "registry", "training_folder", "conversions", "tensor_files", "verified", "card"],
     ["unroll"],
-    ["segmenter", "hub", "model_config"],
+    ["segmenter", "hub", "model_config", "wide_resnet"],
     ["models", "checkpoints", "sources", "transforms", "inference", "recipes"],
     ["model_folder", "task", "optimizers"],
     ["factory", "describe"],
