@@ -68,7 +68,7 @@ def strides_read(net: nn.Module, image: Tensor) -> dict[str, int]:
 
 
 def can_dilate(net: nn.Module) -> bool:
-    """Whether the network is made of nothing but what :func:`dilate` knows: square windows and pointwise modules."""
+    """Whether the network is made of nothing but what :func:`dilate` knows: pools, convolutions, pointwise modules."""
 
     def known(module: nn.Module) -> bool:
         if isinstance(module, nn.AvgPool2d):
@@ -77,8 +77,11 @@ def can_dilate(net: nn.Module) -> bool:
         if isinstance(module, nn.MaxPool2d):
             return not module.ceil_mode and _side(module.dilation) == 1
         if isinstance(module, nn.Conv2d):
-            square = all(len(set(sides)) == 1 for sides in (module.kernel_size, module.stride, module.dilation))
-            return square and not isinstance(module.padding, str) and module.padding_mode == "zeros"
+            # With stride 1 the map must keep its size, or levels of one stride would differ in it.
+            if isinstance(module.padding, str) or module.padding_mode != "zeros" or len(set(module.stride)) > 1:
+                return False
+            sides = zip(module.kernel_size, module.dilation, module.padding, strict=True)
+            return all(2 * pad == gap * (side - 1) for side, gap, pad in sides)
         return isinstance(module, POINTWISE)
 
     return all(known(module) for module in net.modules() if isinstance(module, WINDOWS) or not any(module.children()))
