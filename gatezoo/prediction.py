@@ -85,11 +85,8 @@ def _class_maps(
     """The class map of a mode, or those of every pass: with no mode, or as many passes as it takes."""
     if iterations == "auto" and mode not in (None, Whole()):
         raise ValueError(f"iterations='auto' looks at whole pictures; got {mode}: leave out the mode, or tell a number")
-    with _naming(x):
-        image = as_picture(x, model.in_chans)
-        device = torch.device(device) if device else next(model.parameters()).device
-        model.to(device).eval()
-        batch = normalization_of(model).to(device)(image[None].to(device)).contiguous(memory_format=torch.channels_last)
+    with naming(x):
+        batch = prepare(model, as_picture(x, model.in_chans), device)
         if iterations == "auto":
             maps = stable_classes(model, batch, tolerance, MOST)
         elif mode is None:
@@ -99,8 +96,17 @@ def _class_maps(
     return [classes[0].cpu().numpy() for classes in maps]
 
 
+def prepare(model: SegmentationModel, picture: Tensor, device: str | torch.device | None = None) -> Tensor:
+    """Put a network into evaluation mode on a device (default: where it is); a picture (C, H, W) in 0 .. 255 -> the
+    normalised batch of one that it reads."""
+    device = torch.device(device) if device else next(model.parameters()).device
+    model.to(device).eval()
+    normalize = normalization_of(model).to(device)
+    return normalize(picture[None].to(device)).contiguous(memory_format=torch.channels_last)
+
+
 @contextlib.contextmanager
-def _naming(source: Any) -> Iterator[None]:
+def naming(source: Any) -> Iterator[None]:
     """Let the message about a file name the file."""
     try:
         yield
@@ -194,7 +200,7 @@ def predict_files(
     names, palette = visualize.classes_of(model)
     for path in paths:
         picture = open_picture(path)
-        with _naming(path):
+        with naming(path):
             way = None if show_iterations else mode or Whole()
             maps = _class_maps(model, picture, iterations, device, way, tolerance)
         classes = maps[-1]

@@ -19,7 +19,6 @@ EVEN = [(64, 96), (96, 160), (136, 72)]
         ("test_dignet", "resnet18", EVEN),
         ("test_rignet", "mobilenetv2_035", SIZES),
         ("test_rignet_su", "mobilenetv2_035", SIZES),
-        ("test_pspnet", "mobilenetv2_035", SIZES),
         ("test_gff", "mobilenetv2_035", SIZES),
     ],
     ids=lambda case: f"{case[0]}-{case[1]}",

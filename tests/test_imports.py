@@ -21,9 +21,11 @@ LAYERS = [
     ["publishing"],
     ["data", "metrics", "losses", "visualize"],
     ["prediction", "evaluation", "reports"],
+    ["gate_maps"],
+    ["gate_figures"],
     ["train"],
     ["launch"],
-    ["cli_train", "cli_weights"],
+    ["cli_gates", "cli_train", "cli_weights"],
     ["cli"],
     ["__main__"],
 ]
@@ -34,8 +36,8 @@ OWNERS = {
     "timm": ("backbone.py", "optimizers.py"),
     "huggingface_hub": ("hub",),
     "torchmetrics": ("metrics",),
-    "matplotlib": ("visualize.py",),
-    "typer": ("cli.py", "cli_train.py", "cli_weights.py"),
+    "matplotlib": ("visualize.py", "gate_figures.py"),
+    "typer": ("cli.py", "cli_gates.py", "cli_train.py", "cli_weights.py"),
 }
 
 
