@@ -22,7 +22,9 @@ def with_statistics(net):
 def test_a_dilated_network_has_the_strided_ones_numbers_at_its_positions(name, output_stride):
     with pytest.raises((TypeError, AssertionError)):  # timm does not do it
         timm.create_model(name, features_only=True, output_stride=output_stride)
-    dilated = with_statistics(Pyramid(name, (4, 8, 16, 32)[: 2 if output_stride == 8 else 3], output_stride=output_stride))
+    dilated = with_statistics(
+        Pyramid(name, (4, 8, 16, 32)[: 2 if output_stride == 8 else 3], output_stride=output_stride)
+    )
     strided = timm.create_model(name, features_only=True).eval()
     strided.load_state_dict(dilated.net.state_dict())
     image = torch.randn(1, 3, 128, 192)
@@ -38,7 +40,9 @@ class Pools(nn.Module):
 
     def __init__(self, pool):
         super().__init__()
-        self.steps = nn.Sequential(pool(), nn.Conv2d(2, 3, 3, padding=1), pool(), nn.Conv2d(3, 2, 3, padding=1), nn.ReLU())
+        self.steps = nn.Sequential(
+            pool(), nn.Conv2d(2, 3, 3, padding=1), pool(), nn.Conv2d(3, 2, 3, padding=1), nn.ReLU()
+        )
 
     def forward(self, x):
         return self.steps(x)

@@ -276,5 +276,7 @@ def test_refusals():
         make_fusion("gff", CHANNELS, CONTEXT, gate="row")
     with pytest.raises(ValueError, match="levels to fuse must be at least two; got 1: ask for more strides"):
         make_fusion("gff", [3], CONTEXT)
-    with pytest.raises(ValueError, match="context must be one of pyramid_pooling, dense_aspp, atrous_pooling; got 'ppm'"):
+    with pytest.raises(
+        ValueError, match="context must be one of pyramid_pooling, dense_aspp, atrous_pooling; got 'ppm'"
+    ):
         make_context("ppm", 8, 8)

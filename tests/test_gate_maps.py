@@ -103,7 +103,9 @@ def test_effects():
     found = effects(before, after, labels)
     assert found["broken"].tolist() == [[False, True, False, False, False]]
     assert found["mended"].tolist() == [[False, False, True, False, False]]
-    assert effects(before, after, np.array([[9, 1, 9, 9, 0]]), ignore_index=9)["mended"].tolist() == [[False] * 4 + [True]]
+    assert effects(before, after, np.array([[9, 1, 9, 9, 0]]), ignore_index=9)["mended"].tolist() == [
+        [False] * 4 + [True]
+    ]
     with pytest.raises(ValueError, match="labels must have the size of their picture, 1x5; got 5x1"):
         effects(before, after, labels.T)
 

@@ -131,7 +131,9 @@ def test_the_weight_of_auxiliary_heads_goes_from_the_recipe_to_the_task(shapes, 
 @pytest.mark.parametrize("size", [(32, 32), (33, 47), (65, 97)])
 def test_a_batch_of_one_trains_at_odd_sizes(name, size):
     model = gatezoo.create_model(name, num_classes=4).train()
-    before = {key: module.running_mean.clone() for key, module in model.named_modules() if isinstance(module, PooledNorm)}
+    before = {
+        key: module.running_mean.clone() for key, module in model.named_modules() if isinstance(module, PooledNorm)
+    }
     logits = model(torch.randn(1, 3, *size))
     assert logits.shape == (1, 4, *size)
     logits.square().mean().backward()

@@ -101,10 +101,16 @@ def test_refusals_and_weights_from_a_file(narrow, tmp_path):
     assert torch.equal(again.groups[2][1].convolve[0].weight, net.groups[2][1].convolve[0].weight)
     for make, message in (
         (lambda: WiderResNet38(output_stride=4), r"output_stride must be one of \(32, 16, 8\); got 4"),
-        (lambda: WiderResNet38(strides=[64]), r"'wider_resnet38' at output_stride=32 are \[1, 2, 4, 8, 16, 32\]; got 64"),
+        (
+            lambda: WiderResNet38(strides=[64]),
+            r"'wider_resnet38' at output_stride=32 are \[1, 2, 4, 8, 16, 32\]; got 64",
+        ),
         (lambda: WiderResNet38(pretrained=True), "has no published weights: give a safetensors file of them"),
         (lambda: WiderResNet38(backbone_args={"depth": 3}), "takes no further keywords; got depth"),
-        (lambda: WiderResNet38(in_chans=1, pretrained=tmp_path / "w.safetensors"), "do not fit backbone 'wider_resnet38'"),
+        (
+            lambda: WiderResNet38(in_chans=1, pretrained=tmp_path / "w.safetensors"),
+            "do not fit backbone 'wider_resnet38'",
+        ),
     ):
         with pytest.raises(ValueError, match=message):
             make()

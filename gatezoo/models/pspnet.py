@@ -65,9 +65,7 @@ def pspnet(
     )
     *_, before, last = pyramid.channels
     module = make_context(context, last, context_width)
-    head = (
-        DeepLabV3PlusHead(pyramid.channels[0], num_classes, module) if decoder else ContextHead(num_classes, module)
-    )
+    head = DeepLabV3PlusHead(pyramid.channels[0], num_classes, module) if decoder else ContextHead(num_classes, module)
     extra = {len(strides) - 2: FCNHead(before, num_classes, auxiliary_width)} if auxiliary else {}
     return Segmenter(pyramid, head, num_classes, in_chans, freeze_bn, extra)
 
