@@ -1,4 +1,4 @@
-"""The command line: ``gatezoo list | info | predict | gates | eval | train | ...``. Parses and prints; the work is elsewhere.
+"""The command line: ``gatezoo list | info | predict | gates | train | ...``. Parses and prints; the work is elsewhere.
 
 Networks, and with them torch, are imported by the commands that run one.
 """

@@ -137,7 +137,7 @@ def test_the_figure_shows_each_gate_and_what_changed(picture, monkeypatch):
     changed = effects(found.classes, found.closed_classes)["changed"]
     assert titles[:3] == ["picture", "prediction", f"G1 = 0: changed {changed.mean():.1%}"]
     assert [title.split(",")[0] for title in titles[3:]] == ["G1", "G2", "G3", "G4"]
-    for axes, (name, gate) in zip(shown[0].axes[3:], found.gates.items()):
+    for axes, gate in zip(shown[0].axes[3:], found.gates.values()):
         (image,) = axes.images
         np.testing.assert_allclose(image.get_array(), gate)
         assert image.get_clim() == (0, 1)

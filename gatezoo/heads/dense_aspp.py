@@ -11,8 +11,9 @@ from ..layers import ConvNormAct
 
 
 class DenseASPP(nn.Module):
-    """y_k = H_k([y_{k-1}, ..., y_0]), H_k a 1x1 and a 3x3 convolution with dilation rates[k - 1]; [y_0, ..., y_n] is the
-    context map: (B, C, h, w) -> (B, C / 2 + n width / 4, h, w).
+    """y_k = H_k([y_{k-1}, ..., y_0]), H_k a 1x1 and a 3x3 convolution with dilation rates[k - 1].
+
+    The context map is [y_0, ..., y_n]: (B, C, h, w) -> (B, C / 2 + n width / 4, h, w).
 
     y_0 is the map reduced by a 1x1 convolution to C / 2 channels, as a transition of DenseNet does. With a
     DenseNet-121 and width 512 the numbers are its authors': 512 channels between the convolutions, 128 out of each H.

@@ -9,10 +9,11 @@ from ..layers import ConvNormAct, resize_to
 
 
 class DenseFeaturePyramid(nn.Module):
-    """y_i = H_i([y_0, ..., y_{i-1}, X~_i]) from the deepest level (i = 1) to the finest, all at the finest level's size.
+    """y_i = H_i([y_0, ..., y_{i-1}, X~_i]) from the deepest level (i = 1) to the finest, at the finest level's size.
 
-    y_0 is the context map, H_i a 3x3 convolution with norm and ReLU. The printed eq. 6, H_i([y_0, X~_1, ..., X~_{i-1}]),
-    would never read the finest level: here a level reads itself and what all levels above it gave.
+    y_0 is the context map, H_i a 3x3 convolution with norm and ReLU. The printed eq. 6,
+    H_i([y_0, X~_1, ..., X~_{i-1}]), would never read the finest level: here a level reads itself and what all levels
+    above it gave.
 
     Args:
         context_channels: of y_0.

@@ -33,7 +33,8 @@ class JointClassifier(nn.Conv2d):
 class FusionHead(GatedHead):
     """Logits at the finest level's size, of its fused levels and the context map::
 
-        context = C(X_L);  X~ = fusion(X, context);  Z_l = two 3x3 * X~_l;  logits = 1x1 * dropout([Z_1 .. Z_L, context])
+        context = C(X_L);  X~ = fusion(X, context);  Z_l = two 3x3 * X~_l
+        logits = 1x1 * dropout([Z_1 .. Z_L, context])
 
     or, with a pyramid, 1x1 * dropout(pyramid(Z, context)).
 
