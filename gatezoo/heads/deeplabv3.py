@@ -13,8 +13,8 @@ from ..layers import ConvNormAct, PooledNorm, resize_to
 class AtrousPooling(nn.Module):
     """Context map: (B, C, h, w) -> (B, width, h, w), 1x1 * [1x1 * x, 3x3 * x at each rate, up(1x1 * mean(x))].
 
-    Every convolution has ``width`` channels, norm and ReLU. The mean over the picture can be trained on a batch of one: see
-    :class:`gatezoo.layers.PooledNorm`.
+    Every convolution has ``width`` channels, norm and ReLU. The mean over the picture can be trained on a batch of
+    one: see :class:`gatezoo.layers.PooledNorm`.
 
     Args:
         in_channels: C.
