@@ -15,6 +15,8 @@ import torch
 from timm.models import FeatureListNet
 from torch import Tensor, nn
 
+from .dilation import can_dilate, dilate, strides_read
+
 OUTPUT_STRIDES = (32, 16, 8)
 
 
@@ -37,8 +39,9 @@ class _Backbone(nn.Module):
         super().__init__()
         self.name = name
         self.output_stride = output_stride
-        args, trial = _try(name, output_stride, in_chans, dict(backbone_args or {}))
+        args, trial, read = _try(name, output_stride, in_chans, dict(backbone_args or {}))
         self.net = _build(name, args, pretrained)
+        dilate(self.net, read, output_stride)
         cfg = timm.get_pretrained_cfg(name)
         self.mean, self.std = cfg.mean, cfg.std
         self._trial = _run_trial(trial, name, in_chans, cfg.input_size[-1])
@@ -67,8 +70,8 @@ class Pyramid(_Backbone):
     Args:
         name: a timm model.
         strides: strides wanted, finest first; by default the deepest map alone. Where several stages share a stride
-            (dilated networks), the deepest of them speaks for it.
-        output_stride: 32, or 16 or 8 to dilate the last stages where timm can.
+            (dilated networks), the deepest of them speaks for it; a stride wanted n times means the n deepest.
+        output_stride: 32, or 16 or 8 to dilate the last stages, where timm can or the network is plain convolutions.
         in_chans: channels of the image.
         pretrained: True for timm's published weights (network), or the path of a local file of them.
         backbone_args: further keywords of the timm model.
@@ -80,17 +83,8 @@ class Pyramid(_Backbone):
     def __init__(self, name: str, strides: Sequence[int] | None = None, **kwargs):
         super().__init__(name, **kwargs)
         info = self.net.feature_info
-        channels, reductions = info.channels(), info.reduction()
-        if strides is None:
-            self._levels = [len(reductions) - 1]
-        else:
-            missing = [stride for stride in strides if stride not in reductions]
-            if missing:
-                raise ValueError(
-                    f"strides of backbone {name!r} at output_stride={self.output_stride} are "
-                    f"{sorted(set(reductions))}; got {missing[0]}"
-                )
-            self._levels = [len(reductions) - 1 - reductions[::-1].index(stride) for stride in strides]
+        channels, reductions = info.channels(), [min(s, self.output_stride) for s in info.reduction()]
+        self._levels = choose_levels(strides, reductions, f"{name!r} at output_stride={self.output_stride}")
         self.strides = [reductions[level] for level in self._levels]
         self.channels = [channels[level] for level in self._levels]
 
@@ -139,6 +133,17 @@ class Stages(_Backbone):
         return maps[1:]
 
 
+def choose_levels(wanted: Sequence[int] | None, reductions: Sequence[int], whose: str) -> list[int]:
+    """Numbers of the levels that have the strides wanted, as :class:`Pyramid` says; ``reductions`` are all strides."""
+    if wanted is None:
+        return [len(reductions) - 1]
+    having = {stride: [n for n, given in enumerate(reductions) if given == stride] for stride in wanted}
+    if any(len(levels) < list(wanted).count(stride) for stride, levels in having.items()):
+        raise ValueError(f"strides of backbone {whose} are {list(reductions)}; got {', '.join(map(str, wanted))}")
+    taken = {stride: levels[-list(wanted).count(stride) :] for stride, levels in having.items()}
+    return [taken[stride].pop(0) for stride in wanted]
+
+
 def _create(name: str, **kwargs) -> nn.Module:
     return timm.create_model(name, features_only=True, **kwargs)
 
@@ -157,8 +162,11 @@ def _on_meta(name: str, args: dict[str, Any]) -> nn.Module | None:
         return None
 
 
-def _try(name: str, output_stride: int, in_chans: int, args: dict[str, Any]) -> tuple[dict[str, Any], nn.Module]:
-    """The keywords that timm accepts and the network they make on the meta device. Errors name what would work."""
+def _try(
+    name: str, output_stride: int, in_chans: int, args: dict[str, Any]
+) -> tuple[dict[str, Any], nn.Module, dict[str, int]]:
+    """The keywords that timm accepts, the network they make on the meta device, and the strides to dilate if timm does
+    not (:mod:`gatezoo.dilation`). Errors name what would work."""
     if not timm.is_model(name):
         near = difflib.get_close_matches(name, timm.list_models(), n=3)
         hint = f" Did you mean {', '.join(near)}?" if near else ""
@@ -172,10 +180,15 @@ def _try(name: str, output_stride: int, in_chans: int, args: dict[str, Any]) -> 
     fixed = timm.get_pretrained_cfg(name).fixed_input_size
     for lenient in ({"strict_img_size": False}, {"dynamic_img_size": True}, {}) if fixed else ({},):
         if trial := _on_meta(name, args | lenient):
-            return args | lenient, trial
+            return args | lenient, trial, {}
     base = {key: value for key, value in args.items() if key != "output_stride"}
-    if not _on_meta(name, base):
+    plain = _on_meta(name, base)
+    if not plain:
         raise ValueError(f"backbone {name!r} does not take {base}: see timm's documentation of it")
+    if can_dilate(plain):
+        read = strides_read(plain, torch.empty(1, in_chans, 256, 256, device="meta"))
+        dilate(plain, read, output_stride)
+        return base, plain, read
     possible = [s for s in OUTPUT_STRIDES if s == 32 or _on_meta(name, {**base, "output_stride": s})]
     raise ValueError(f"output_stride of backbone {name!r} can be {possible}; got {output_stride}")
 

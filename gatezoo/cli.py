@@ -1,4 +1,4 @@
-"""The command line: ``gatezoo list | info | predict | eval | train | ...``. Parses and prints; the work is elsewhere.
+"""The command line: ``gatezoo list | info | predict | gates | train | ...``. Parses and prints; the work is elsewhere.
 
 Networks, and with them torch, are imported by the commands that run one.
 """
@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from . import cli_train, cli_weights
+from . import cli_gates, cli_train, cli_weights
 from .allocator import keep_freed_memory
 
 app = typer.Typer(help="A zoo of gated segmentation networks.", no_args_is_help=True, add_completion=False)
@@ -259,6 +259,7 @@ def check(
 
 app.add_typer(cli_weights.app, name="weights")
 app.command()(cli_weights.publish)
+app.command()(cli_gates.gates)
 app.command()(cli_train.train)
 app.command()(cli_train.finetune)
 app.command()(cli_train.recipes)

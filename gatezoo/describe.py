@@ -60,6 +60,9 @@ def describe(name: str) -> dict[str, str]:
         for count in (1, 2, 3):
             facts[f"GMAC, T = {count}"] = f"{gmacs(model, 512, 512, iterations=count):.1f} at 512x512"
     else:
+        if gates := model.gate_modules():
+            count = sum(parameters(gate) for gate in gates.values())
+            facts["gates"] = f"{count / 1e6:.3f} M, of levels {min(gates)} to {max(gates)}"
         facts["GMAC"] = f"{gmacs(model, 512, 512):.1f} at 512x512"
     defaults = row.merge({})
     facts["keywords"] = ", ".join(f"{key}={defaults[key]!r}" if key in defaults else key for key in row.accepted())

@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .layers import resize_to
-from .segmenter import MIN_SIZE, SegmentationModel
+from .segmenter import MIN_SIZE, Outputs, SegmentationModel
 
 Forward = Callable[[Tensor], Tensor]
 
@@ -31,17 +31,25 @@ def with_iterations(model: SegmentationModel, iterations: int | None) -> Forward
     Raises:
         ValueError: a number for a network that does not unroll.
     """
+    return partial(model, **_passes(model, iterations))
+
+
+def outputs_of(model: SegmentationModel, batch: Tensor, iterations: int | None) -> Outputs:
+    """Everything that the network, as of :func:`with_iterations`, has to say of a batch."""
+    return model.outputs(batch, **_passes(model, iterations))
+
+
+def _passes(model: SegmentationModel, iterations: int | None) -> dict[str, int]:
     if iterations is None:
-        return model
+        return {}
     if not hasattr(model, "iterations"):
         raise ValueError(f"iterations must be of a network that is unrolled; this one has one pass, got {iterations}")
-    return partial(model, iterations=iterations)
+    return {"iterations": iterations}
 
 
 def classes_of_passes(model: SegmentationModel, batch: Tensor, iterations: int | None) -> list[Tensor]:
     """The class of every pixel, (B, H, W), after each pass over whole pictures."""
-    outputs = model.outputs(batch) if iterations is None else model.outputs(batch, iterations=iterations)
-    return [_classes(logits) for logits in outputs.iterations]
+    return [_classes(logits) for logits in outputs_of(model, batch, iterations).iterations]
 
 
 def stable_classes(model: SegmentationModel, batch: Tensor, tolerance: float, most: int) -> list[Tensor]:

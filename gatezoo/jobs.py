@@ -72,7 +72,7 @@ class SemanticJob(Job):
     def module(self, model, data, recipe, mean, std):
         weight = class_weights(data.frequencies(), recipe.class_weights)
         loss = make_loss(recipe.loss, weight, data.ignore_index)
-        return SegmentationTask(model, Normalize(mean, std, model.in_chans), loss, recipe.pass_loss)
+        return SegmentationTask(model, Normalize(mean, std, model.in_chans), loss, recipe.pass_loss, recipe.aux_loss)
 
     def inputs(self, batch):
         return batch["image"].contiguous(memory_format=torch.channels_last), batch["mask"]
@@ -90,7 +90,7 @@ class InstanceJob(Job):
 
     def module(self, model, data, recipe, mean, std):
         usual = Recipe()
-        for name in ("loss", "pass_loss"):
+        for name in ("loss", "pass_loss", "aux_loss"):
             if getattr(recipe, name) != getattr(usual, name):
                 raise ValueError(f"{name} is of networks of classes; got {getattr(recipe, name)!r}: leave it out")
         return InstanceTask(model, mean, std)

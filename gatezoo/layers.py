@@ -11,9 +11,20 @@ from torch import Tensor, nn
 
 
 class ConvNormAct(nn.Sequential):
-    """Convolution without bias, batch norm, ReLU: (B, C_in, H, W) -> (B, C_out, H, W)."""
+    """Convolution without bias, batch norm, ReLU: (B, C_in, H, W) -> (B, C_out, H, W).
 
-    def __init__(self, in_channels: int, out_channels: int, kernel_size: int = 3, dilation: int = 1):
+    Args:
+        norm: the kind of batch norm; :class:`PooledNorm` behind a pool to a single position.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int = 3,
+        dilation: int = 1,
+        norm: type[nn.BatchNorm2d] = nn.BatchNorm2d,
+    ):
         super().__init__(
             nn.Conv2d(
                 in_channels,
@@ -23,18 +34,47 @@ class ConvNormAct(nn.Sequential):
                 dilation=dilation,
                 bias=False,
             ),
-            nn.BatchNorm2d(out_channels),
+            norm(out_channels),
             nn.ReLU(inplace=True),
         )
+
+
+class PooledNorm(nn.BatchNorm2d):
+    """Batch norm of maps pooled to a single position, which can also train on a batch of one.
+
+    One value a channel has no variance, and torch refuses it in training. Its running statistics are used then, and
+    left as they are: for that batch the layer is what it is in evaluation.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.training and x.numel() == x.shape[1]:
+            return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
+        return super().forward(x)
+
+
+def _is_traced() -> bool:
+    return torch.compiler.is_compiling() or torch.compiler.is_exporting()
 
 
 def resize_to(x: Tensor, size: tuple[int, int]) -> Tensor:
     """Resize (B, C, h, w) bilinearly to (B, C, *size), pixel centres aligned (``align_corners=False``)."""
     # Not while tracing: the comparison would tie an exported network to pictures that compare as the traced one did.
-    traced = torch.compiler.is_compiling() or torch.compiler.is_exporting()
-    if not traced and x.shape[-2:] == tuple(size):
+    if not _is_traced() and x.shape[-2:] == tuple(size):
         return x
     return F.interpolate(x, size=size, mode="bilinear", align_corners=False)
+
+
+def alike(maps: Sequence[Tensor]) -> list[list[int]]:
+    """Numbers of the maps of each size, in order: [[0], [1, 2, 3]]. While tracing every map stands alone."""
+    groups: dict[object, list[int]] = {}
+    for number, x in enumerate(maps):
+        groups.setdefault(number if _is_traced() else x.shape[-2:], []).append(number)
+    return list(groups.values())
+
+
+def sum_resized(maps: Sequence[Tensor], size: tuple[int, int]) -> Tensor:
+    """``sum(resize_to(x, size) for x in maps)``; maps of one size are added first, then resized once."""
+    return sum(resize_to(sum(maps[number] for number in group), size) for group in alike(maps))
 
 
 def averaging_matrix(size: int, bins: int, like: Tensor) -> Tensor:

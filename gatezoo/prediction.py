@@ -87,10 +87,7 @@ def _class_maps(
     if iterations == "auto" and mode not in (None, Whole()):
         raise ValueError(f"iterations='auto' looks at whole pictures; got {mode}: leave out the mode, or tell a number")
     with naming(x):
-        image = as_picture(x, model.in_chans)
-        device = torch.device(device) if device else next(model.parameters()).device
-        model.to(device).eval()
-        batch = normalization_of(model).to(device)(image[None].to(device)).contiguous(memory_format=torch.channels_last)
+        batch = prepare(model, as_picture(x, model.in_chans), device)
         if iterations == "auto":
             maps = stable_classes(model, batch, tolerance, MOST)
         elif mode is None:
@@ -98,6 +95,15 @@ def _class_maps(
         else:
             maps = [mode.classes(with_iterations(model, iterations), batch)]
     return [classes[0].cpu().numpy() for classes in maps]
+
+
+def prepare(model: SegmentationModel, picture: Tensor, device: str | torch.device | None = None) -> Tensor:
+    """Put a network into evaluation mode on a device (default: where it is); a picture (C, H, W) in 0 .. 255 -> the
+    normalised batch of one that it reads."""
+    device = torch.device(device) if device else next(model.parameters()).device
+    model.to(device).eval()
+    normalize = normalization_of(model).to(device)
+    return normalize(picture[None].to(device)).contiguous(memory_format=torch.channels_last)
 
 
 @contextlib.contextmanager

@@ -43,6 +43,7 @@ class Recipe:
     clip_grad: float = _field(5.0, "Largest norm of the gradient.")
     loss: str = _field("cross_entropy", "cross_entropy, ohem, focal, dice, lovasz, or some joined by +.")
     pass_loss: float = _field(0.0, "Weight of the loss on each pass before the last of an unrolled network.")
+    aux_loss: float = _field(0.4, "Weight of the loss on auxiliary heads, of networks that have some.")
     class_weights: str = _field("sqrt", "none, inverse, sqrt or median of the class frequencies.")
     mean: tuple[float, ...] | None = _field(None, "Of the pixels in [0, 1]; default: what the weights expect.")
     std: tuple[float, ...] | None = _field(None, "As --mean.")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,6 +15,7 @@ from torch.utils.checkpoint import checkpoint
 from .backbone import Pyramid, Stages
 from .gates.base import Feedback
 from .graph import longest_path
+from .heads.base import GatedHead
 from .layers import resize_to
 from .network import Network
 from .unroll import UNROLLS, Blocks, Pass
@@ -29,12 +30,15 @@ class Outputs:
     Attributes:
         logits: (B, K, H, W), what ``forward`` returns.
         iterations: logits of each pass, first to last; the last is ``logits``.
-        gates: of each pass, by block number: {i: (B, C_{i-1}, h, w)}. Empty for a pass without gates.
+        gates: of each pass, by block number: {i: (B, C_{i-1}, h, w)}. Empty for a pass without gates. Of fused levels,
+            by level from the finest: {l: (B, 1 or width, h_l, w_l)}.
+        auxiliary: logits of the auxiliary heads, as ``logits``: they only help training.
     """
 
     logits: Tensor
     iterations: list[Tensor] = field(default_factory=list)
     gates: list[dict[int, Tensor]] = field(default_factory=list)
+    auxiliary: list[Tensor] = field(default_factory=list)
 
 
 class SegmentationModel(Network):
@@ -75,6 +79,10 @@ class SegmentationModel(Network):
         """The logits."""
         return self(image, **call)
 
+    def gate_modules(self) -> dict[int, nn.Module]:
+        """The modules whose outputs are the gates, numbered as in ``outputs(image).gates``; empty if there are none."""
+        return {}
+
     def _enter(self, image: Tensor) -> Tensor:
         """Check the batch; pad it on the right and below to what the backbone can take."""
         if image.ndim != 4 or image.shape[1] != self.in_chans:
@@ -100,7 +108,12 @@ class SegmentationModel(Network):
 
 
 class Segmenter(SegmentationModel):
-    """A feed-forward network: ``head(*backbone(image))``, resized to the image."""
+    """A feed-forward network: ``head(*backbone(image))``, resized to the image.
+
+    Args:
+        auxiliary: heads of single maps, by the number of the map among the backbone's, 0 the finest. ``outputs`` runs
+            them, ``forward`` never does.
+    """
 
     def __init__(
         self,
@@ -110,16 +123,25 @@ class Segmenter(SegmentationModel):
         in_chans: int = 3,
         freeze_bn: bool = False,
         min_size: int = MIN_SIZE,
+        auxiliary: Mapping[int, nn.Module] | None = None,
     ):
         super().__init__(backbone, head, num_classes, in_chans, freeze_bn, min_size)
+        self.auxiliary = nn.ModuleDict({str(level): extra for level, extra in (auxiliary or {}).items()})
 
     def forward(self, image: Tensor) -> Tensor:
         padded = self._enter(image)
         return self._leave(self.head(*self.backbone(padded)), padded, image)
 
     def outputs(self, image: Tensor) -> Outputs:
-        logits = self(image)
-        return Outputs(logits, iterations=[logits])
+        padded = self._enter(image)
+        maps = self.backbone(padded)
+        coarse, gates = self.head.with_gates(*maps) if isinstance(self.head, GatedHead) else (self.head(*maps), {})
+        logits = self._leave(coarse, padded, image)
+        extra = [self._leave(head(maps[int(level)]), padded, image) for level, head in self.auxiliary.items()]
+        return Outputs(logits, iterations=[logits], gates=[gates], auxiliary=extra)
+
+    def gate_modules(self) -> dict[int, nn.Module]:
+        return self.head.gate_modules() if isinstance(self.head, GatedHead) else {}
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:
         self.backbone.set_grad_checkpointing(enable)
@@ -181,6 +203,9 @@ class RecurrentSegmenter(SegmentationModel):
         passes = [(self._leave(maps[-1], padded, image), gates) for maps, gates in self._unroll(padded, iterations)]
         logits, gates = map(list, zip(*passes))
         return Outputs(logits[-1], iterations=logits, gates=gates)
+
+    def gate_modules(self) -> dict[int, nn.Module]:
+        return self.feedback.gate_modules()
 
     def effective_depth(self, iterations: int | None = None) -> int:
         """Layers with weights on the longest path from image to logits, gates left out (RIGNet, Sec. 3.3).

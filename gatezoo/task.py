@@ -8,29 +8,48 @@ import torch
 from torch import Tensor, nn
 
 from .detector import InstanceSegmenter
-from .segmenter import RecurrentSegmenter, SegmentationModel
+from .segmenter import RecurrentSegmenter, SegmentationModel, Segmenter
 from .transforms import Normalize
+
+
+def has_auxiliary(model: SegmentationModel) -> bool:
+    """Whether a network has auxiliary heads."""
+    return isinstance(model, Segmenter) and len(model.auxiliary) > 0
 
 
 class SegmentationTask(nn.Module):
     """``task(uint8 images (B, C, H, W), labels (B, H, W)) -> loss``.
 
-    loss = L(logits of the last pass) + pass_loss * sum of L(logits of each pass before it).
+    loss = L(logits of the last pass) + pass_loss * sum of L(logits of each pass before it)
+        + aux_loss * sum of L(logits of each auxiliary head).
 
     Args:
         loss: of logits and labels.
         pass_loss: weight of the earlier passes of an unrolled network; 0 trains the last alone, as the papers do.
+        aux_loss: weight of the auxiliary heads of a network that has some; with 0 they are not run.
     """
 
-    def __init__(self, model: SegmentationModel, normalize: Normalize, loss: nn.Module, pass_loss: float = 0.0):
+    def __init__(
+        self,
+        model: SegmentationModel,
+        normalize: Normalize,
+        loss: nn.Module,
+        pass_loss: float = 0.0,
+        aux_loss: float = 0.4,
+    ):
         super().__init__()
         self.model = model
         self.normalize = normalize
         self.loss = loss
         self.pass_loss = pass_loss
+        self.aux_loss = aux_loss
 
     def forward(self, images: Tensor, labels: Tensor) -> Tensor:
         images, labels = self.normalize(images), labels.long()
+        if self.aux_loss and has_auxiliary(self.model):
+            outputs = self.model.outputs(images)
+            main, *extra = (self.loss(logits.float(), labels) for logits in (outputs.logits, *outputs.auxiliary))
+            return main + self.aux_loss * sum(extra)
         if not (self.pass_loss and isinstance(self.model, RecurrentSegmenter)):
             return self.loss(self.model(images).float(), labels)
         *earlier, last = (self.loss(logits.float(), labels) for logits in self.model.iterate(images))

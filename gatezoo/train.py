@@ -33,6 +33,7 @@ from .optimizers import make_optimizer, rate
 from .precision import mixed_precision
 from .recipe import Recipe
 from .segmenter import RecurrentSegmenter
+from .task import has_auxiliary
 from .training_folder import TrainingFolder
 from .transforms import statistics_of
 
@@ -265,7 +266,8 @@ class Trainer:
 
 
 def _accelerator(model: Network, recipe: Recipe, device: str, out: str | Path, log_with: str | None) -> Accelerator:
-    unused = isinstance(model, RecurrentSegmenter) and model.iterations == 1  # gates rest in a single pass
+    resting = isinstance(model, RecurrentSegmenter) and model.iterations == 1  # gates rest in a single pass
+    unused = resting or (has_auxiliary(model) and not recipe.aux_loss)
     accelerator = Accelerator(
         cpu=device == "cpu",
         # Each batch is cut into the processes' shares, so that the number of processes changes no result.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -10,6 +11,9 @@ from PIL import Image, ImageDraw, ImageFont
 from torchvision.utils import draw_segmentation_masks
 
 from .network import Network
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 Palette = Sequence[tuple[int, int, int]]
 
@@ -59,6 +63,11 @@ def overlay(picture: torch.Tensor, classes: np.ndarray, palette: Palette, alpha:
     return Image.fromarray(drawn)
 
 
+def faded(picture: Image.Image) -> Image.Image:
+    """A picture in pale grey, to mark something on."""
+    return Image.blend(picture.convert("L").convert("RGB"), Image.new("RGB", picture.size, "white"), 0.5)
+
+
 def iterations_figure(
     picture: torch.Tensor | None, maps: Sequence[np.ndarray], names: Sequence[str], palette: Palette
 ) -> Image.Image:
@@ -70,7 +79,7 @@ def iterations_figure(
     faint = Image.new("RGB", maps[0].shape[::-1], "white")
     if picture is not None:
         shown = Image.fromarray(picture.permute(1, 2, 0).numpy())
-        faint = Image.blend(shown.convert("L").convert("RGB"), faint, 0.5)
+        faint = faded(shown)
         columns.append([("picture", shown), ("", None)])
     for number, classes in enumerate(maps, start=1):
         below: tuple[str, Image.Image | None] = ("", None)
@@ -128,16 +137,11 @@ def confusion_figure(matrix: np.ndarray, names: Sequence[str]) -> Image.Image:
     Raises:
         ValueError: matplotlib is not installed.
     """
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise ValueError("the picture of a confusion matrix needs matplotlib: pip install 'gatezoo[train]'") from None
     count, numbers = len(names), len(names) <= 30
     with np.errstate(invalid="ignore"):
         shares = matrix / matrix.sum(1, keepdims=True)
     side = 3 + count * (0.45 if numbers else 0.16)
-    figure = Figure(figsize=(side, side), dpi=100, layout="constrained")
+    figure = blank_figure("the picture of a confusion matrix", side, side)
     axes = figure.add_subplot()
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     for row, column in np.argwhere(shares >= 0.005) if numbers else ():
@@ -148,6 +152,26 @@ def confusion_figure(matrix: np.ndarray, names: Sequence[str]) -> Image.Image:
     axes.set_yticks(range(count), names, fontsize=size)
     axes.set_xlabel("predicted, % of the labelled pixels")
     axes.set_ylabel("labelled")
+    return rendered(figure)
+
+
+def blank_figure(what: str, width: float, height: float) -> Figure:
+    """A figure of matplotlib's, of so many times 100 pixels, for ``what``.
+
+    Raises:
+        ValueError: matplotlib is not installed.
+    """
+    try:
+        from matplotlib.figure import Figure
+    except ImportError:
+        raise ValueError(f"{what} needs matplotlib: pip install 'gatezoo[train]'") from None
+    return Figure(figsize=(width, height), dpi=100, layout="constrained")
+
+
+def rendered(figure: Figure) -> Image.Image:
+    """A figure of matplotlib's as a picture, drawn without a screen."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
     return Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")

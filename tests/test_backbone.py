@@ -93,6 +93,17 @@ def test_output_stride(name, output_stride):
 
 
 @torch.no_grad()
+def test_a_stride_wanted_again_is_an_earlier_stage_of_it():
+    pyramid = Pyramid("resnet18", (4, 8, 8), output_stride=8).eval()
+    image = torch.randn(1, 3, 64, 64)
+    maps = pyramid.net(image)
+    for ours, theirs in zip(pyramid(image), (maps[1], maps[3], maps[4]), strict=True):
+        assert torch.equal(ours, theirs)
+    assert pyramid.channels == [64, 256, 512]
+    assert pyramid.strides == [4, 8, 8]
+
+
+@torch.no_grad()
 @pytest.mark.parametrize("in_chans", [1, 4])
 def test_in_chans(in_chans):
     stages = Stages("test_resnet", in_chans=in_chans).eval()
@@ -118,13 +129,17 @@ def test_sizes_a_backbone_asks_for(name, divisor):
         (lambda: Stages("xception41"), "wraps it as FeatureHookNet"),
         (lambda: Stages("selecsls42b"), "no such chain"),
         (
-            lambda: Pyramid("densenet121", output_stride=8),
-            r"output_stride of backbone 'densenet121' can be \[32\]; got 8",
+            lambda: Pyramid("pvt_v2_b0", output_stride=8),
+            r"output_stride of backbone 'pvt_v2_b0' can be \[32\]; got 8",
         ),
         (lambda: Pyramid("resnet18", output_stride=4), "output_stride must be one of"),
         (
             lambda: Pyramid("convnext_atto", (2, 4)),
             r"strides of backbone 'convnext_atto' .* are \[4, 8, 16, 32\]; got 2",
+        ),
+        (
+            lambda: Pyramid("resnet18", (4, 8, 8, 8, 8), output_stride=8),
+            r"strides of backbone 'resnet18' at output_stride=8 are \[2, 4, 8, 8, 8\]; got 4, 8, 8, 8, 8",
         ),
         (lambda: Pyramid("resnet18", backbone_args={"no_such": 1}), "does not take .*no_such"),
         (lambda: Pyramid("resnet18", pretrained="no/such.safetensors"), "there is no file"),

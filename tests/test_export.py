@@ -20,6 +20,7 @@ EVEN = [(64, 96), (96, 160), (136, 72)]
         ("test_rignet", "mobilenetv2_035", SIZES),
         ("test_rignet_su", "mobilenetv2_035", SIZES),
         ("test_zigzag", "mobilenetv2_035", SIZES),
+        ("test_gff", "mobilenetv2_035", SIZES),
     ],
     ids=lambda case: f"{case[0]}-{case[1]}",
 )

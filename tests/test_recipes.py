@@ -21,9 +21,10 @@ def test_an_experiment_names_a_model_and_tells_what_the_paper_got(name):
 
 
 def test_rivals_of_a_table_are_trained_alike():
-    for source in {experiment.source for experiment in EXPERIMENTS.values()}:
-        recipes = {e.recipe for e in EXPERIMENTS.values() if e.source == source}
-        assert len(recipes) == 1, source
+    tables = {(experiment.paper, experiment.source) for experiment in EXPERIMENTS.values()}
+    for table in tables:
+        recipes = {e.recipe for e in EXPERIMENTS.values() if (e.paper, e.source) == table}
+        assert len(recipes) == 1, table
 
 
 def test_refusals():

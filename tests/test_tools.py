@@ -45,3 +45,43 @@ def test_benchmark_of_loading(tmp_path):
 def test_shell_scripts_parse_and_can_be_run(script):
     assert (ROOT / script).stat().st_mode & 0o111
     assert subprocess.run(["bash", "-n", ROOT / script]).returncode == 0
+
+
+def test_benchmark_beside_another_model(tmp_path):
+    out = tmp_path / "b.csv"
+    short = ["--size", 64, "--repeats", 1, "--no-memory"]
+    done = run("tools/benchmark.py", "test_gff", "--against", "test_pspnet", *short, "--csv", out)
+    assert done.returncode == 0, done.stderr
+    plain, fused = csv.DictReader(out.open())
+    assert (plain["model"], fused["model"]) == ("test_pspnet", "test_gff")
+    assert (float(plain["time_ratio"]), float(plain["gmac_ratio"])) == (1, 1)
+    assert float(fused["gmac_ratio"]) == pytest.approx(float(fused["gmac"]) / float(plain["gmac"]), rel=0.2)
+    assert float(fused["gmac_ratio"]) > 1
+    assert all(float(row["ms_per_image"]) > 0 for row in (plain, fused))
+
+
+def test_peers_stand_on_the_same_backbone_at_the_same_stride():
+    code = """
+import sys, torch
+sys.path.insert(0, "tools")
+from peers import made, peer_networks
+from gatezoo.describe import parameters
+with torch.device("meta"):
+    for peer, backbone in (("smp_pspnet", "encoder"), ("torchvision_deeplabv3", "backbone")):
+        assert peer in peer_networks("pspnet_r50")
+        model = made(f"pspnet_r50/{peer}").eval()
+        body = getattr(model, backbone)
+        last = body(torch.empty(1, 3, 64, 96))
+        assert (last[-1] if isinstance(last, list) else last["out"]).shape == (1, 2048, 8, 12), peer
+        assert parameters(body) == parameters(made("pspnet_r50").backbone), peer
+        logits = model(torch.empty(1, 3, 64, 96))
+        assert (logits["out"] if isinstance(logits, dict) else logits).shape == (1, 21, 64, 96), peer
+    try:
+        peer_networks("pspnet_r18")
+    except ValueError as error:
+        assert "resnet50 or resnet101 at stride 8; pspnet_r18 is on resnet18 at 8" in str(error)
+    else:
+        raise AssertionError
+"""
+    done = run("-c", code)
+    assert done.returncode == 0, done.stderr

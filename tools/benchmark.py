@@ -5,6 +5,8 @@
     python tools/benchmark.py --train CAMVID dignet_mobilenetv2_8s    # the engine, and a bare loop over ready tensors
     python tools/benchmark.py --eval CAMVID dignet_mobilenetv2_8s     # evaluation, and the bare forward passes
     python tools/benchmark.py --recompute dignet_resnet50_8s --iterations 4    # memory of a training step
+    python tools/benchmark.py gff_pspnet_r101 --against pspnet_r101 --size 512    # ratios of time and GMAC
+    python tools/benchmark.py pspnet_r101 --peers --size 512    # with other libraries' networks on the same backbone
 
 Each time is the median of several, the runs with 1 and T passes taken in turn so that their ratio holds on a machine
 whose speed drifts. Memory is the most that a fresh process needs beyond the imports (Linux).
@@ -15,6 +17,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import csv
+import functools
 import io
 import statistics
 import subprocess
@@ -25,9 +28,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from peers import made, peer_networks
 from rich.console import Console
 from rich.table import Table
 from safetensors.torch import load_file, save_file
+from torch.utils.flop_counter import FlopCounterMode
 
 import gatezoo
 from gatezoo.data.stream import Stream, loader_of
@@ -64,10 +69,16 @@ def medians(calls: list[Callable[[], object]], repeats: int, device: str) -> lis
 
 def peak_memory(name: str, batch: int, size: int, iterations: int | None) -> float:
     """MiB that building and running the network adds to a fresh process."""
-    code = f"from tools.benchmark import run_once; run_once({name!r}, {batch}, {size}, {iterations})"
-    root = Path(__file__).resolve().parent.parent
-    done = subprocess.run([sys.executable, "-c", code], cwd=root, check=True, capture_output=True, text=True)
-    return float(done.stdout)
+    (needed,) = figures_of(f"run_once({name!r}, {batch}, {size}, {iterations})")
+    return needed
+
+
+def figures_of(call: str) -> list[float]:
+    """What a call of a function of this file prints in a fresh process."""
+    code = f"from benchmark import *; {call}"
+    here = Path(__file__).resolve().parent
+    done = subprocess.run([sys.executable, "-c", code], cwd=here, check=True, capture_output=True, text=True)
+    return [float(word) for word in done.stdout.split()]
 
 
 def memory(field: str) -> float:
@@ -79,7 +90,7 @@ def memory(field: str) -> float:
 def run_once(name: str, batch: int, size: int, iterations: int | None) -> None:
     Path("/proc/self/clear_refs").write_text("5")  # forget the peak that the imports made
     before = memory("VmRSS")
-    model = gatezoo.create_model(name).eval()
+    model = made(name).eval()
     with torch.inference_mode():
         model(torch.randn(batch, 3, size, size), **({} if iterations is None else {"iterations": iterations}))
     print(memory("VmHWM") - before)
@@ -113,6 +124,27 @@ def measure(name: str, size: int, batch: int, iterations: int, repeats: int, dev
         row["time_ratio"] = round(whole / once[0], 3)
         row["gmac_ratio"] = round(counts / gmacs(meta, size, size, iterations=1), 3)
     return row
+
+
+@torch.inference_mode()
+def measure_beside(names: list[str], size: int, batch: int, repeats: int, device: str, memory: bool) -> list[dict]:
+    """Networks, or NAME/PEER, in turn: the ratios are to the first of them."""
+    image = torch.randn(batch, 3, size, size, device=device)
+    models = [made(name).eval().to(device) for name in names]
+    times = medians([functools.partial(model, image) for model in models], repeats, device)
+    rows = []
+    for name, model, seconds in zip(names, models, times):
+        with FlopCounterMode(display=False) as counter:
+            model(image[:1])
+        row = {"model": name, "size": size, "batch": batch, "params_m": round(parameters(model) / 1e6, 3)}
+        row |= {"gmac": counter.get_total_flops() / 2e9, "ms_per_image": round(1000 * seconds / batch, 2)}
+        if memory:
+            row["peak_mib"] = round(peak_memory(name, batch, size, None))
+        rows.append(row)
+    for row, seconds in zip(rows, times):
+        row["time_ratio"] = round(seconds / times[0], 3)
+        row["gmac_ratio"] = round(row["gmac"] / rows[0]["gmac"], 3)
+    return [row | {"gmac": round(row["gmac"], 2)} for row in rows]
 
 
 def measure_loading(name: str, repeats: int) -> dict:
@@ -195,13 +227,9 @@ def measure_evaluation(name: str, folder: Path) -> dict:
 
 def measure_recomputing(name: str, batch: int, size: int, iterations: int) -> dict:
     """MiB and seconds of a training step's passes, with activations kept and recomputed, each in a fresh process."""
-    figures = {}
-    for kind in (False, True):
-        code = f"from tools.benchmark import step_once; step_once({name!r}, {batch}, {size}, {iterations}, {kind})"
-        root = Path(__file__).resolve().parent.parent
-        done = subprocess.run([sys.executable, "-c", code], cwd=root, check=True, capture_output=True, text=True)
-        figures[kind] = [float(word) for word in done.stdout.split()]
-    (kept, plain), (recomputed, longer) = figures[False], figures[True]
+    (kept, plain), (recomputed, longer) = (
+        figures_of(f"step_once({name!r}, {batch}, {size}, {iterations}, {kind})") for kind in (False, True)
+    )
     row = {"model": name, "size": size, "batch": batch, "iterations": iterations}
     row |= {"kept_mib": round(kept), "recomputed_mib": round(recomputed), "memory_ratio": round(recomputed / kept, 3)}
     return row | {"time_ratio": round(longer / plain, 3)}
@@ -229,6 +257,8 @@ def main() -> None:
     parser.add_argument("--load", action="store_true", help="measure creating from a file instead")
     parser.add_argument("--train", type=Path, metavar="FOLDER", help="measure training on a folder laid out as CamVid")
     parser.add_argument("--eval", type=Path, metavar="FOLDER", help="measure evaluation on such a folder")
+    parser.add_argument("--against", metavar="NAME", help="measure in turn with this model, and tell the ratios")
+    parser.add_argument("--peers", action="store_true", help="measure in turn with other libraries' networks")
     parser.add_argument("--recompute", action="store_true", help="measure the memory of a training step")
     parser.add_argument("--steps", type=int, default=20, help="of each training measured")
     parser.add_argument("--workers", type=int, default=1, help="of each training measured")
@@ -247,6 +277,11 @@ def main() -> None:
     elif args.recompute:
         sizes = ((name, size) for name in names for size in args.size)
         rows = [measure_recomputing(name, args.batch, size, args.iterations) for name, size in sizes]
+    elif args.against or args.peers:
+        names = [args.against, *names] if args.against else names
+        names += [f"{names[0]}/{peer}" for peer in peer_networks(names[0])] if args.peers else []
+        beside = (args.batch, args.repeats, args.device, not args.no_memory)
+        rows = [row for size in args.size for row in measure_beside(names, size, *beside)]
     else:
         rows = [
             measure(name, size, args.batch, args.iterations, args.repeats, args.device, not args.no_memory)

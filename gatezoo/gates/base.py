@@ -26,6 +26,10 @@ class Feedback(nn.Module, ABC):
     def forward(self, maps: Sequence[Tensor]) -> dict[int, Tensor]:
         """Gates by block number, from the maps [f_0, ..., f_n] of the previous pass."""
 
+    def gate_modules(self) -> dict[int, nn.Module]:
+        """The modules whose outputs are the gates, by block number; empty where no module gives a block's gate."""
+        return {int(block): gate for block, gate in getattr(self, "gates", {}).items()}
+
     def modulate(self, gate: Tensor, x: Tensor) -> Tensor:
         """Apply a block's gate to the block's input. Multiplies unless a mechanism says otherwise."""
         return gate * x

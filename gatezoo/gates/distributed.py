@@ -76,3 +76,6 @@ class DistributedFeedback(Feedback):
         for k in range(last - 1, self.shallowest - 1, -1):
             signals[k] = self.propagators[str(k)](_sources(self.routing, k, maps, signals))
         return {i: self.modulators[str(i)](signal, maps[i - 1].shape[-2:]) for i, signal in signals.items()}
+
+    def gate_modules(self) -> dict[int, nn.Module]:
+        return {int(block): gate for block, gate in self.modulators.items()}

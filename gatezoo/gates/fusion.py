@@ -1,0 +1,168 @@
+"""Fusion of the levels of a backbone: gated fully fusion and the rivals it is compared with (GFF, Tables 1 and 2).
+
+All read the same laterals, X_l = relu(norm(1x1 * raw map l)) of one width, and give one map a level, at its own size.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from ..layers import ConvNormAct, alike, resize_to, sum_resized
+from .iterative import choice
+
+# Channels of a gate for a width: one of every pixel (eq. 5), or one of every pixel and channel (the authors' code).
+GATES = {"pixel": lambda width: 1, "channel": lambda width: width}
+
+
+class LevelGate(nn.Sequential):
+    """G = sigmoid(w * X), w a 1x1 convolution with bias: raw map (B, C, h, w) -> (B, 1 or width, h, w)."""
+
+    def __init__(self, in_channels: int, width: int, gate: str = "pixel"):
+        super().__init__(nn.Conv2d(in_channels, GATES[choice("gate", gate, GATES)](width), 1), nn.Sigmoid())
+
+
+class Fusion(nn.Module, ABC):
+    """Raw maps [(B, channels[l], h_l, w_l)], finest first -> fused maps [(B, width, h_l, w_l)] and gates.
+
+    Args:
+        channels: of the raw maps.
+        context_channels: of the context map, such as the output of pyramid pooling.
+        width: of the laterals and the fused maps.
+        gate: "pixel" or "channel", of the fusions that have gates.
+
+    Raises:
+        ValueError: fewer than two levels, or another gate.
+    """
+
+    def __init__(self, channels: Sequence[int], context_channels: int, width: int = 256, gate: str = "pixel"):
+        super().__init__()
+        if len(channels) < 2:
+            raise ValueError(f"levels to fuse must be at least two; got {len(channels)}: ask for more strides")
+        self.lateral = nn.ModuleList(ConvNormAct(count, width, 1) for count in channels)
+
+    @abstractmethod
+    def forward(self, maps: Sequence[Tensor], context: Tensor) -> tuple[list[Tensor], dict[int, Tensor]]:
+        """Fused maps, and the gates by level from 1; those without gates give an empty dict."""
+
+    def gate_modules(self) -> dict[int, nn.Module]:
+        """The modules whose outputs are the gates, by level from 1."""
+        return {int(level): gate for level, gate in getattr(self, "gates", {}).items()}
+
+    def _laterals(self, maps: Sequence[Tensor]) -> list[Tensor]:
+        return [lateral(x) for lateral, x in zip(self.lateral, maps, strict=True)]
+
+
+def _gates(channels: Sequence[int], width: int, gate: str) -> nn.ModuleDict:
+    return nn.ModuleDict({str(level): LevelGate(count, width, gate) for level, count in enumerate(channels, start=1)})
+
+
+def sums_of_others(maps: Sequence[Tensor]) -> list[Tensor]:
+    """For each map the sum of all others, resized bilinearly to its size.
+
+    Resizing is linear: maps of one size are added before, so that no more than one map goes from any size to another.
+    """
+    groups, received = alike(maps), {}
+    for group in groups:
+        size = maps[group[0]].shape[-2:]
+        beyond = [resize_to(sum(maps[i] for i in other), size) for other in groups if other is not group]
+        for level in group:
+            received[level] = sum([maps[i] for i in group if i != level] + beyond)
+    return [received[level] for level in range(len(maps))]
+
+
+class GatedFullyFusion(Fusion):
+    """X~_l = (1 + G_l) X_l + (1 - G_l) sum_{i != l} up(G_i X_i)   (eq. 5).
+
+    G_l comes from the raw map of its level (Sec. "Gated Fully Fusion"), and all levels are fused at once, from maps
+    that no other level has changed yet.
+    """
+
+    def __init__(self, channels: Sequence[int], context_channels: int, width: int = 256, gate: str = "pixel"):
+        super().__init__(channels, context_channels, width, gate)
+        self.gates = _gates(channels, width, gate)
+
+    def forward(self, maps: Sequence[Tensor], context: Tensor) -> tuple[list[Tensor], dict[int, Tensor]]:
+        gates = [gate(x) for gate, x in zip(self.gates.values(), maps, strict=True)]
+        own = self._laterals(maps)
+        received = sums_of_others([g * x for g, x in zip(gates, own)])
+        fused = [(1 + g) * x + (1 - g) * other for g, x, other in zip(gates, own, received)]
+        return fused, dict(enumerate(gates, start=1))
+
+
+class Addition(Fusion):
+    """X~_l = sum_i up(X_i)   (eq. 3)."""
+
+    def forward(self, maps: Sequence[Tensor], context: Tensor) -> tuple[list[Tensor], dict[int, Tensor]]:
+        own, fused = self._laterals(maps), {}
+        for group in alike(own):
+            fused |= dict.fromkeys(group, sum_resized(own, own[group[0]].shape[-2:]))
+        return [fused[level] for level in range(len(own))], {}
+
+
+class Concatenation(Fusion):
+    """X~_l = relu(norm(1x1 * [up(X_1), ..., up(X_L)]))   (eq. 2); the 1x1 leads back to the width."""
+
+    def __init__(self, channels: Sequence[int], context_channels: int, width: int = 256, gate: str = "pixel"):
+        super().__init__(channels, context_channels, width, gate)
+        self.merge = nn.ModuleList(ConvNormAct(len(channels) * width, width, 1) for _ in channels)
+
+    def forward(self, maps: Sequence[Tensor], context: Tensor) -> tuple[list[Tensor], dict[int, Tensor]]:
+        own, fused = self._laterals(maps), {}
+        for group in alike(own):
+            whole = torch.cat([resize_to(x, own[group[0]].shape[-2:]) for x in own], 1)
+            fused |= {level: self.merge[level](whole) for level in group}
+        return [fused[level] for level in range(len(own))], {}
+
+
+class FeaturePyramid(Fusion):
+    """X~_l = X_l + up(X~_{l+1})   (eq. 4); the context map is the level above the highest (Sec. "Ablation Study")."""
+
+    def __init__(self, channels: Sequence[int], context_channels: int, width: int = 256, gate: str = "pixel"):
+        super().__init__(channels, context_channels, width, gate)
+        self.top = ConvNormAct(context_channels, width, 1)
+
+    def forward(self, maps: Sequence[Tensor], context: Tensor) -> tuple[list[Tensor], dict[int, Tensor]]:
+        fused = [self.top(context)]
+        for x in reversed(self._laterals(maps)):
+            fused.append(x + resize_to(fused[-1], x.shape[-2:]))
+        return fused[:0:-1], {}
+
+
+class GatedFeaturePyramid(FeaturePyramid):
+    """X~_l = (1 + G_l) X_l + (1 - G_l) up(G_{l+1} X~_{l+1}): eq. 5 with the level above as the only sender.
+
+    The paper names this rival and gives no equation. The context map, level L + 1, has a gate of its own.
+    """
+
+    def __init__(self, channels: Sequence[int], context_channels: int, width: int = 256, gate: str = "pixel"):
+        super().__init__(channels, context_channels, width, gate)
+        self.gates = _gates([*channels, context_channels], width, gate)
+
+    def forward(self, maps: Sequence[Tensor], context: Tensor) -> tuple[list[Tensor], dict[int, Tensor]]:
+        *gates, sender = [gate(x) for gate, x in zip(self.gates.values(), [*maps, context], strict=True)]
+        told = dict(enumerate([*gates, sender], start=1))
+        fused = [self.top(context)]
+        for g, x in zip(reversed(gates), reversed(self._laterals(maps))):
+            fused.append((1 + g) * x + (1 - g) * resize_to(sender * fused[-1], x.shape[-2:]))
+            sender = g
+        return fused[:0:-1], told
+
+
+FUSIONS: dict[str, type[Fusion]] = {
+    "concat": Concatenation,
+    "addition": Addition,
+    "fpn": FeaturePyramid,
+    "gated_fpn": GatedFeaturePyramid,
+    "gff": GatedFullyFusion,
+}
+
+
+def make_fusion(
+    fusion: str, channels: Sequence[int], context_channels: int, width: int = 256, gate: str = "pixel"
+) -> Fusion:
+    """A fusion by name; the other arguments are those of :class:`Fusion`."""
+    return FUSIONS[choice("fusion", fusion, FUSIONS)](channels, context_channels, width, gate)

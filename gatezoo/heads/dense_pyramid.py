@@ -1,0 +1,34 @@
+"""Dense feature pyramid: context handed down from level to level (GFF, Sec. "Dense Feature Pyramid")."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from ..layers import ConvNormAct, resize_to
+
+
+class DenseFeaturePyramid(nn.Module):
+    """y_i = H_i([y_0, ..., y_{i-1}, X~_i]) from the deepest level (i = 1) to the finest, at the finest level's size.
+
+    y_0 is the context map, H_i a 3x3 convolution with norm and ReLU. The printed eq. 6,
+    H_i([y_0, X~_1, ..., X~_{i-1}]), would never read the finest level: here a level reads itself and what all levels
+    above it gave.
+
+    Args:
+        context_channels: of y_0.
+        levels: their number.
+        width: channels of every X~_i and of every y_i but y_0.
+    """
+
+    def __init__(self, context_channels: int, levels: int, width: int = 256):
+        super().__init__()
+        self.merge = nn.ModuleList(ConvNormAct(context_channels + i * width, width) for i in range(1, levels + 1))
+
+    def forward(self, levels: list[Tensor], context: Tensor) -> list[Tensor]:
+        """Levels, finest first, and context -> [y_L, ..., y_1, y_0], all of the first level's size."""
+        size = levels[0].shape[-2:]
+        made = [resize_to(context, size)]
+        for merge, level in zip(self.merge, reversed(levels), strict=True):
+            made.append(merge(torch.cat([*made, resize_to(level, size)], 1)))
+        return made[::-1]

@@ -1,0 +1,44 @@
+"""Other libraries' networks, to measure beside ours."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+from torch import nn
+
+import gatezoo
+from gatezoo.describe import on_meta
+
+
+def peer_networks(name: str) -> dict[str, Callable[[], nn.Module]]:
+    """Networks on the backbone and at the stride of one of ours, by name: made when called, with 21 classes.
+
+    Raises:
+        ValueError: another backbone than ResNet-50 or -101, or another stride than 8.
+    """
+    import segmentation_models_pytorch as smp
+    from torchvision.models import segmentation
+
+    own = on_meta(name).backbone
+    if own.name not in ("resnet50", "resnet101") or own.output_stride != 8:
+        raise ValueError(
+            f"peers are made on resnet50 or resnet101 at stride 8; {name} is on {own.name} at {own.output_stride}"
+        )
+
+    def smp_pspnet() -> nn.Module:
+        model = smp.PSPNet(own.name, encoder_depth=5, encoder_weights=None, upsampling=8, classes=21)
+        model.encoder.make_dilated(8)
+        return model
+
+    deeplabv3 = getattr(segmentation, f"deeplabv3_{own.name}")
+    return {
+        "smp_pspnet": smp_pspnet,
+        "torchvision_deeplabv3": partial(deeplabv3, weights=None, weights_backbone=None, num_classes=21),
+    }
+
+
+def made(name: str) -> nn.Module:
+    """A network of ours, or of NAME/PEER the peer."""
+    own, _, peer = name.partition("/")
+    return peer_networks(own)[peer]() if peer else gatezoo.create_model(own)
