@@ -9,7 +9,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from .registry import find_row, get_pretrained_cfg, list_models, model_entrypoint
-from .segmenter import RecurrentSegmenter, SegmentationModel
+from .segmenter import IterativeSegmenter, RecurrentSegmenter, SegmentationModel
 
 
 def on_meta(name: str, **keywords: Any) -> SegmentationModel:
@@ -28,7 +28,7 @@ def gmacs(model: SegmentationModel, height: int, width: int, **call: Any) -> flo
     """Multiply-accumulates of one picture, in 10^9: convolutions and matrix products, as torch counts them."""
     image = torch.empty(1, model.in_chans, height, width, device="meta")
     with FlopCounterMode(display=False) as counter:
-        model(image, **call)
+        model(image, **model.side_inputs({"depth": image[:, 0]}), **call)
     return counter.get_total_flops() / 2e9
 
 
@@ -48,9 +48,10 @@ def describe(name: str) -> dict[str, str]:
         facts["gates"] = (
             f"{parameters(model.feedback) / 1e6:.3f} M, blocks {first} to {last} of {len(model.backbone) + 1}"
         )
-        facts["iterations"] = f"{model.iterations}, {model.unroll}"
         depths = ", ".join(f"{model.effective_depth(count)} (T = {count})" for count in (1, 2, 3))
         facts["effective depth"] = f"{depths} layers with weights"
+    if isinstance(model, IterativeSegmenter):
+        facts["iterations"] = f"{model.iterations}, {'parallel' if model.whole_passes else 'sequential'}"
         for count in (1, 2, 3):
             facts[f"GMAC, T = {count}"] = f"{gmacs(model, 512, 512, iterations=count):.1f} at 512x512"
     else:

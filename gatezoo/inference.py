@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .layers import resize_to
-from .segmenter import MIN_SIZE, SegmentationModel
+from .segmenter import MIN_SIZE, IterativeSegmenter, SegmentationModel
 
 Forward = Callable[[Tensor], Tensor]
 
@@ -33,7 +33,7 @@ def with_iterations(model: SegmentationModel, iterations: int | None) -> Forward
     """
     if iterations is None:
         return model
-    if not hasattr(model, "iterations"):
+    if not isinstance(model, IterativeSegmenter):
         raise ValueError(f"iterations must be of a network that is unrolled; this one has one pass, got {iterations}")
     return partial(model, iterations=iterations)
 
@@ -51,7 +51,7 @@ def stable_classes(model: SegmentationModel, batch: Tensor, tolerance: float, mo
     Raises:
         ValueError: a network that is not unrolled in whole passes, or a tolerance or number that is none.
     """
-    if getattr(model, "unroll", None) != "parallel":
+    if not (isinstance(model, IterativeSegmenter) and model.whole_passes):
         raise ValueError("iterations='auto' needs a network that is unrolled in whole passes; this one is not")
     if not 0 <= tolerance < 1 or most < 1:
         raise ValueError(f"tolerance must be in 0 .. 1 and the number of passes at least 1; got {tolerance}, {most}")

@@ -30,7 +30,7 @@ from .model_folder import versions
 from .optimizers import make_optimizer, rate
 from .precision import mixed_precision
 from .recipe import Recipe
-from .segmenter import RecurrentSegmenter, SegmentationModel
+from .segmenter import SegmentationModel
 from .task import SegmentationTask
 from .training_folder import TrainingFolder
 from .transforms import Normalize, statistics_of
@@ -277,12 +277,11 @@ class Trainer:
 def _accelerator(
     model: SegmentationModel, recipe: Recipe, device: str, out: str | Path, log_with: str | None
 ) -> Accelerator:
-    unused = isinstance(model, RecurrentSegmenter) and model.iterations == 1  # gates rest in a single pass
     accelerator = Accelerator(
         cpu=device == "cpu",
         # Each batch is cut into the processes' shares, so that the number of processes changes no result.
         dataloader_config=DataLoaderConfiguration(split_batches=True),
-        kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=unused)],
+        kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=model.idle_parameters)],
         log_with=log_with,
         project_dir=out,
     )

@@ -38,7 +38,7 @@ from gatezoo.losses import class_weights, make_loss
 from gatezoo.optimizers import make_optimizer
 from gatezoo.precision import mixed_precision
 from gatezoo.recipe import Recipe
-from gatezoo.segmenter import RecurrentSegmenter
+from gatezoo.segmenter import IterativeSegmenter
 from gatezoo.task import SegmentationTask
 from gatezoo.transforms import normalization_of
 
@@ -89,7 +89,7 @@ def run_once(name: str, batch: int, size: int, iterations: int | None) -> None:
 def measure(name: str, size: int, batch: int, iterations: int, repeats: int, device: str, memory: bool) -> dict:
     """One row of the table."""
     meta = on_meta(name)
-    gated = isinstance(meta, RecurrentSegmenter)
+    gated = isinstance(meta, IterativeSegmenter)
     passes = {"iterations": iterations} if gated else {}
     counts = gmacs(meta, size, size, **passes)
     row = {

@@ -22,7 +22,7 @@ from gatezoo import weights
 from gatezoo.data import FolderDataset
 from gatezoo.evaluation import evaluate_passes
 from gatezoo.files import write_whole
-from gatezoo.segmenter import RecurrentSegmenter
+from gatezoo.segmenter import IterativeSegmenter
 from gatezoo.tensor_files import read_checkpoint
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -49,7 +49,7 @@ def bundle(checkpoint: Path, tag: str) -> tuple[str, dict, Path]:
 
 def measure(model, data: FolderDataset, protocol: str) -> dict:
     """Figures of the network at its own number of passes, and the mIoU at 1 .. 4."""
-    gated = isinstance(model, RecurrentSegmenter)
+    gated = isinstance(model, IterativeSegmenter)
     passes = evaluate_passes(model, data, iterations=4 if gated else None)
     scores = passes[model.iterations - 1] if gated else passes[0]
     figures = {

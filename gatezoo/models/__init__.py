@@ -1,5 +1,5 @@
 """Architectures, one paper a file. Importing them fills the registry; none imports torch before a model is built."""
 
-from . import dignet, fcn, rignet
+from . import depthgate, dignet, fcn, rignet
 
-__all__ = ["dignet", "fcn", "rignet"]
+__all__ = ["depthgate", "dignet", "fcn", "rignet"]
