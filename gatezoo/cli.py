@@ -108,6 +108,10 @@ def eval_(
     overlap: Overlap = None,
     iterations: Iterations = None,
     boundary: Annotated[bool, typer.Option(help="Also the boundary F-score, within .0075 of the diagonal.")] = False,
+    blur: Annotated[float, typer.Option(help="Smooth predicted depth by a Gaussian of this many pixels.")] = 0.0,
+    data_kwargs: Annotated[
+        list[str] | None, typer.Option(help="KEY=VALUE for the reader of the data, such as depth=True; may be repeated.")
+    ] = None,
     instances: Annotated[bool, typer.Option(help="Also the instance-weighted IoU, of data with instance ids.")] = False,
     out: Annotated[Path | None, typer.Option(help="Folder for scores.json, pictures.csv and confusion.png.")] = None,
     workers: Annotated[int, typer.Option("--workers", "-j", help="Processes that decode pictures.")] = 1,
@@ -121,24 +125,26 @@ def eval_(
     from .files import make_folder
     from .inference import choose_mode
     from .metrics.boundary import TOLERANCE
+    from .registry import keywords_of
     from .reports import lines_of, write_report
     from .visualize import classes_of
 
     mode = choose_mode(_numbers(scales), flip, window, overlap)
+    options = keywords_of(data_kwargs or []) | ({"instances": True} if instances else {})
     model = open_model(name, checkpoint)
     if dataset == "folder":
         if instances:
             raise ValueError("instances must be of a data set that knows them, such as cityscapes; a folder does not")
         ignored = model.pretrained_cfg.ignore_index if model.pretrained_cfg else 255
-        pictures = FolderDataset(data / (split or ""), model.num_classes, ignored)
+        pictures = FolderDataset(data / (split or ""), model.num_classes, ignored, **options)
     else:
-        pictures = open_dataset(dataset, data, split or "val", **({"instances": True} if instances else {}))
+        pictures = open_dataset(dataset, data, split or "val", **options)
     check_names(model, pictures)
     if out:
         make_folder(out)
     tolerance = TOLERANCE if boundary else None
     found = evaluate_in_detail(
-        model, pictures, None, iterations, device, mode, boundary=tolerance, workers=workers, progress=True
+        model, pictures, None, iterations, device, mode, boundary=tolerance, workers=workers, progress=True, blur=blur
     )
     for line in lines_of(found.scores, classes_of(model)[0]):
         print(line)

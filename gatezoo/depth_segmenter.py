@@ -42,8 +42,6 @@ class DepthGated(SegmentationModel, ABC):
     Attributes:
         thresholds: depths between the scales, rising, (S - 1,); saved with the weights.
         unit: of a depth that is given: "metres" or "disparity".
-        takes_depth: the gate reads a depth that is given at the call.
-        predicts_depth: ``outputs`` have ``log_depth``.
     """
 
     thresholds: Tensor
@@ -63,6 +61,11 @@ class DepthGated(SegmentationModel, ABC):
         self.unit = unit
         self.takes_depth = isinstance(head.pooling.gate, GivenGate)
         self.predicts_depth = isinstance(head.pooling.gate, PredictedGate)
+
+    def set_thresholds(self, metres: Sequence[float]) -> None:
+        """Thresholds told in metres, in the network's own unit."""
+        own = metres if self.unit == "metres" else [1 / depth for depth in reversed(metres)]
+        self.thresholds.copy_(torch.tensor(list(own)))
 
     def side_inputs(self, maps: Mapping[str, Tensor]) -> dict[str, Tensor]:
         if not self.takes_depth:

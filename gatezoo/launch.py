@@ -16,7 +16,9 @@ import torch
 from .data import FolderDataset, camvid, open_dataset, read_classes
 from .data.base import SegmentationDataset
 from .data.check import check_folder
+from .data.depths import depth_quantiles
 from .data.labels import Colour
+from .depth_segmenter import DepthGated
 from .evaluation import evaluate
 from .factory import create_model, load_checkpoint
 from .metrics import Scores
@@ -82,6 +84,7 @@ def open_splits(
     val_share: float = 0.2,
     seed: int = 0,
     check: bool = False,
+    options: Mapping[str, Any] | None = None,
 ) -> Splits:
     """What to train on and what to evaluate on.
 
@@ -93,17 +96,18 @@ def open_splits(
         val: another folder to evaluate on. Without it, and without a part to evaluate on, a share ``val_share`` of a
             folder's pictures is held out, drawn by ``seed``.
         labels, check: see :func:`open_folders`.
+        options: keywords of the reader, such as ``depth=True``; of a folder, ``depth`` is the metres of one unit.
     """
     root = Path(data_dir)
     if dataset != "folder":
         return (
-            open_dataset(dataset, root, train_split or "train"),
-            open_dataset(dataset, val or root, val_split or "val"),
+            open_dataset(dataset, root, train_split or "train", **(options or {})),
+            open_dataset(dataset, val or root, val_split or "val", **(options or {})),
         )
     inner = root / (train_split or "train")
     held = Path(val) if val else root / (val_split or "val")
     roots = (inner if train_split or inner.is_dir() else root, held if val or val_split or held.is_dir() else None)
-    return open_folders(roots, classes, ignore_index, labels or {}, val_share, seed, check)
+    return open_folders(roots, classes, ignore_index, {**(labels or {}), **(options or {})}, val_share, seed, check)
 
 
 def hold_out(data: SegmentationDataset, share: float, seed: int) -> Splits:
@@ -152,6 +156,7 @@ def train_by_name(
     _relabel(model, train_data)
     if initial_checkpoint:
         print(load_checkpoint(model, initial_checkpoint, strict=False))
+    _set_scales(model, train_data)
     about = _about(model, train_data)
     return train(model, train_data, val_data, out, recipe, about, device, workers, resume, log_with)
 
@@ -162,6 +167,13 @@ def _relabel(model: SegmentationModel, data: SegmentationDataset) -> None:
         about = {"num_classes": data.num_classes, "class_names": data.classes, "palette": data.palette, "metrics": {}}
         about["ignore_index"] = data.ignore_index
         model.pretrained_cfg = dataclasses.replace(model.pretrained_cfg, **about)
+
+
+def _set_scales(model: SegmentationModel, data: SegmentationDataset) -> None:
+    """Scales by depth hold equally many pixels of the training data each, unless their thresholds were told."""
+    if isinstance(model, DepthGated) and len(model.thresholds) and "depth" in data.layers:
+        if "thresholds" not in model.model_args:
+            model.set_thresholds(depth_quantiles(data, len(model.thresholds) + 1))
 
 
 def _about(model: SegmentationModel, data: SegmentationDataset) -> dict[str, Any]:
@@ -216,6 +228,7 @@ def finetune(
     _relabel(model, train_data)
     told = {"lr": 0.005, "crop": model.pretrained_cfg.recipe.get("crop", Recipe.crop), **told}
     told.setdefault("batch_size", min(Recipe.batch_size, len(train_data)))
+    _set_scales(model, train_data)
     told.setdefault("steps", math.ceil(epochs * len(train_data) / told["batch_size"]))
     told = {"eval_every": told["steps"], "recovery_interval": max(1, told["steps"] // 10), **told}
     before = evaluate(model, val_data, device=device)

@@ -54,6 +54,8 @@ class SegmentationModel(nn.Module, ABC):
         pretrained_cfg: how the weights were trained and what they expect; None without weights.
         load_report: what loading weights did; None without weights.
         idle_parameters: a training step may leave some parameters without a gradient.
+        takes_depth: it must be given the depth of the images at the call.
+        predicts_depth: ``outputs`` have ``log_depth``.
     """
 
     architecture: str | None = None
@@ -61,6 +63,8 @@ class SegmentationModel(nn.Module, ABC):
     pretrained_cfg = None
     load_report = None
     idle_parameters = False
+    takes_depth = False
+    predicts_depth = False
 
     def __init__(self, backbone: Pyramid | Stages, head: nn.Module, num_classes: int, in_chans: int, freeze_bn: bool):
         super().__init__()

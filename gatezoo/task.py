@@ -32,7 +32,7 @@ class SegmentationTask(nn.Module):
         depth_loss: DepthLoss | None = None,
     ):
         super().__init__()
-        if depth_loss is not None and not getattr(model, "predicts_depth", False):
+        if depth_loss is not None and not model.predicts_depth:
             raise ValueError("a depth loss needs a network that predicts depth; this one does not: set it to 0")
         self.model = model
         self.normalize = normalize
@@ -55,7 +55,7 @@ class SegmentationTask(nn.Module):
             weight = 1.0 if number == len(outputs.iterations) - 1 else self.pass_loss
             if not weight:
                 continue
-            value = self.label_loss * self.loss(logits.float(), labels)
+            value = self.label_loss * self.loss(logits.float(), labels) if self.label_loss else 0.0
             if self.depth_loss is not None:
                 said = outputs.log_depth[number], outputs.scale_logits[number]
                 value = value + self.depth_loss(*said, depth, self.model.thresholds)

@@ -21,8 +21,10 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from .conversions import FORMAT_VERSION
 from .data.base import SegmentationDataset
+from .data.depths import check_depth
 from .data.stream import Stream, loader_of
 from .data.transforms import train_transform
+from .depth_loss import DepthLoss
 from .evaluation import evaluate
 from .interrupts import Interrupts, memory_and_workers_told
 from .losses import class_weights, make_loss
@@ -106,7 +108,13 @@ class Trainer:
         if recipe.grad_checkpointing:
             model.set_grad_checkpointing()
         self.normalize = Normalize(mean, std, model.in_chans)
-        self.task = SegmentationTask(model, self.normalize, loss, recipe.pass_loss)
+        depth_loss = None
+        if recipe.depth_loss or recipe.scale_loss:
+            check_depth(train_data, "depth_loss and scale_loss")
+            depth_loss = DepthLoss(recipe.depth_loss, recipe.scale_loss)
+        elif model.takes_depth:
+            check_depth(train_data, "a network gated by a given depth")
+        self.task = SegmentationTask(model, self.normalize, loss, recipe.pass_loss, recipe.label_loss, depth_loss)
         self.task.to(self.device, memory_format=torch.channels_last).train()
         if recipe.torchcompile:
             self.task.compile()
@@ -181,7 +189,7 @@ class Trainer:
             last = micro == recipe.grad_accum_steps - 1
             with contextlib.nullcontext() if last else self.accelerator.no_sync(self.wrapped):
                 with self.autocast:
-                    loss = self.wrapped(images, batch["mask"]) / recipe.grad_accum_steps
+                    loss = self.wrapped(images, batch["mask"], batch.get("depth")) / recipe.grad_accum_steps
                 self.accelerator.backward(self.scaler.scale(loss))
             total += loss.detach()
         self.scaler.unscale_(self.optimizer)
