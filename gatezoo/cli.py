@@ -65,6 +65,10 @@ def predict(
     device: Device = "cpu",
     checkpoint: Checkpoint = None,
     show_iterations: Annotated[bool, typer.Option(help="Also draw every pass and what it changed.")] = False,
+    depth: Annotated[
+        bool, typer.Option("--depth", help="Also write the depth, and every loop's depth and scale.")
+    ] = False,
+    blur: Annotated[float, typer.Option(help="Smooth the depth by a Gaussian of this many pixels.")] = 0.0,
     scales: Scales = "",
     flip: Flip = False,
     window: Window = None,
@@ -85,7 +89,7 @@ def predict(
     if iterations is not None and iterations != "auto" and not iterations.isdecimal():
         raise ValueError(f"iterations must be a number of passes or 'auto'; got {iterations!r}")
     count = int(iterations) if iterations and iterations.isdecimal() else iterations
-    written = predict_files(model, paths, out, count, device, show_iterations, mode, tolerance)
+    written = predict_files(model, paths, out, count, device, show_iterations, mode, tolerance, depth, blur)
     if len(paths) > 1:
         written = track(written, "segmenting", total=len(paths), console=console, transient=True)
     for item in written:
@@ -110,7 +114,8 @@ def eval_(
     boundary: Annotated[bool, typer.Option(help="Also the boundary F-score, within .0075 of the diagonal.")] = False,
     blur: Annotated[float, typer.Option(help="Smooth predicted depth by a Gaussian of this many pixels.")] = 0.0,
     data_kwargs: Annotated[
-        list[str] | None, typer.Option(help="KEY=VALUE for the reader of the data, such as depth=True; may be repeated.")
+        list[str] | None,
+        typer.Option(help="KEY=VALUE for the reader of the data, such as depth=True; may be repeated."),
     ] = None,
     instances: Annotated[bool, typer.Option(help="Also the instance-weighted IoU, of data with instance ids.")] = False,
     out: Annotated[Path | None, typer.Option(help="Folder for scores.json, pictures.csv and confusion.png.")] = None,

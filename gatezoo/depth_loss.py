@@ -26,10 +26,10 @@ class DepthLoss(nn.Module):
         self.cross_entropy = CrossEntropy(ignore_index=-1)
 
     def forward(self, log_depth: Tensor, scale_logits: Tensor, depth: Tensor, thresholds: Tensor) -> Tensor:
-        """Of one loop: ln D (B, H, W), logits (B, S, h, w), depth (B, H, W) in metres, thresholds (S - 1,) -> scalar."""
-        return self.regression * self._squared(log_depth.float(), depth.float()) + self.scale * self.cross_entropy(
-            resize_to(scale_logits.float(), depth.shape[-2:]), scale_bins(depth, thresholds)
-        )
+        """Of one loop: ln D (B, H, W), z (B, S, h, w), depth in metres (B, H, W), thresholds (S - 1,) -> scalar."""
+        logits = resize_to(scale_logits.float(), depth.shape[-2:])
+        squared = self._squared(log_depth.float(), depth.float())
+        return self.regression * squared + self.scale * self.cross_entropy(logits, scale_bins(depth, thresholds))
 
     def _squared(self, log_depth: Tensor, depth: Tensor) -> Tensor:
         known = is_known(depth)

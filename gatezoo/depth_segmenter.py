@@ -110,7 +110,9 @@ class DepthGated(SegmentationModel, ABC):
         if depth.shape != expected:
             raise ValueError(f"depth must be (B, H, W) as the images are, {expected}; got {tuple(depth.shape)}")
         if not depth.is_floating_point():
-            raise ValueError(f"depth must be floating point, in {self.unit}; got {depth.dtype}: scale it to {self.unit}")
+            raise ValueError(
+                f"depth must be floating point, in {self.unit}; got {depth.dtype}: scale it to {self.unit}"
+            )
         if not (depth.is_meta or torch.compiler.is_compiling() or torch.compiler.is_exporting()):
             self._check_values(depth)
 

@@ -14,15 +14,7 @@ from rich.progress import track
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from .inference import (
-    Inference,
-    Whole,
-    classes_of_logits,
-    classes_of_passes,
-    metres_of,
-    outputs_of,
-    with_iterations,
-)
+from .inference import Inference, Whole, classes_and_metres, classes_of_passes, with_iterations
 from .metrics import BoundaryScores, DepthScores, InstanceWeightedScores, Scores, SegmentationScores, scores_of
 from .processes import gather_dealt, rank_and_count
 from .segmenter import SegmentationModel
@@ -137,10 +129,9 @@ def evaluate_in_detail(
 
     def look(batch: Tensor, maps: Mapping[str, Tensor]) -> list[Tensor]:
         given = model.side_inputs(maps)
-        if not depths:
-            return [mode.classes(partial(forward, **given), batch)]
-        outputs = outputs_of(model, batch, iterations, given)
-        return [classes_of_logits(outputs.logits), metres_of(outputs.log_depth[-1], blur)]
+        if depths:
+            return classes_and_metres(model, batch, iterations, given, blur)
+        return [mode.classes(partial(forward, **given), batch)]
 
     rows = []
     for name, sample, (drawn, *metres) in _predictions(model, data, normalize, device, workers, progress, look):

@@ -54,6 +54,14 @@ def classes_of_passes(
     return [classes_of_logits(logits) for logits in outputs_of(model, batch, iterations, given).iterations]
 
 
+def classes_and_metres(
+    model: SegmentationModel, batch: Tensor, iterations: int | None, given: Mapping[str, Tensor], blur: float
+) -> list[Tensor]:
+    """The class of every pixel and its depth in metres, each (B, H, W), after the last pass over whole pictures."""
+    outputs = outputs_of(model, batch, iterations, given)
+    return [classes_of_logits(outputs.logits), metres_of(outputs.log_depth[-1], blur)]
+
+
 def metres_of(log_depth: Tensor, blur: float = 0.0) -> Tensor:
     """exp, and a Gaussian blur of ``blur`` pixels' standard deviation: (B, H, W) -> (B, H, W), in metres."""
     metres = log_depth.float().exp()

@@ -55,12 +55,14 @@ def open_folders(
     val_share: float,
     seed: int,
     check: bool,
+    options: Mapping[str, Any] | None = None,
 ) -> Splits:
     """One's own folders of pictures and labels: to train on, and to evaluate on (None: a share of the first).
 
     Args:
         labels: keywords of :class:`gatezoo.data.FolderDataset` that say how to read labels.
         check: look at every file first.
+        options: further keywords of that class.
     """
     if classes is None:
         raise ValueError("a folder of one's own needs classes: give their names, or a file of them")
@@ -68,7 +70,8 @@ def open_folders(
     if check:
         for root in filter(None, roots):
             check_folder(root, names, ignore_index, **labels).raise_errors()
-    both = [FolderDataset(root, names, ignore_index, palette=palette, **labels) for root in roots if root]
+    told = {**labels, **(options or {})}
+    both = [FolderDataset(root, names, ignore_index, palette=palette, **told) for root in roots if root]
     return tuple(both) if len(both) == 2 else hold_out(both[0], val_share, seed)
 
 
@@ -107,7 +110,7 @@ def open_splits(
     inner = root / (train_split or "train")
     held = Path(val) if val else root / (val_split or "val")
     roots = (inner if train_split or inner.is_dir() else root, held if val or val_split or held.is_dir() else None)
-    return open_folders(roots, classes, ignore_index, {**(labels or {}), **(options or {})}, val_share, seed, check)
+    return open_folders(roots, classes, ignore_index, labels or {}, val_share, seed, check, options)
 
 
 def hold_out(data: SegmentationDataset, share: float, seed: int) -> Splits:
@@ -171,9 +174,9 @@ def _relabel(model: SegmentationModel, data: SegmentationDataset) -> None:
 
 def _set_scales(model: SegmentationModel, data: SegmentationDataset) -> None:
     """Scales by depth hold equally many pixels of the training data each, unless their thresholds were told."""
-    if isinstance(model, DepthGated) and len(model.thresholds) and "depth" in data.layers:
-        if "thresholds" not in model.model_args:
-            model.set_thresholds(depth_quantiles(data, len(model.thresholds) + 1))
+    known = "thresholds" in model.model_args or "depth" not in data.layers
+    if isinstance(model, DepthGated) and len(model.thresholds) and not known:
+        model.set_thresholds(depth_quantiles(data, len(model.thresholds) + 1))
 
 
 def _about(model: SegmentationModel, data: SegmentationDataset) -> dict[str, Any]:

@@ -16,8 +16,18 @@ from PIL import Image
 from torch import Tensor
 
 from . import visualize
+from .depth_figure import DepthLook, depth_picture, loops_figure
 from .files import make_folder, write_whole
-from .inference import Inference, Whole, classes_of_passes, stable_classes, with_iterations
+from .inference import (
+    Inference,
+    Whole,
+    classes_of_logits,
+    classes_of_passes,
+    metres_of,
+    outputs_of,
+    stable_classes,
+    with_iterations,
+)
 from .pictures import PICTURE_SUFFIXES, open_picture, to_rgb
 from .segmenter import SegmentationModel
 from .transforms import normalization_of
@@ -33,7 +43,9 @@ def predict(
     device: str | torch.device | None = None,
     mode: Inference | None = None,
     tolerance: float = TOLERANCE,
-) -> np.ndarray | list[np.ndarray]:
+    depth: bool = False,
+    blur: float = 0.0,
+) -> np.ndarray | tuple[np.ndarray, np.ndarray] | list[np.ndarray] | list[tuple[np.ndarray, np.ndarray]]:
     """The class of every pixel, at the picture's own size.
 
     Args:
@@ -46,19 +58,26 @@ def predict(
             :func:`passes`.
         device: default: where the network is.
         mode: see :mod:`gatezoo.inference`; default: the whole picture, single scale.
+        depth: give the depth of every pixel, too, of a network that predicts it from whole pictures.
+        blur: standard deviation, in pixels, of a Gaussian that smooths it.
 
     Returns:
-        (H, W) of uint8 (of int32 beyond 256 classes), or a list of them; a folder's pictures in order of name.
+        (H, W) of uint8 (of int32 beyond 256 classes), or a list of them; a folder's pictures in order of name. With
+        ``depth`` a pair of that and the depth in metres, (H, W) of float32.
 
     Raises:
         ValueError: what is no picture: its message names the file and says what is wrong.
     """
     if isinstance(x, Tensor) and x.ndim == 4:
-        return [predict(model, picture, iterations, device, mode, tolerance) for picture in x]
-    if isinstance(x, (list, tuple)):
-        return [predict(model, item, iterations, device, mode, tolerance) for item in x]
+        x = list(x)
     if isinstance(x, (str, os.PathLike)) and Path(x).is_dir():
-        return [predict(model, path, iterations, device, mode, tolerance) for path in pictures_in(x)]
+        x = pictures_in(x)
+    if isinstance(x, (list, tuple)):
+        return [predict(model, item, iterations, device, mode, tolerance, depth, blur) for item in x]
+    if depth:
+        _check_depth(model, mode)
+        look = depth_passes(model, x, iterations, device, tolerance, blur)[-1]
+        return look.classes, look.metres
     return _class_maps(model, x, iterations, device, mode or Whole(), tolerance)[-1]
 
 
@@ -74,6 +93,51 @@ def passes(
 
 
 @torch.inference_mode()
+def depth_passes(
+    model: SegmentationModel,
+    x: Any,
+    iterations: int | Literal["auto"] | None = None,
+    device: str | torch.device | None = None,
+    tolerance: float = TOLERANCE,
+    blur: float = 0.0,
+) -> list[DepthLook]:
+    """As :func:`predict` with depth for one picture: classes, depth and scales of every pass, the last one last."""
+    _check_depth(model, None)
+    with _naming(x):
+        batch = _batch_of(model, x, device)
+        if iterations == "auto":
+            iterations = len(stable_classes(model, batch, tolerance, MOST))
+        outputs = outputs_of(model, batch, iterations)
+        parts = zip(outputs.iterations, outputs.log_depth, outputs.scales, strict=True)
+        return [
+            DepthLook(
+                classes_of_logits(logits)[0].cpu().numpy(),
+                metres_of(log_depth, blur)[0].cpu().numpy(),
+                weights[0].float().cpu().numpy(),
+            )
+            for logits, log_depth, weights in parts
+        ]
+
+
+def _check_depth(model: SegmentationModel, mode: Inference | None) -> None:
+    if not model.predicts_depth:
+        raise ValueError(
+            f"depth must be predicted by the network; {model.architecture or type(model).__name__} predicts none: "
+            "choose a depthgate_* with gate='predicted'"
+        )
+    if mode not in (None, Whole()):
+        raise ValueError(f"depth is predicted from whole pictures; got {mode}: leave out the mode")
+
+
+def _batch_of(model: SegmentationModel, x: Any, device: str | torch.device | None) -> Tensor:
+    """A normalised batch of one picture, on the device, where the network is put, too, in evaluation mode."""
+    image = as_picture(x, model.in_chans)
+    device = torch.device(device) if device else next(model.parameters()).device
+    model.to(device).eval()
+    return normalization_of(model).to(device)(image[None].to(device)).contiguous(memory_format=torch.channels_last)
+
+
+@torch.inference_mode()
 def _class_maps(
     model: SegmentationModel,
     x: Any,
@@ -86,10 +150,7 @@ def _class_maps(
     if iterations == "auto" and mode not in (None, Whole()):
         raise ValueError(f"iterations='auto' looks at whole pictures; got {mode}: leave out the mode, or tell a number")
     with _naming(x):
-        image = as_picture(x, model.in_chans)
-        device = torch.device(device) if device else next(model.parameters()).device
-        model.to(device).eval()
-        batch = normalization_of(model).to(device)(image[None].to(device)).contiguous(memory_format=torch.channels_last)
+        batch = _batch_of(model, x, device)
         if iterations == "auto":
             maps = stable_classes(model, batch, tolerance, MOST)
         elif mode is None:
@@ -172,11 +233,15 @@ def predict_files(
     show_iterations: bool = False,
     mode: Inference | None = None,
     tolerance: float = TOLERANCE,
+    depth: bool = False,
+    blur: float = 0.0,
 ) -> Iterator[Written]:
     """Segment picture files into a folder: for each STEM an index PNG, an overlay and the share of each class.
 
     Writes ``STEM.png`` (class indices with a palette), ``STEM_overlay.jpg`` and ``STEM.json``, and with
-    ``show_iterations`` also ``STEM_iterations.png``. Each is written beside and then renamed: never half of one.
+    ``show_iterations`` also ``STEM_iterations.png``; with ``depth`` also ``STEM_depth.png``, millimetres in 16 bits,
+    and ``STEM_loops.png``, classes, depth and chosen scale of every pass with what it changed. Each is written beside
+    and then renamed: never half of one.
 
     Raises:
         ValueError: a picture that cannot be read, two of one stem, a folder that cannot be written, or a mode for
@@ -184,6 +249,8 @@ def predict_files(
     """
     if show_iterations and mode not in (None, Whole()):
         raise ValueError(f"passes are drawn of whole pictures; got {mode}: leave out the mode or show_iterations")
+    if depth:
+        _check_depth(model, mode)
     paths = [Path(p) for p in pictures]
     stems = [path.stem for path in paths]
     twins = [path for path in paths if stems.count(path.stem) > 1]
@@ -195,8 +262,9 @@ def predict_files(
     for path in paths:
         picture = open_picture(path)
         with _naming(path):
+            looks = depth_passes(model, picture, iterations, device, tolerance, blur) if depth else []
             way = None if show_iterations else mode or Whole()
-            maps = _class_maps(model, picture, iterations, device, way, tolerance)
+            maps = [look.classes for look in looks] or _class_maps(model, picture, iterations, device, way, tolerance)
         classes = maps[-1]
         counts = np.bincount(classes.ravel(), minlength=model.num_classes) / classes.size
         shares = {names[k]: round(float(counts[k]), 6) for k in np.argsort(-counts) if counts[k]}
@@ -206,6 +274,9 @@ def predict_files(
         }
         if show_iterations:
             products[f"{path.stem}_iterations.png"] = visualize.iterations_figure(picture, maps, names, palette)
+        if depth:
+            products[f"{path.stem}_depth.png"] = depth_picture(looks[-1].metres)
+            products[f"{path.stem}_loops.png"] = loops_figure(picture, looks, names, palette)
         for name, product in products.items():
             write_whole(out / name, product.save)
         facts: dict[str, Any] = {"picture": str(path), "shares": shares}

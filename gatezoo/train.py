@@ -110,10 +110,9 @@ class Trainer:
         self.normalize = Normalize(mean, std, model.in_chans)
         depth_loss = None
         if recipe.depth_loss or recipe.scale_loss:
-            check_depth(train_data, "depth_loss and scale_loss")
             depth_loss = DepthLoss(recipe.depth_loss, recipe.scale_loss)
-        elif model.takes_depth:
-            check_depth(train_data, "a network gated by a given depth")
+        if depth_loss or model.takes_depth:
+            check_depth(train_data, "depth_loss, scale_loss and a gate of given depth")
         self.task = SegmentationTask(model, self.normalize, loss, recipe.pass_loss, recipe.label_loss, depth_loss)
         self.task.to(self.device, memory_format=torch.channels_last).train()
         if recipe.torchcompile:

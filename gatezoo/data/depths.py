@@ -70,7 +70,7 @@ def cityscapes_png(path: Path) -> np.ndarray:
 def check_depth(data: SegmentationDataset, who: str) -> None:
     """Raise ValueError if the items of a data set have no depth."""
     if "depth" not in data.layers:
-        raise ValueError(f"{who} must have data with depth; these have none: open them with depth (--data-kwargs depth=...)")
+        raise ValueError(f"{who} must have data with depth; these have none: open them so, --data-kwargs depth=True")
 
 
 def depth_quantiles(data: SegmentationDataset, parts: int) -> tuple[float, ...]:

@@ -1,4 +1,4 @@
-"""Weights of scaled copies of a picture (Chen et al., "Attention to Scale", CVPR 2016): MultiPool's rival MultiScale."""
+"""Weights of scaled copies of a picture (Chen et al., "Attention to Scale", CVPR 2016), the rival of gated pooling."""
 
 from __future__ import annotations
 
