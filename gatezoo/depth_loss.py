@@ -33,6 +33,5 @@ class DepthLoss(nn.Module):
 
     def _squared(self, log_depth: Tensor, depth: Tensor) -> Tensor:
         known = is_known(depth)
-        # Unknown depths are replaced before the logarithm: times 0, its NaN would still reach the gradient.
-        errors = torch.where(known, log_depth - torch.where(known, depth, 1.0).log(), 0.0)
+        errors = torch.where(known, log_depth - depth.log(), 0.0)
         return errors.square().sum() / mean_over_processes(known.sum().to(errors.dtype))

@@ -20,7 +20,6 @@ EVEN = [(64, 96), (96, 160), (136, 72)]
         ("test_rignet", "mobilenetv2_035", SIZES),
         ("test_rignet_su", "mobilenetv2_035", SIZES),
         ("test_depthgate", "mobilenetv2_035", SIZES),
-        ("test_depthgate_multiscale", "mobilenetv2_035", SIZES),
     ],
     ids=lambda case: f"{case[0]}-{case[1]}",
 )
@@ -62,6 +61,19 @@ def test_onnx(case, program, tmp_path):
         image = torch.randn(1, 3, *size)
         (logits,) = session.run(None, {session.get_inputs()[0].name: image.numpy()})
         np.testing.assert_allclose(logits, model(image).numpy(), atol=1e-4, rtol=1e-4)
+
+
+@torch.no_grad()
+def test_scaled_copies_are_exported():
+    torch.manual_seed(0)
+    model = gatezoo.create_model("test_depthgate_multiscale", backbone="mobilenetv2_035", num_classes=5).eval()
+    sizes = {2: torch.export.Dim("height", min=64, max=4096), 3: torch.export.Dim("width", min=64, max=4096)}
+    program = torch.export.export(
+        model, (torch.randn(1, 3, 72, 88),), dynamic_shapes=(sizes,), prefer_deferred_runtime_asserts_over_guards=True
+    )
+    for size in SIZES:
+        image = torch.randn(1, 3, *size)
+        torch.testing.assert_close(program.module()(image), model(image), atol=1e-5, rtol=1e-5)
 
 
 @torch.no_grad()
