@@ -67,6 +67,10 @@ def predict(
     device: Device = "cpu",
     checkpoint: Checkpoint = None,
     show_iterations: Annotated[bool, typer.Option(help="Also draw every pass and what it changed.")] = False,
+    depth: Annotated[
+        bool, typer.Option("--depth", help="Also write the depth, and every loop's depth and scale.")
+    ] = False,
+    blur: Annotated[float, typer.Option(help="Smooth the depth by a Gaussian of this many pixels.")] = 0.0,
     scales: Scales = "",
     flip: Flip = False,
     window: Window = None,
@@ -83,8 +87,9 @@ def predict(
 
     from .factory import open_model
     from .inference import choose_mode
+    from .inputs import pictures_in
     from .instance_prediction import predict_instance_files
-    from .prediction import pictures_in, predict_files
+    from .prediction import predict_files
 
     mode = choose_mode(_numbers(scales), flip, window, overlap)
     paths = [path for item in pictures for path in (pictures_in(item) if item.is_dir() else [item])]
@@ -98,7 +103,9 @@ def predict(
     of_objects = {"score-threshold": score_threshold, "max-detections": max_detections}
     _refuse_of_other_task(model.task, {"semantic": of_classes, "instance": of_objects})
     writers = {
-        "semantic": lambda: predict_files(model, paths, out, count, device, show_iterations, mode, tolerance),
+        "semantic": lambda: predict_files(
+            model, paths, out, count, device, show_iterations, mode, tolerance, depth, blur
+        ),
         "instance": lambda: predict_instance_files(model, paths, out, device, score_threshold, max_detections),
     }
     written = writers[model.task]()
@@ -122,6 +129,11 @@ def eval_(
     overlap: Overlap = None,
     iterations: Iterations = None,
     boundary: Annotated[bool, typer.Option(help="Also the boundary F-score, within .0075 of the diagonal.")] = False,
+    blur: Annotated[float, typer.Option(help="Smooth predicted depth by a Gaussian of this many pixels.")] = 0.0,
+    data_kwargs: Annotated[
+        list[str] | None,
+        typer.Option(help="KEY=VALUE for the reader of the data, such as depth=True; may be repeated."),
+    ] = None,
     instances: Annotated[bool, typer.Option(help="Also the instance-weighted IoU, of data with instance ids.")] = False,
     out: Annotated[Path | None, typer.Option(help="Folder for scores.json, pictures.csv and confusion.png.")] = None,
     workers: Annotated[int, typer.Option("--workers", "-j", help="Processes that decode pictures.")] = 1,
@@ -138,10 +150,12 @@ def eval_(
     from .files import make_folder
     from .inference import choose_mode
     from .metrics.boundary import TOLERANCE
+    from .registry import keywords_of
     from .reports import lines_of, write_report
     from .visualize import classes_of
 
     mode = choose_mode(_numbers(scales), flip, window, overlap)
+    options = keywords_of(data_kwargs or []) | ({"instances": True} if instances else {})
     model = open_model(name, checkpoint)
     dataset = reader_for(dataset, model.task)
     of_classes = {"iterations": iterations, "boundary": boundary, "instances": instances, "scales": scales}
@@ -152,15 +166,15 @@ def eval_(
         if instances:
             raise ValueError("instances must be of a data set that knows them, such as cityscapes; a folder does not")
         ignored = model.pretrained_cfg.ignore_index if model.pretrained_cfg else 255
-        pictures = FolderDataset(data / (split or ""), model.num_classes, ignored)
+        pictures = FolderDataset(data / (split or ""), model.num_classes, ignored, **options)
     else:
-        pictures = open_dataset(dataset, data, split or "val", **({"instances": True} if instances else {}))
+        pictures = open_dataset(dataset, data, split or "val", **options)
     check_names(model, pictures)
     if out:
         make_folder(out)
     tolerance = TOLERANCE if boundary else None
     found = evaluate_in_detail(
-        model, pictures, None, iterations, device, mode, boundary=tolerance, workers=workers, progress=True
+        model, pictures, None, iterations, device, mode, boundary=tolerance, workers=workers, progress=True, blur=blur
     )
     for line in lines_of(found.scores, classes_of(model)[0]):
         print(line)

@@ -100,6 +100,9 @@ def train(
     pretrained_backbone: Annotated[str | None, typer.Option(help="'timm', or a file of backbone weights.")] = None,
     initial_checkpoint: Annotated[Path | None, typer.Option(help="Start from what fits of this checkpoint.")] = None,
     model_kwargs: Annotated[list[str] | None, typer.Option(help="KEY=VALUE for the model; may be repeated.")] = None,
+    data_kwargs: Annotated[
+        list[str] | None, typer.Option(help="KEY=VALUE for the reader, such as depth=True; may be repeated.")
+    ] = None,
     freeze_bn: Annotated[bool, typer.Option(help="Keep batch norm's statistics.")] = True,
     workers: Workers = 1,
     device: Device = "cpu",
@@ -114,14 +117,16 @@ def train(
     from .launch import open_splits, train_by_name
     from .recipes import find_experiment
     from .registry import find_row, keywords_of
+    from .stages import train_stages
 
-    told, keywords = Recipe(), keywords_of(model_kwargs or [])
+    told, keywords, stages = Recipe(), keywords_of(model_kwargs or []), ()
+    overrides, options = keywords, keywords_of(data_kwargs or [])
     if recipe:
         experiment = find_experiment(recipe)
         name, told = name or experiment.model, experiment.recipe
         dataset = dataset or experiment.dataset
         train_split, val_split = train_split or experiment.train_split, val_split or experiment.val_split
-        keywords = experiment.keywords | keywords
+        keywords, options, stages = experiment.keywords | keywords, experiment.data | options, experiment.stages
     if name is None:
         raise ValueError("a training must have a model: give NAME or --recipe")
     labels = label_options(classes, rgb, reduce_zero_label, ids, label_suffix)
@@ -135,7 +140,22 @@ def train(
         ignore_index,
         labels,
         task=find_row(name).task,
+        options=options,
     )
+    shared = dict(
+        pretrained_backbone=pretrained_backbone,
+        initial_checkpoint=initial_checkpoint,
+        freeze_bn=freeze_bn,
+        workers=workers,
+        device=device,
+        resume=resume,
+        log_with=log_with,
+    )
+    if stages:
+        if pretrained:
+            raise ValueError("a training in stages must start from the backbone; got --pretrained: leave it out")
+        train_stages(name, stages, train_data, val_data, output, changes, overrides, **shared)
+        return
     train_by_name(
         name,
         train_data,
@@ -143,14 +163,8 @@ def train(
         output,
         Recipe.from_dict(dataclasses.asdict(told) | changes),
         pretrained=pretrained,
-        pretrained_backbone=pretrained_backbone,
-        initial_checkpoint=initial_checkpoint,
         model_kwargs=keywords,
-        freeze_bn=freeze_bn,
-        workers=workers,
-        device=device,
-        resume=resume,
-        log_with=log_with,
+        **shared,
     )
 
 

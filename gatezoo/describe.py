@@ -10,7 +10,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from .network import Network
 from .registry import find_row, get_pretrained_cfg, list_models, model_entrypoint
-from .segmenter import RecurrentSegmenter
+from .segmenter import IterativeSegmenter, RecurrentSegmenter
 from .weights import headline
 
 
@@ -54,9 +54,10 @@ def describe(name: str) -> dict[str, str]:
         facts["gates"] = (
             f"{parameters(model.feedback) / 1e6:.3f} M, blocks {first} to {last} of {len(model.backbone) + 1}"
         )
-        facts["iterations"] = f"{model.iterations}, {model.unroll}"
         depths = ", ".join(f"{model.effective_depth(count)} (T = {count})" for count in (1, 2, 3))
         facts["effective depth"] = f"{depths} layers with weights"
+    if isinstance(model, IterativeSegmenter):
+        facts["iterations"] = f"{model.iterations}, {'parallel' if model.whole_passes else 'sequential'}"
         for count in (1, 2, 3):
             facts[f"GMAC, T = {count}"] = f"{gmacs(model, 512, 512, iterations=count):.1f} at 512x512"
     else:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -13,8 +14,8 @@ from rich.progress import track
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from .inference import Inference, Whole, classes_of_passes, with_iterations
-from .metrics import BoundaryScores, InstanceWeightedScores, Scores, SegmentationScores, scores_of
+from .inference import Inference, Whole, classes_and_metres, classes_of_passes, with_iterations
+from .metrics import BoundaryScores, DepthScores, InstanceWeightedScores, Scores, SegmentationScores, scores_of
 from .processes import gather_dealt, rank_and_count
 from .segmenter import SegmentationModel
 from .transforms import normalization_of
@@ -68,6 +69,7 @@ def evaluate(
     mode: Inference | None = None,
     boundary: float | None = None,
     workers: int = 0,
+    blur: float = 0.0,
 ) -> Scores:
     """Scores at each picture's own size, one picture at a time, in float32.
 
@@ -84,12 +86,14 @@ def evaluate(
         mode: see :mod:`gatezoo.inference`; default: whole pictures, single scale.
         boundary: tolerance of the boundary F-score as a share of the diagonal, usually .0075; default: no such score.
         workers: processes that decode pictures ahead; 0: none.
+        blur: where samples have ``depth`` (metres (H, W), NaN for none) and the network predicts it from whole
+            pictures, its figures are computed too, after a Gaussian blur of this standard deviation in pixels.
 
     Raises:
         ValueError: no pictures, other classes than the network's, no label that counts, or labels that do not fit
             (named by their picture).
     """
-    return evaluate_in_detail(model, data, normalize, iterations, device, mode, boundary, workers).scores
+    return evaluate_in_detail(model, data, normalize, iterations, device, mode, boundary, workers, blur=blur).scores
 
 
 @torch.inference_mode()
@@ -103,6 +107,7 @@ def evaluate_in_detail(
     boundary: float | None = None,
     workers: int = 0,
     progress: bool = False,
+    blur: float = 0.0,
 ) -> Evaluation:
     """As :func:`evaluate`, with the confusion matrix and the figures of every picture.
 
@@ -118,14 +123,23 @@ def evaluate_in_detail(
     instances = None
     if "instance" in first:
         instances = InstanceWeightedScores(classes, getattr(data, "instance_sizes", None), ignored, device)
+    depths = DepthScores(device) if "depth" in first and model.predicts_depth and mode == Whole() else None
+    if model.takes_depth and mode != Whole():
+        raise ValueError(f"a network gated by a given depth is evaluated on whole pictures; got {mode}: leave it out")
+
+    def look(batch: Tensor, maps: Mapping[str, Tensor]) -> list[Tensor]:
+        given = model.side_inputs(maps)
+        if depths:
+            return classes_and_metres(model, batch, iterations, given, blur)
+        return [mode.classes(partial(forward, **given), batch)]
+
     rows = []
-    predictions = _predictions(
-        model, data, normalize, device, workers, progress, lambda batch: [mode.classes(forward, batch)]
-    )
-    for name, sample, (drawn,) in predictions:
+    for name, sample, (drawn, *metres) in _predictions(model, data, normalize, device, workers, progress, look):
         labels = sample["mask"].to(device)
         with _naming(name):
             matrix = meter.update(drawn, labels)
+            if depths:
+                depths.update(*metres, sample["depth"].to(device))
         rows.append(_picture(name, labels, matrix))
         if contours:
             contours.update(drawn, labels)
@@ -139,6 +153,8 @@ def evaluate_in_detail(
         scores = replace(scores, **dict(zip(("boundary_f", "boundary_f_by_class"), contours.compute())))
     if instances:
         scores = replace(scores, **dict(zip(("iiou", "iiou_by_class"), instances.compute())))
+    if depths:
+        scores = replace(scores, depth=depths.compute())
     protocol = {
         "mode": str(mode),
         "iterations": iterations or getattr(model, "iterations", None),
@@ -147,6 +163,8 @@ def evaluate_in_detail(
     }
     if contours:
         protocol["boundary_tolerance"] = boundary
+    if depths:
+        protocol["depth_blur"] = blur
     return Evaluation(scores, matrix, gather_dealt(rows), protocol)
 
 
@@ -164,10 +182,10 @@ def evaluate_passes(
     passes = iterations or getattr(model, "iterations", 1)
     meters = [SegmentationScores(data.num_classes, data.ignore_index, device) for _ in range(passes)]
 
-    predictions = _predictions(
-        model, data, normalize, device, workers, False, lambda batch: classes_of_passes(model, batch, iterations)
-    )
-    for name, sample, maps in predictions:
+    def look(batch: Tensor, maps: Mapping[str, Tensor]) -> list[Tensor]:
+        return classes_of_passes(model, batch, iterations, model.side_inputs(maps))
+
+    for name, sample, maps in _predictions(model, data, normalize, device, workers, False, look):
         with _naming(name):
             for meter, drawn in zip(meters, maps, strict=True):
                 meter.update(drawn, sample["mask"].to(device))
@@ -213,7 +231,7 @@ class _Share(Dataset):
     An item is (number of the picture, its sample as plain tensors, which travel between processes as they are).
     """
 
-    _KEYS = ("image", "mask", "instance")
+    _KEYS = ("image", "mask", "instance", "depth")
 
     def __init__(self, data: Dataset):
         self.data = data
@@ -236,9 +254,9 @@ def _predictions(
     device: str,
     workers: int,
     progress: bool,
-    classes: Callable[[Tensor], list[Tensor]],
+    look: Callable[[Tensor, Mapping[str, Tensor]], list[Tensor]],
 ) -> Iterator[tuple[str, dict[str, Tensor], list[Tensor]]]:
-    """(name, sample, class maps (H, W)) of each picture of this process."""
+    """(name, sample, maps (H, W)) of each picture of this process; ``look`` makes them of batch and further maps."""
     normalize = (normalize or normalization_of(model)).to(device)
     model.to(device).eval()
     paths = getattr(data, "pictures", None)
@@ -252,7 +270,8 @@ def _predictions(
         name = paths[number].name if paths else f"picture {number}"
         with _naming(name):
             batch = normalize(sample["image"][None].to(device)).contiguous(memory_format=torch.channels_last)
-            maps = classes(batch)
+            further = {key: sample[key][None].to(device) for key in ("depth",) if key in sample}
+            maps = look(batch, further)
         yield name, sample, [drawn[0] for drawn in maps]
 
 

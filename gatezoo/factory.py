@@ -155,13 +155,13 @@ def _source(model_name: str, cache_dir: str | os.PathLike | None) -> tuple[Row, 
 def _check_size(row: Row, saved: dict[str, Any]) -> None:
     """Refuse keywords that a configuration brought and that make no network, or one that no file could fill."""
     # Those that a row's users commonly change are bounded by themselves.
-    common = {"num_classes": 1000, "in_chans": 16, "iterations": 100}
+    common = {"num_classes": 1000, "in_chans": 16, "iterations": 100, "loops": 99}
     changed = row.changes({key: tuple(value) if isinstance(value, list) else value for key, value in saved.items()})
     if all(key in common and value <= common[key] for key, value in changed.items()):
         return
     try:
         # On the meta device numbers take neither memory nor time. More than two passes would show no more than two do.
-        few = {"iterations": 2} if "iterations" in saved else {}
+        few = {key: min(2, saved[key]) for key in ("iterations", "loops") if key in saved}
         with torch.device("meta"), torch.no_grad():
             model = row.builder(**row.merge(saved | few)).eval()
             count = sum(parameter.numel() for parameter in model.parameters())
@@ -207,6 +207,7 @@ def load_checkpoint(model: Network, path: str | os.PathLike, strict: bool = True
     tensors, facts = read_checkpoint(path)
     if is_model(facts.get("model", "")):
         tensors = convert(tensors, find_row(facts["model"]).module, facts.get("format_version", 1))
+    tensors = tensors if strict else model.completed(tensors)
     model.load_report = load_tensors(model, tensors, resized=not strict, strict=strict)
     return model.load_report
 

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from .inference import outputs_of
+from .inputs import as_picture, naming, prepare
 from .layers import resize_to
-from .prediction import as_picture, naming, prepare
 from .segmenter import Outputs, SegmentationModel
 
 

@@ -18,8 +18,9 @@ from torch import Tensor
 from .data.matlab import needs
 from .detector import InstanceSegmenter, Objects
 from .files import make_folder, write_whole
+from .inputs import as_picture, naming, pictures_in
 from .pictures import open_picture
-from .prediction import as_picture, naming, pictures_in, unlike_stems
+from .prediction import unlike_stems
 from .visualize import classes_of, objects_picture
 
 # Below it an object is not drawn or written unless asked for.

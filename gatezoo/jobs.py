@@ -11,8 +11,10 @@ import torch
 from torch import nn
 from torch.utils.data import Dataset
 
+from .data.depths import check_depth
 from .data.instances import detection_batch
 from .data.transforms import train_transform
+from .depth_loss import DepthLoss
 from .evaluation import evaluate
 from .instance_evaluation import evaluate_instances
 from .losses import class_weights, make_loss
@@ -72,10 +74,16 @@ class SemanticJob(Job):
     def module(self, model, data, recipe, mean, std):
         weight = class_weights(data.frequencies(), recipe.class_weights)
         loss = make_loss(recipe.loss, weight, data.ignore_index)
-        return SegmentationTask(model, Normalize(mean, std, model.in_chans), loss, recipe.pass_loss, recipe.aux_loss)
+        depth_loss = None
+        if recipe.depth_loss or recipe.scale_loss:
+            depth_loss = DepthLoss(recipe.depth_loss, recipe.scale_loss)
+        if depth_loss or model.takes_depth:
+            check_depth(data, "depth_loss, scale_loss and a gate of given depth")
+        weights = recipe.pass_loss, recipe.aux_loss, recipe.label_loss
+        return SegmentationTask(model, Normalize(mean, std, model.in_chans), loss, *weights, depth_loss)
 
     def inputs(self, batch):
-        return batch["image"].contiguous(memory_format=torch.channels_last), batch["mask"]
+        return batch["image"].contiguous(memory_format=torch.channels_last), batch["mask"], batch.get("depth")
 
     def evaluate(self, network, data, module, device):
         return asdict(evaluate(network, data, normalize=module.normalize, device=device))
@@ -90,7 +98,7 @@ class InstanceJob(Job):
 
     def module(self, model, data, recipe, mean, std):
         usual = Recipe()
-        for name in ("loss", "pass_loss", "aux_loss"):
+        for name in ("loss", "pass_loss", "aux_loss", "label_loss", "depth_loss", "scale_loss"):
             if getattr(recipe, name) != getattr(usual, name):
                 raise ValueError(f"{name} is of networks of classes; got {getattr(recipe, name)!r}: leave it out")
         return InstanceTask(model, mean, std)

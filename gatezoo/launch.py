@@ -17,6 +17,8 @@ from .data import FolderDataset, open_dataset, reader_for
 from .data.base import SegmentationDataset
 from .data.check import check_folder
 from .data.classes import class_names
+from .data.depths import depth_quantiles
+from .depth_segmenter import DepthGated
 from .evaluation import evaluate
 from .factory import create_model, load_checkpoint
 from .metrics import Scores
@@ -37,12 +39,14 @@ def open_folders(
     val_share: float,
     seed: int,
     check: bool,
+    options: Mapping[str, Any] | None = None,
 ) -> Splits:
     """One's own folders of pictures and labels: to train on, and to evaluate on (None: a share of the first).
 
     Args:
         labels: keywords of :class:`gatezoo.data.FolderDataset` that say how to read labels.
         check: look at every file first.
+        options: further keywords of that class.
     """
     if classes is None:
         raise ValueError("a folder of one's own needs classes: give their names, or a file of them")
@@ -50,7 +54,8 @@ def open_folders(
     if check:
         for root in filter(None, roots):
             check_folder(root, names, ignore_index, **labels).raise_errors()
-    both = [FolderDataset(root, names, ignore_index, palette=palette, **labels) for root in roots if root]
+    told = {**labels, **(options or {})}
+    both = [FolderDataset(root, names, ignore_index, palette=palette, **told) for root in roots if root]
     return tuple(both) if len(both) == 2 else hold_out(both[0], val_share, seed)
 
 
@@ -67,6 +72,7 @@ def open_splits(
     seed: int = 0,
     check: bool = False,
     task: str = "semantic",
+    options: Mapping[str, Any] | None = None,
 ) -> Splits:
     """What to train on and what to evaluate on.
 
@@ -79,6 +85,7 @@ def open_splits(
             folder's pictures is held out, drawn by ``seed``.
         labels, check: see :func:`open_folders`.
         task: of the network. A folder of one's own holds classes; objects come in the format of COCO or as nuclei.
+        options: keywords of the reader, such as ``depth=True``; of a folder, ``depth`` is the metres of one unit.
     """
     root = Path(data_dir)
     if task == "instance" and dataset == "folder":
@@ -86,13 +93,13 @@ def open_splits(
     dataset = reader_for(dataset, task)
     if dataset != "folder":
         return (
-            open_dataset(dataset, root, train_split or "train"),
-            open_dataset(dataset, val or root, val_split or "val"),
+            open_dataset(dataset, root, train_split or "train", **(options or {})),
+            open_dataset(dataset, val or root, val_split or "val", **(options or {})),
         )
     inner = root / (train_split or "train")
     held = Path(val) if val else root / (val_split or "val")
     roots = (inner if train_split or inner.is_dir() else root, held if val or val_split or held.is_dir() else None)
-    return open_folders(roots, classes, ignore_index, labels or {}, val_share, seed, check)
+    return open_folders(roots, classes, ignore_index, labels or {}, val_share, seed, check, options)
 
 
 def hold_out(data: SegmentationDataset, share: float, seed: int) -> Splits:
@@ -141,6 +148,7 @@ def train_by_name(
     _relabel(model, train_data)
     if initial_checkpoint:
         print(load_checkpoint(model, initial_checkpoint, strict=False))
+    _set_scales(model, train_data)
     about = _about(model, train_data)
     return train(model, train_data, val_data, out, recipe, about, device, workers, resume, log_with)
 
@@ -151,6 +159,13 @@ def _relabel(model: Network, data: SegmentationDataset) -> None:
         about = {"num_classes": data.num_classes, "class_names": data.classes, "palette": data.palette, "metrics": {}}
         about["ignore_index"] = getattr(data, "ignore_index", 255)
         model.pretrained_cfg = dataclasses.replace(model.pretrained_cfg, **about)
+
+
+def _set_scales(model: Network, data: SegmentationDataset) -> None:
+    """Scales by depth hold equally many pixels of the training data each, unless their thresholds were told."""
+    by_depth = isinstance(model, DepthGated) and len(model.thresholds) and "thresholds" not in model.model_args
+    if by_depth and "depth" in data.layers:
+        model.set_thresholds(depth_quantiles(data, len(model.thresholds) + 1))
 
 
 def _about(model: Network, data: SegmentationDataset) -> dict[str, Any]:
@@ -206,6 +221,7 @@ def finetune(
     _relabel(model, train_data)
     told = {"lr": 0.005, "crop": model.pretrained_cfg.recipe.get("crop", Recipe.crop), **told}
     told.setdefault("batch_size", min(Recipe.batch_size, len(train_data)))
+    _set_scales(model, train_data)
     told.setdefault("steps", math.ceil(epochs * len(train_data) / told["batch_size"]))
     told = {"eval_every": told["steps"], "recovery_interval": max(1, told["steps"] // 10), **told}
     before = evaluate(model, val_data, device=device)

@@ -36,7 +36,7 @@ class CrossEntropy(nn.Module):
         """The denominator."""
         labelled = labels[labels != self.ignore_index]
         count = labelled.numel() if self.weight is None else self.weight[labelled].sum()
-        return _mean_over_processes(torch.as_tensor(count, dtype=like.dtype, device=like.device))
+        return mean_over_processes(torch.as_tensor(count, dtype=like.dtype, device=like.device))
 
 
 class Focal(CrossEntropy):
@@ -77,7 +77,7 @@ class OnlineHardExamples(nn.Module):
         return each[known][hard].mean()
 
 
-def _mean_over_processes(count: Tensor) -> Tensor:
+def mean_over_processes(count: Tensor) -> Tensor:
     """Mean of a count over the processes of a distributed run, at least the smallest number above zero."""
     if dist.is_available() and dist.is_initialized():
         dist.all_reduce(count)

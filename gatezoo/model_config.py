@@ -23,7 +23,7 @@ CONFIG = "config.json"
 MAX_BYTES, MAX_ITEMS, MAX_DEPTH, MAX_TEXT, MAX_NUMBER = 1 << 20, 100_000, 6, 10_000, 1_000_000
 # Parameters of a network that keywords other than the row's may ask for: 8 GB.
 MAX_PARAMETERS = 2_000_000_000
-BOUNDS = {"num_classes": (1, 10_000), "in_chans": (1, 1_000), "iterations": (1, 100)}
+BOUNDS = {"num_classes": (1, 10_000), "in_chans": (1, 1_000), "iterations": (1, 100), "loops": (0, 99)}
 # What JSON has for a default of a builder's keyword.
 _KINDS = {bool: bool, int: int, str: str, tuple: list}
 # What a timm model would read a file, fetch something or change its kind for.

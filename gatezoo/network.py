@@ -24,11 +24,13 @@ class Network(nn.Module, ABC):
         architecture, model_args: name of the row and keywords of its builder, if ``create_model`` made the network.
         pretrained_cfg: how the weights were trained and what they expect; None without weights.
         load_report: what loading weights did; None without weights.
+        idle_parameters: a training step may leave some parameters without a gradient.
         full_load: keywords of ``probe`` with which it does the most that a picture can ask for.
     """
 
     task: ClassVar[str]
     full_load: ClassVar[Mapping[str, Any]] = {}
+    idle_parameters = False
     architecture: str | None = None
     model_args: dict[str, Any] = {}
     pretrained_cfg: PretrainedCfg | None = None

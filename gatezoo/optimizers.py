@@ -13,13 +13,19 @@ from .recipe import Recipe
 
 
 def make_optimizer(model: Network, recipe: Recipe) -> Optimizer:
-    """timm's optimizer ``recipe.opt``: the backbone at ``lr``, what is new faster; no decay for biases and norms."""
+    """timm's optimizer ``recipe.opt``: the backbone at ``lr``, what is new faster; no decay for biases and norms.
+
+    Parameters that ``recipe.train_only`` leaves out stop asking for gradients.
+    """
     if recipe.opt not in list_optimizers():
         raise ValueError(f"opt must be an optimizer of timm's: {', '.join(list_optimizers())}; got {recipe.opt!r}")
     groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
+        parameter.requires_grad_(parameter.requires_grad and name.startswith(recipe.train_only))
         if parameter.requires_grad:
             groups.setdefault((name.startswith("backbone."), parameter.ndim > 1), []).append(parameter)
+    if not groups:
+        raise ValueError(f"train_only must begin the name of a parameter of the network; got {recipe.train_only!r}")
     parameters = [
         {
             "params": members,

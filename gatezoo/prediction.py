@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 from collections.abc import Iterator, Sequence
@@ -12,18 +11,16 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
 from . import visualize
+from .depth_figure import depth_picture, loops_figure
+from .depth_prediction import check_depth, depth_passes
 from .files import make_folder, write_whole
-from .inference import Inference, Whole, classes_of_passes, stable_classes, with_iterations
-from .pictures import PICTURE_SUFFIXES, open_picture, to_rgb
+from .inference import MOST, TOLERANCE, Inference, Whole, classes_of_passes, stable_classes, with_iterations
+from .inputs import as_picture, naming, pictures_in, prepare
+from .pictures import open_picture
 from .segmenter import SegmentationModel
-from .transforms import normalization_of
-
-# With iterations="auto": the passes end when one changes at most this share of the pixels, or after so many.
-TOLERANCE, MOST = 0.005, 10
 
 
 def predict(
@@ -33,7 +30,9 @@ def predict(
     device: str | torch.device | None = None,
     mode: Inference | None = None,
     tolerance: float = TOLERANCE,
-) -> np.ndarray | list[np.ndarray]:
+    depth: bool = False,
+    blur: float = 0.0,
+) -> np.ndarray | tuple[np.ndarray, np.ndarray] | list[np.ndarray] | list[tuple[np.ndarray, np.ndarray]]:
     """The class of every pixel, at the picture's own size.
 
     Args:
@@ -46,19 +45,26 @@ def predict(
             :func:`passes`.
         device: default: where the network is.
         mode: see :mod:`gatezoo.inference`; default: the whole picture, single scale.
+        depth: give the depth of every pixel, too, of a network that predicts it from whole pictures.
+        blur: standard deviation, in pixels, of a Gaussian that smooths it.
 
     Returns:
-        (H, W) of uint8 (of int32 beyond 256 classes), or a list of them; a folder's pictures in order of name.
+        (H, W) of uint8 (of int32 beyond 256 classes), or a list of them; a folder's pictures in order of name. With
+        ``depth`` a pair of that and the depth in metres, (H, W) of float32.
 
     Raises:
         ValueError: what is no picture: its message names the file and says what is wrong.
     """
     if isinstance(x, Tensor) and x.ndim == 4:
-        return [predict(model, picture, iterations, device, mode, tolerance) for picture in x]
-    if isinstance(x, (list, tuple)):
-        return [predict(model, item, iterations, device, mode, tolerance) for item in x]
+        x = list(x)
     if isinstance(x, (str, os.PathLike)) and Path(x).is_dir():
-        return [predict(model, path, iterations, device, mode, tolerance) for path in pictures_in(x)]
+        x = pictures_in(x)
+    if isinstance(x, (list, tuple)):
+        return [predict(model, item, iterations, device, mode, tolerance, depth, blur) for item in x]
+    if depth:
+        check_depth(model, mode)
+        look = depth_passes(model, x, iterations, device, tolerance, blur)[-1]
+        return look.classes, look.metres
     return _class_maps(model, x, iterations, device, mode or Whole(), tolerance)[-1]
 
 
@@ -97,69 +103,6 @@ def _class_maps(
     return [classes[0].cpu().numpy() for classes in maps]
 
 
-def prepare(model: SegmentationModel, picture: Tensor, device: str | torch.device | None = None) -> Tensor:
-    """Put a network into evaluation mode on a device (default: where it is); a picture (C, H, W) in 0 .. 255 -> the
-    normalised batch of one that it reads."""
-    device = torch.device(device) if device else next(model.parameters()).device
-    model.to(device).eval()
-    normalize = normalization_of(model).to(device)
-    return normalize(picture[None].to(device)).contiguous(memory_format=torch.channels_last)
-
-
-@contextlib.contextmanager
-def naming(source: Any) -> Iterator[None]:
-    """Let the message about a file name the file."""
-    try:
-        yield
-    except ValueError as error:
-        if not isinstance(source, (str, os.PathLike)) or str(source) in str(error):
-            raise
-        raise ValueError(f"{source}: {error}") from None
-
-
-def as_picture(x: Any, in_chans: int = 3) -> Tensor:
-    """One picture of any kind -> (in_chans, H, W) with values in 0 .. 255.
-
-    Raises:
-        ValueError: another type, rank, number of channels, dtype or range, or NaN.
-    """
-    if isinstance(x, (str, os.PathLike)):
-        x = open_picture(x)
-    elif isinstance(x, Image.Image):
-        x = to_rgb(x)
-    elif isinstance(x, np.ndarray):
-        x = torch.from_numpy(np.ascontiguousarray(x))
-        x = x.permute(2, 0, 1) if x.ndim == 3 else x.expand(in_chans, *x.shape)
-    elif not isinstance(x, Tensor):
-        raise ValueError(f"a picture must be a path, a PIL picture, an array or a tensor; got {type(x).__name__}")
-    if x.ndim != 3 or x.shape[0] != in_chans:
-        raise ValueError(
-            f"a picture must have {in_chans} channels: an array (H, W, {in_chans}) or a tensor ({in_chans}, H, W); "
-            f"got {tuple(x.shape)}"
-        )
-    if x.dtype == torch.uint8:
-        return x
-    if not x.is_floating_point():
-        raise ValueError(f"a picture must be uint8 (0 .. 255) or floating point (0 .. 1); got {x.dtype}")
-    if not torch.isfinite(x).all():
-        raise ValueError("a picture must be finite; it holds NaN or infinity")
-    low, high = x.min().item(), x.max().item()
-    if low < 0 or high > 1:
-        raise ValueError(
-            f"a floating point picture must be in 0 .. 1; got {low:.3g} .. {high:.3g}: "
-            "for normalised images call model(images)"
-        )
-    return x * 255
-
-
-def pictures_in(folder: str | os.PathLike) -> list[Path]:
-    """The pictures of a folder in order of name. Raises ValueError if there is none."""
-    found = sorted(path for path in Path(folder).iterdir() if path.suffix.lower() in PICTURE_SUFFIXES)
-    if not found:
-        raise ValueError(f"a folder must hold pictures ({' '.join(PICTURE_SUFFIXES)}); {folder} has none")
-    return found
-
-
 def unlike_stems(pictures: Sequence[str | os.PathLike]) -> list[Path]:
     """Paths whose results will not overwrite each other. Raises ValueError if some would."""
     paths = [Path(p) for p in pictures]
@@ -195,11 +138,15 @@ def predict_files(
     show_iterations: bool = False,
     mode: Inference | None = None,
     tolerance: float = TOLERANCE,
+    depth: bool = False,
+    blur: float = 0.0,
 ) -> Iterator[Written]:
     """Segment picture files into a folder: for each STEM an index PNG, an overlay and the share of each class.
 
     Writes ``STEM.png`` (class indices with a palette), ``STEM_overlay.jpg`` and ``STEM.json``, and with
-    ``show_iterations`` also ``STEM_iterations.png``. Each is written beside and then renamed: never half of one.
+    ``show_iterations`` also ``STEM_iterations.png``; with ``depth`` also ``STEM_depth.png``, millimetres in 16 bits,
+    and ``STEM_loops.png``, classes, depth and chosen scale of every pass with what it changed. Each is written beside
+    and then renamed: never half of one.
 
     Raises:
         ValueError: a picture that cannot be read, two of one stem, a folder that cannot be written, or a mode for
@@ -208,6 +155,8 @@ def predict_files(
     if show_iterations and mode not in (None, Whole()):
         raise ValueError(f"passes are drawn of whole pictures; got {mode}: leave out the mode or show_iterations")
     model.must_be("semantic", "use predict_instance_files")
+    if depth:
+        check_depth(model, mode)
     paths = unlike_stems(pictures)
     out = Path(out)
     make_folder(out)
@@ -215,8 +164,9 @@ def predict_files(
     for path in paths:
         picture = open_picture(path)
         with naming(path):
+            looks = depth_passes(model, picture, iterations, device, tolerance, blur) if depth else []
             way = None if show_iterations else mode or Whole()
-            maps = _class_maps(model, picture, iterations, device, way, tolerance)
+            maps = [look.classes for look in looks] or _class_maps(model, picture, iterations, device, way, tolerance)
         classes = maps[-1]
         counts = np.bincount(classes.ravel(), minlength=model.num_classes) / classes.size
         shares = {names[k]: round(float(counts[k]), 6) for k in np.argsort(-counts) if counts[k]}
@@ -226,6 +176,9 @@ def predict_files(
         }
         if show_iterations:
             products[f"{path.stem}_iterations.png"] = visualize.iterations_figure(picture, maps, names, palette)
+        if depth:
+            products[f"{path.stem}_depth.png"] = depth_picture(looks[-1].metres)
+            products[f"{path.stem}_loops.png"] = loops_figure(picture, looks, names, palette)
         for name, product in products.items():
             write_whole(out / name, product.save)
         facts: dict[str, Any] = {"picture": str(path), "shares": shares}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -44,6 +45,10 @@ class Recipe:
     loss: str = _field("cross_entropy", "cross_entropy, ohem, focal, dice, lovasz, or some joined by +.")
     pass_loss: float = _field(0.0, "Weight of the loss on each pass before the last of an unrolled network.")
     aux_loss: float = _field(0.4, "Weight of the loss on auxiliary heads, of networks that have some.")
+    label_loss: float = _field(1.0, "Weight of the loss on the labels, beside those of depth.")
+    depth_loss: float = _field(0.0, "Weight of the squared error of the log-depth, of networks that predict depth.")
+    scale_loss: float = _field(0.0, "Weight of the cross-entropy of the depth's scale, of the same networks.")
+    train_only: str = _field("", "Train only parameters whose names begin so: 'head.pooling.gate'; default: all.")
     class_weights: str = _field("sqrt", "none, inverse, sqrt or median of the class frequencies.")
     mean: tuple[float, ...] | None = _field(None, "Of the pixels in [0, 1]; default: what the weights expect.")
     std: tuple[float, ...] | None = _field(None, "As --mean.")
@@ -71,6 +76,11 @@ class Recipe:
                 raise ValueError(f"{name} must be at least 1; got {getattr(self, name)}")
         for name, known in (("sched", ("poly", "cosine")), ("amp", ("none", "bf16", "fp16"))):
             one_of(name, getattr(self, name), known)
+        for name in ("label_loss", "depth_loss", "scale_loss", "pass_loss", "aux_loss"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise ValueError(f"{name} must be a weight, 0 or more; got {getattr(self, name)}")
+        if not (self.label_loss or self.depth_loss or self.scale_loss):
+            raise ValueError("a training must have a loss; label_loss, depth_loss and scale_loss are all 0")
         if not 0 <= self.ema_decay < 1:
             raise ValueError(f"ema_decay must be in [0, 1); got {self.ema_decay}")
 

@@ -29,6 +29,10 @@ def lines_of(scores: Scores, names: list[str]) -> Iterator[str]:
         "boundary F-score": scores.boundary_f,
         "instance IoU": scores.iiou,
     }
+    if scores.depth:
+        within = {"1.25": scores.depth.delta1, "1.25^2": scores.depth.delta2, "1.25^3": scores.depth.delta3}
+        figures |= {f"depth within {bound}": share for bound, share in within.items()}
+        figures |= {"depth abs rel": scores.depth.abs_rel, "depth RMSE (m)": scores.depth.rmse}
     for name, figure in figures.items():
         if figure is not None:
             yield f"{name:18} {figure:.4f}"

@@ -33,22 +33,32 @@ class Outputs:
         gates: of each pass, by block number: {i: (B, C_{i-1}, h, w)}. Empty for a pass without gates. Of fused levels,
             by level from the finest: {l: (B, 1 or width, h_l, w_l)}.
         auxiliary: logits of the auxiliary heads, as ``logits``: they only help training.
+        scales: of each pass, the weights of the scales (B, S, h, w), at the size of the maps that they weigh; 1 in sum.
+        scale_logits: their logits, of gates that predict the scale of a depth.
+        log_depth: of each pass, ln of the depth in metres, (B, H, W), of networks that predict it.
     """
 
     logits: Tensor
     iterations: list[Tensor] = field(default_factory=list)
     gates: list[dict[int, Tensor]] = field(default_factory=list)
     auxiliary: list[Tensor] = field(default_factory=list)
+    scales: list[Tensor] = field(default_factory=list)
+    scale_logits: list[Tensor] = field(default_factory=list)
+    log_depth: list[Tensor] = field(default_factory=list)
 
 
 class SegmentationModel(Network):
     """What all networks of classes share: a head, checks, sizes.
 
-    Args:
+    Attributes:
         min_size: least height and width of a picture.
+        takes_depth: it must be given the depth of the images at the call.
+        predicts_depth: ``outputs`` have ``log_depth``.
     """
 
     task = "semantic"
+    takes_depth = False
+    predicts_depth = False
 
     def __init__(
         self,
@@ -77,11 +87,19 @@ class SegmentationModel(Network):
 
     def probe(self, image: Tensor, **call: Any) -> Tensor:
         """The logits."""
-        return self(image, **call)
+        return self(image, **self.side_inputs({"depth": image[:, 0]}), **call)
 
     def gate_modules(self) -> dict[int, nn.Module]:
         """The modules whose outputs are the gates, numbered as in ``outputs(image).gates``; empty if there are none."""
         return {}
+
+    def side_inputs(self, maps: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Of the further maps of a batch, by name, those that the network takes at the call, as keywords."""
+        return {}
+
+    def completed(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Tensors of another network to start from, with what can be derived from them for parts that it lacks."""
+        return tensors
 
     def _enter(self, image: Tensor) -> Tensor:
         """Check the batch; pad it on the right and below to what the backbone can take."""
@@ -96,10 +114,13 @@ class SegmentationModel(Network):
             raise ValueError(
                 f"images must be at least {self.min_size} pixels on each side; got {height}x{width}: enlarge them"
             )
-        divisor = self.backbone.size_divisor
+        return self._pad(image)
+
+    def _pad(self, image: Tensor, value: float = 0.0) -> Tensor:
+        divisor, (height, width) = self.backbone.size_divisor, image.shape[-2:]
         if divisor == 1:
             return image
-        return F.pad(image, (0, -width % divisor, 0, -height % divisor))
+        return F.pad(image, (0, -width % divisor, 0, -height % divisor), value=value)
 
     def _leave(self, logits: Tensor, padded: Tensor, image: Tensor) -> Tensor:
         """Coarse logits of the padded batch -> logits at the size of the batch that came in."""
@@ -147,7 +168,43 @@ class Segmenter(SegmentationModel):
         self.backbone.set_grad_checkpointing(enable)
 
 
-class RecurrentSegmenter(SegmentationModel):
+class IterativeSegmenter(SegmentationModel):
+    """A network that predicts again and again, every time from what it found before, with the same weights.
+
+    Attributes:
+        iterations: number of passes in ``forward``; can be set, and given at the call.
+        whole_passes: each pass gives a prediction of the whole network, so that one can stop after any of them.
+    """
+
+    whole_passes = True
+    grad_checkpointing = False
+
+    @property
+    def iterations(self) -> int:
+        return self._iterations
+
+    @iterations.setter
+    def iterations(self, value: int) -> None:
+        self._iterations = _check_iterations(value)
+
+    @property
+    def idle_parameters(self) -> bool:
+        return self.iterations == 1  # what feeds back rests in a single pass
+
+    @abstractmethod
+    def iterate(self, image: Tensor, iterations: int | None = None) -> Iterator[Tensor]:
+        """Logits (B, K, H, W) of each pass, as soon as it is done. Stop when you like: later passes are not run."""
+
+    def _passes(self, iterations: int | None) -> int:
+        return self.iterations if iterations is None else _check_iterations(iterations)
+
+    def _call(self, function: Callable, *arguments: Any) -> Any:
+        if self.grad_checkpointing and self.training and torch.is_grad_enabled():
+            return checkpoint(function, *arguments, use_reentrant=False)
+        return function(*arguments)
+
+
+class RecurrentSegmenter(IterativeSegmenter):
     """A network unrolled over iterations, the inputs of its blocks gated by feedback.
 
     Blocks 1 .. n-1 are the backbone's, block n is the head (f_n, the raw logits). In which order they run says
@@ -175,15 +232,10 @@ class RecurrentSegmenter(SegmentationModel):
         self.feedback = feedback
         self.iterations = iterations
         self.unroll = unroll
-        self.grad_checkpointing = False
 
     @property
-    def iterations(self) -> int:
-        return self._iterations
-
-    @iterations.setter
-    def iterations(self, value: int) -> None:
-        self._iterations = _check_iterations(value)
+    def whole_passes(self) -> bool:
+        return self.unroll == "parallel"
 
     def forward(self, image: Tensor, iterations: int | None = None) -> Tensor:
         """Logits (B, K, H, W) of the last of ``iterations`` passes (default: ``self.iterations``)."""
@@ -193,7 +245,6 @@ class RecurrentSegmenter(SegmentationModel):
         return self._leave(logits, padded, image)
 
     def iterate(self, image: Tensor, iterations: int | None = None) -> Iterator[Tensor]:
-        """Logits (B, K, H, W) of each pass, as soon as it is done. Stop when you like: later passes are not run."""
         padded = self._enter(image)
         for maps, _ in self._unroll(padded, iterations):
             yield self._leave(maps[-1], padded, image)
@@ -213,8 +264,7 @@ class RecurrentSegmenter(SegmentationModel):
         With l_i the layers of block i, sequential: sum l_i + (iterations - 1) * sum of the gated l_i; parallel:
         sum l_i + (iterations - 1) * the largest gated l_i.
         """
-        iterations = self.iterations if iterations is None else _check_iterations(iterations)
-        depths = self._depths()
+        iterations, depths = self._passes(iterations), self._depths()
         gated = [depths[block - 1] for block in self.feedback.blocks]
         return sum(depths) + (iterations - 1) * (sum(gated) if self.unroll == "sequential" else max(gated))
 
@@ -237,17 +287,11 @@ class RecurrentSegmenter(SegmentationModel):
 
     def _unroll(self, image: Tensor, iterations: int | None) -> Iterator[Pass]:
         """Maps [f_0 .. f_n] and gates {i: gate} of each pass."""
-        iterations = self.iterations if iterations is None else _check_iterations(iterations)
         blocks = Blocks(self._block, len(self.backbone) + 1, self.feedback, self._call)
-        return UNROLLS[self.unroll](blocks, image, iterations)
+        return UNROLLS[self.unroll](blocks, image, self._passes(iterations))
 
     def _block(self, number: int, x: Tensor) -> Tensor:
         return self.head(x) if number > len(self.backbone) else self.backbone.run(number, x)
-
-    def _call(self, function: Callable, *arguments: Any) -> Any:
-        if self.grad_checkpointing and self.training and torch.is_grad_enabled():
-            return checkpoint(function, *arguments, use_reentrant=False)
-        return function(*arguments)
 
 
 def _check_iterations(value: int) -> int:

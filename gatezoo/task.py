@@ -7,8 +7,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from .depth_loss import DepthLoss
 from .detector import InstanceSegmenter
-from .segmenter import RecurrentSegmenter, SegmentationModel, Segmenter
+from .segmenter import IterativeSegmenter, SegmentationModel, Segmenter
 from .transforms import Normalize
 
 
@@ -20,13 +21,15 @@ def has_auxiliary(model: SegmentationModel) -> bool:
 class SegmentationTask(nn.Module):
     """``task(uint8 images (B, C, H, W), labels (B, H, W)) -> loss``.
 
-    loss = L(logits of the last pass) + pass_loss * sum of L(logits of each pass before it)
-        + aux_loss * sum of L(logits of each auxiliary head).
+    loss = L(last pass) + pass_loss * sum of L(each pass before it) + aux_loss * sum of loss(auxiliary logits, labels),
+    and of a pass L = label_loss * loss(logits, labels) + depth_loss(depth, scales).
 
     Args:
         loss: of logits and labels.
-        pass_loss: weight of the earlier passes of an unrolled network; 0 trains the last alone, as the papers do.
+        pass_loss: weight of the earlier passes of an unrolled network; 0 trains the last alone, as most papers do.
         aux_loss: weight of the auxiliary heads of a network that has some; with 0 they are not run.
+        label_loss: weight of ``loss`` in a pass.
+        depth_loss: for networks that predict depth; the task is then called with the depth too.
     """
 
     def __init__(
@@ -36,24 +39,42 @@ class SegmentationTask(nn.Module):
         loss: nn.Module,
         pass_loss: float = 0.0,
         aux_loss: float = 0.4,
+        label_loss: float = 1.0,
+        depth_loss: DepthLoss | None = None,
     ):
         super().__init__()
+        if depth_loss is not None and not model.predicts_depth:
+            raise ValueError("a depth loss needs a network that predicts depth; this one does not: set it to 0")
         self.model = model
         self.normalize = normalize
         self.loss = loss
         self.pass_loss = pass_loss
-        self.aux_loss = aux_loss
+        self.aux_loss = aux_loss if has_auxiliary(model) else 0.0
+        self.label_loss = label_loss
+        self.depth_loss = depth_loss
 
-    def forward(self, images: Tensor, labels: Tensor) -> Tensor:
+    def forward(self, images: Tensor, labels: Tensor, depth: Tensor | None = None) -> Tensor:
+        """``depth`` (B, H, W) in metres, NaN where it is unknown; None of data without."""
         images, labels = self.normalize(images), labels.long()
-        if self.aux_loss and has_auxiliary(self.model):
-            outputs = self.model.outputs(images)
-            main, *extra = (self.loss(logits.float(), labels) for logits in (outputs.logits, *outputs.auxiliary))
-            return main + self.aux_loss * sum(extra)
-        if not (self.pass_loss and isinstance(self.model, RecurrentSegmenter)):
-            return self.loss(self.model(images).float(), labels)
-        *earlier, last = (self.loss(logits.float(), labels) for logits in self.model.iterate(images))
-        return last + self.pass_loss * sum(earlier)
+        given = self.model.side_inputs({} if depth is None else {"depth": depth})
+        several = self.pass_loss and isinstance(self.model, IterativeSegmenter)
+        if self.depth_loss is None and not several and not self.aux_loss:
+            return self.label_loss * self.loss(self.model(images, **given).float(), labels)
+        if self.depth_loss is not None and depth is None:
+            raise ValueError("a depth loss needs data with depth; these have none: open them so, or set it to 0")
+        outputs, total = self.model.outputs(images, **given), 0.0
+        for number, logits in enumerate(outputs.iterations):
+            weight = 1.0 if number == len(outputs.iterations) - 1 else self.pass_loss
+            if not weight:
+                continue
+            value = self.label_loss * self.loss(logits.float(), labels) if self.label_loss else 0.0
+            if self.depth_loss is not None:
+                said = outputs.log_depth[number], outputs.scale_logits[number]
+                value = value + self.depth_loss(*said, depth, self.model.thresholds)
+            total = total + weight * value
+        for logits in outputs.auxiliary if self.aux_loss else ():
+            total = total + self.aux_loss * self.loss(logits.float(), labels)
+        return total
 
 
 class InstanceTask(nn.Module):

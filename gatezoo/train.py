@@ -32,7 +32,6 @@ from .network import Network
 from .optimizers import make_optimizer, rate
 from .precision import mixed_precision
 from .recipe import Recipe
-from .segmenter import RecurrentSegmenter
 from .task import has_auxiliary
 from .training_folder import TrainingFolder
 from .transforms import statistics_of
@@ -266,8 +265,7 @@ class Trainer:
 
 
 def _accelerator(model: Network, recipe: Recipe, device: str, out: str | Path, log_with: str | None) -> Accelerator:
-    resting = isinstance(model, RecurrentSegmenter) and model.iterations == 1  # gates rest in a single pass
-    unused = resting or (has_auxiliary(model) and not recipe.aux_loss)
+    unused = model.idle_parameters or (has_auxiliary(model) and not recipe.aux_loss)
     accelerator = Accelerator(
         cpu=device == "cpu",
         # Each batch is cut into the processes' shares, so that the number of processes changes no result.

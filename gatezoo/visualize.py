@@ -85,12 +85,17 @@ def iterations_figure(
         below: tuple[str, Image.Image | None] = ("", None)
         if number > 1:
             changed = classes != maps[number - 2]
-            marked = faint.copy()
-            marked.paste(_CHANGED, mask=Image.fromarray(changed))
-            below = (f"changed in pass {number}: {changed.mean():.1%}", marked)
+            below = (f"changed in pass {number}: {changed.mean():.1%}", mark(faint, changed))
         columns.append([(f"pass {number}", index_picture(classes, palette).convert("RGB")), below])
     present = np.unique(np.concatenate([classes.ravel() for classes in maps]))
-    return _grid(columns, [(names[k], tuple(palette[k])) for k in present])
+    return grid(columns, [(names[k], tuple(palette[k])) for k in present])
+
+
+def mark(picture: Image.Image, changed: np.ndarray) -> Image.Image:
+    """The picture with pixels (H, W) of bool in a loud colour."""
+    marked = picture.copy()
+    marked.paste(_CHANGED, mask=Image.fromarray(changed))
+    return marked
 
 
 def objects_picture(
@@ -177,7 +182,7 @@ def rendered(figure: Figure) -> Image.Image:
     return Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
 
 
-def _grid(columns, legend: list[tuple[str, tuple[int, int, int]]]) -> Image.Image:
+def grid(columns, legend: list[tuple[str, tuple[int, int, int]]]) -> Image.Image:
     """Columns of captioned pictures of one size, and a legend below that breaks into lines."""
     font = ImageFont.load_default(size=14)
     width, height = columns[0][0][1].size

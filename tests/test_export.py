@@ -21,6 +21,7 @@ EVEN = [(64, 96), (96, 160), (136, 72)]
         ("test_rignet_su", "mobilenetv2_035", SIZES),
         ("test_zigzag", "mobilenetv2_035", SIZES),
         ("test_gff", "mobilenetv2_035", SIZES),
+        ("test_depthgate", "mobilenetv2_035", SIZES),
     ],
     ids=lambda case: f"{case[0]}-{case[1]}",
 )
@@ -29,7 +30,7 @@ def case(request):
     name, backbone, sizes = request.param
     torch.manual_seed(0)
     model = gatezoo.create_model(name, backbone=backbone, num_classes=5).eval()
-    for gate in (module for module in model.modules() if hasattr(module, "weigh")):
+    for gate in (module for module in model.modules() if isinstance(getattr(module, "weigh", None), torch.nn.Conv2d)):
         torch.nn.init.normal_(gate.weigh.weight, std=0.1)
     return model, sizes
 
@@ -62,3 +63,44 @@ def test_onnx(case, program, tmp_path):
         image = torch.randn(1, 3, *size)
         (logits,) = session.run(None, {session.get_inputs()[0].name: image.numpy()})
         np.testing.assert_allclose(logits, model(image).numpy(), atol=1e-4, rtol=1e-4)
+
+
+@torch.no_grad()
+def test_scaled_copies_are_exported():
+    torch.manual_seed(0)
+    model = gatezoo.create_model("test_depthgate_multiscale", backbone="mobilenetv2_035", num_classes=5).eval()
+    sizes = {2: torch.export.Dim("height", min=64, max=4096), 3: torch.export.Dim("width", min=64, max=4096)}
+    program = torch.export.export(
+        model, (torch.randn(1, 3, 72, 88),), dynamic_shapes=(sizes,), prefer_deferred_runtime_asserts_over_guards=True
+    )
+    for size in SIZES:
+        image = torch.randn(1, 3, *size)
+        torch.testing.assert_close(program.module()(image), model(image), atol=1e-5, rtol=1e-5)
+
+
+@torch.no_grad()
+def test_a_given_depth_is_exported_as_an_input(tmp_path):
+    import onnxruntime
+
+    torch.manual_seed(0)
+    model = gatezoo.create_model("test_depthgate_given", backbone="mobilenetv2_035", num_classes=5).eval()
+    height, width = (torch.export.Dim(name, min=64, max=4096) for name in ("height", "width"))
+    shapes = {"image": {2: height, 3: width}, "iterations": None, "depth": {1: height, 2: width}}
+    program = torch.export.export(
+        model,
+        (torch.randn(1, 3, 72, 88),),
+        {"iterations": 2, "depth": torch.rand(1, 72, 88) * 6},
+        dynamic_shapes=shapes,
+        prefer_deferred_runtime_asserts_over_guards=True,
+    )
+    path = tmp_path / "model.onnx"
+    torch.onnx.export(program, f=str(path), input_names=["image", "depth"], dynamo=True, verbose=False)
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    names = [given.name for given in session.get_inputs()]
+    for size in SIZES:
+        image, depth = torch.randn(1, 3, *size), torch.rand(1, *size) * 6
+        depth[:, : size[0] // 2, ::3] = torch.nan
+        expected = model(image, iterations=2, depth=depth)
+        torch.testing.assert_close(program.module()(image, iterations=2, depth=depth), expected, atol=1e-5, rtol=1e-5)
+        (logits,) = session.run(None, dict(zip(names, (image.numpy(), depth.numpy()))))
+        np.testing.assert_allclose(logits, expected.numpy(), atol=1e-4, rtol=1e-4)

@@ -13,7 +13,7 @@ from gatezoo import gate_figures
 from gatezoo.gate_figures import COLOURS, gates_figure, scale
 from gatezoo.gate_maps import GateMaps, closed_gate, effects, gate_maps
 from gatezoo.inference import outputs_of
-from gatezoo.prediction import prepare
+from gatezoo.inputs import prepare
 
 GATED = ["test_gff", "test_dignet", "test_rignet", "test_rignet_su"]
 

@@ -16,9 +16,14 @@ from gatezoo.data import FolderDataset
 from gatezoo.data.classes import class_names
 from gatezoo.launch import finetune, hold_out, open_splits
 from gatezoo.recipes import experiments
+from gatezoo.registry import find_row
 
 # On the smallest backbone, small crops, two steps.
-SMALL = ["--steps", 2, "-b", 2, "--crop", 48, "--amp", "none", "-j", 0, "--model-kwargs", "backbone=test_resnet"]
+SMALL = ["--steps", 2, "-b", 2, "--crop", 48, "--amp", "none", "-j", 0, "--no-sync-bn"] + [
+    "--model-kwargs",
+    "backbone=test_resnet",
+]
+NARROW = {"width": 16, "context_width": 16, "auxiliary_width": 16, "channels": 16, "box_width": 16, "mask_width": 16}
 
 
 @pytest.mark.parametrize("name", experiments())
@@ -26,15 +31,22 @@ def test_every_recipe_starts(monkeypatch, capsys, tmp_path, name):
     experiment = experiments()[name]
     root, out = tmp_path / "data", tmp_path / "out"
     DRAWERS[experiment.dataset](root)
-    code, text, err = run(monkeypatch, capsys, "train", "--recipe", name, "--data-root", root, "--out", out, *SMALL)
-    assert code == 0, err
-    assert "step 2: loss" in text
-    header = gatezoo.create_model(experiment.model, checkpoint_path=out / "last.safetensors").pretrained_cfg
-    assert header.recipe["lr"] == experiment.recipe.lr
-    assert (
-        header.num_classes
-        == open_splits(root, experiment.dataset, experiment.train_split, experiment.val_split)[0].num_classes
+    options = experiment.data | ({"half": False} if "half" in experiment.data else {})  # what is drawn is small
+    told = [f"--data-kwargs={key}={value}" for key, value in options.items()]
+    accepted = find_row(experiment.model).accepted()
+    told += [f"--model-kwargs={key}={value}" for key, value in NARROW.items() if key in accepted]
+    code, text, err = run(
+        monkeypatch, capsys, "train", "--recipe", name, "--data-root", root, "--out", out, *SMALL, *told
     )
+    assert code == 0, err
+    stages = experiment.stages or (experiment,)
+    assert text.count("step 2: loss") == len(stages)
+    *_, last = sorted(out.rglob("last.safetensors"))
+    header = gatezoo.create_model(experiment.model, checkpoint_path=last).pretrained_cfg
+    assert header.recipe["lr"] == stages[-1].recipe.lr
+    where = root, experiment.dataset, experiment.train_split, experiment.val_split
+    task = find_row(experiment.model).task
+    assert header.num_classes == open_splits(*where, task=task, options=options)[0].num_classes
 
 
 @pytest.fixture

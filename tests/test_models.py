@@ -17,14 +17,16 @@ SMALL = gatezoo.list_models(["test_*", "*mobilenetv2*"], task="semantic")
 @pytest.mark.parametrize("name", SEMANTIC)
 def test_every_row_builds_and_gives_logits_at_the_size_of_the_picture(name):
     model = on_meta(name, num_classes=7)
+    image = torch.empty(1, 3, 65, 97, device="meta")
     with torch.no_grad():
-        assert model(torch.empty(1, 3, 65, 97, device="meta")).shape == (1, 7, 65, 97)
+        assert model(image, **model.side_inputs({"depth": image[:, 0]})).shape == (1, 7, 65, 97)
 
 
 @pytest.mark.parametrize("name", gatezoo.list_models())
-def test_classes_default_to_pascal_voc_and_the_network_is_of_its_row_s_task(name):
+def test_classes_default_to_those_of_the_first_data_set_of_the_paper_and_the_task_is_the_row_s(name):
     model = on_meta(name)
-    assert model.num_classes == 21
+    nyu = {"depthgate": 40}
+    assert model.num_classes == nyu.get(find_row(name).module, 21)
     assert model.task == find_row(name).task
 
 
@@ -38,7 +40,7 @@ def test_every_network_of_objects_builds_and_can_be_counted(name):
 @pytest.mark.parametrize("name", SMALL)
 def test_small_rows_train_a_step(name):
     model = gatezoo.create_model(name, num_classes=5).train()
-    logits = model(torch.randn(1, 3, 65, 97))
+    logits = model(torch.randn(1, 3, 65, 97), **model.side_inputs({"depth": torch.rand(1, 65, 97) * 5}))
     nn.functional.cross_entropy(logits, torch.randint(5, (1, 65, 97))).backward()
     assert torch.isfinite(logits).all()
 
@@ -145,3 +147,32 @@ def test_an_iteration_of_rignet_costs_its_gated_blocks_and_gates(name):
     again = counter.get_total_flops() / 2e9
     assert twice == pytest.approx(once + again, rel=1e-9)
     assert six == pytest.approx(once + 5 * again, rel=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("keywords", "millions"),
+    [
+        (dict(gate="none", loops=0), 35.33),
+        (dict(gate="average", tied=True, loops=0), 35.33),
+        (dict(loops=0, tied=True), 35.43),
+        (dict(loops=0), 44.87),
+        (dict(loops=1, tied=True), 42.90),
+        (dict(loops=1), 61.78),
+        (dict(loops=3), 61.78),
+    ],
+)
+def test_parameters_of_depth_aware_gating_on_resnet50(keywords, millions):
+    assert round(parameters(on_meta("depthgate_r50", **keywords)) / 1e6, 2) == millions
+
+
+@pytest.mark.parametrize("name", ["depthgate_r50", "depthgate_mobilenetv2"])
+def test_a_loop_of_depth_aware_gating_costs_the_recurrent_module(name):
+    model = on_meta(name)
+    once, twice, four = (gmacs(model, 320, 256, iterations=count) for count in (1, 2, 4))
+    width = model.recurrent.classify.in_channels
+    with torch.utils.flop_counter.FlopCounterMode(display=False) as counter:
+        model.recurrent(torch.empty(1, 2 * width, 40, 32, device="meta"))
+    loop = counter.get_total_flops() / 2e9
+    assert twice == pytest.approx(once + loop, rel=1e-9)
+    assert four == pytest.approx(once + 3 * loop, rel=1e-9)
+    assert parameters(model.recurrent) < parameters(model)

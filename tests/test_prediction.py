@@ -8,8 +8,9 @@ from PIL import Image
 import gatezoo
 from gatezoo import visualize
 from gatezoo.inference import SlidingWindow
+from gatezoo.inputs import as_picture
 from gatezoo.pictures import open_picture, to_rgb
-from gatezoo.prediction import as_picture, passes, predict_files
+from gatezoo.prediction import passes, predict_files
 
 
 @pytest.fixture(scope="module")

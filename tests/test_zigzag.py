@@ -295,7 +295,10 @@ def test_any_pyramid_of_the_four_strides(backbone):
 @pytest.mark.parametrize(
     ("keywords", "text"),
     [
-        (dict(backbone="vit_small_patch16_224"), r"strides of backbone 'vit_small_patch16_224' .* are \[16\]; got 4"),
+        (
+            dict(backbone="vit_small_patch16_224"),
+            r"strides of backbone 'vit_small_patch16_224' .* are \[16, 16, 16\]; got 4",
+        ),
         (dict(stages=0), "stages must be a whole number, at least 1; got 0"),
         (dict(fusion=False), "stages of an exchange need fusion and bottom_up; got 2 without: set stages=1"),
         (

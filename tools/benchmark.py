@@ -7,6 +7,7 @@
     python tools/benchmark.py --recompute dignet_resnet50_8s --iterations 4    # memory of a training step
     python tools/benchmark.py gff_pspnet_r101 --against pspnet_r101 --size 512    # ratios of time and GMAC
     python tools/benchmark.py pspnet_r101 --peers --size 512    # with other libraries' networks on the same backbone
+    python tools/benchmark.py --hard depthgate_r50 --size 321    # gated pooling: soft, hard, and one convolution
 
 Each time is the median of several, the runs with 1 and T passes taken in turn so that their ratio holds on a machine
 whose speed drifts. Memory is the most that a fresh process needs beyond the imports (Linux).
@@ -43,7 +44,7 @@ from gatezoo.losses import class_weights, make_loss
 from gatezoo.optimizers import make_optimizer
 from gatezoo.precision import mixed_precision
 from gatezoo.recipe import Recipe
-from gatezoo.segmenter import RecurrentSegmenter
+from gatezoo.segmenter import IterativeSegmenter
 from gatezoo.task import SegmentationTask
 from gatezoo.transforms import normalization_of
 
@@ -92,7 +93,9 @@ def run_once(name: str, batch: int, size: int, iterations: int | None) -> None:
     before = memory("VmRSS")
     model = made(name).eval()
     with torch.inference_mode():
-        model(torch.randn(batch, 3, size, size), **({} if iterations is None else {"iterations": iterations}))
+        image = torch.randn(batch, 3, size, size)
+        given = model.side_inputs({"depth": torch.full_like(image[:, 0], 2.0)})
+        model(image, **({} if iterations is None else {"iterations": iterations}), **given)
     print(memory("VmHWM") - before)
 
 
@@ -100,7 +103,7 @@ def run_once(name: str, batch: int, size: int, iterations: int | None) -> None:
 def measure(name: str, size: int, batch: int, iterations: int, repeats: int, device: str, memory: bool) -> dict:
     """One row of the table."""
     meta = on_meta(name)
-    gated = isinstance(meta, RecurrentSegmenter)
+    gated = isinstance(meta, IterativeSegmenter)
     passes = {"iterations": iterations} if gated else {}
     counts = gmacs(meta, size, size, **passes)
     row = {
@@ -113,9 +116,10 @@ def measure(name: str, size: int, batch: int, iterations: int, repeats: int, dev
     }
     model = gatezoo.create_model(name).eval().to(device)
     image = torch.randn(batch, 3, size, size, device=device)
-    calls = [lambda: model(image, **passes)]
+    given = model.side_inputs({"depth": torch.full_like(image[:, 0], 2.0)})
+    calls = [lambda: model(image, **passes, **given)]
     if gated:
-        calls.append(lambda: model(image, iterations=1))
+        calls.append(lambda: model(image, iterations=1, **given))
     whole, *once = medians(calls, repeats, device)
     row["ms_per_image"] = round(1000 * whole / batch, 2)
     if memory:
@@ -245,6 +249,33 @@ def step_once(name: str, batch: int, size: int, iterations: int, recompute: bool
     print(memory("VmHWM") - before, time.perf_counter() - began)
 
 
+@torch.inference_mode()
+def measure_pooling(name: str, size: int, batch: int, repeats: int, device: str) -> dict:
+    """Milliseconds of gated pooling alone on a random map, where every scale is chosen by a fifth of the pixels.
+
+    Beside it one 3x3 convolution of the multiplications of a hard gate, and one of those of a soft gate (S times the
+    channels out).
+    """
+    model = gatezoo.create_model(name, num_classes=2).eval().to(device)
+    branches, side = model.head.pooling.branches, -(-size // model.backbone.output_stride)
+    width, scales = branches.convs[0][0].in_channels, len(branches.dilations)
+    x = torch.randn(batch, width, side, side, device=device)
+    choice = torch.arange(side * side, device=device).reshape(1, side, side).expand(batch, -1, -1) * scales // side**2
+    weights = torch.nn.functional.one_hot(choice, scales).permute(0, 3, 1, 2).float()
+    kernel = branches.convs[0][0].weight
+    many = kernel.repeat(scales, 1, 1, 1)
+    calls = [
+        lambda: branches(x, weights),
+        lambda: branches.chosen(x, choice),
+        lambda: torch.nn.functional.conv2d(x, many, padding=1),
+        lambda: torch.nn.functional.conv2d(x, kernel, padding=1),
+    ]
+    columns = ("soft_ms", "hard_ms", "conv_of_soft_ms", "conv_of_hard_ms")
+    times = medians(calls, repeats, device)
+    row = {"model": name, "size": size, "batch": batch, "width": width}
+    return row | {key: round(1000 * time, 2) for key, time in zip(columns, times)}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="+", help="models, or wildcards")
@@ -260,6 +291,7 @@ def main() -> None:
     parser.add_argument("--against", metavar="NAME", help="measure in turn with this model, and tell the ratios")
     parser.add_argument("--peers", action="store_true", help="measure in turn with other libraries' networks")
     parser.add_argument("--recompute", action="store_true", help="measure the memory of a training step")
+    parser.add_argument("--hard", action="store_true", help="measure gated pooling with a soft and a hard gate")
     parser.add_argument("--steps", type=int, default=20, help="of each training measured")
     parser.add_argument("--workers", type=int, default=1, help="of each training measured")
     parser.add_argument("--csv", type=Path)
@@ -274,6 +306,9 @@ def main() -> None:
         rows = [measure_training(name, args.train, args.steps, args.batch, size, args.workers) for name, size in sizes]
     elif args.eval:
         rows = [measure_evaluation(name, args.eval) for name in names]
+    elif args.hard:
+        sizes = ((name, size) for name in names for size in args.size)
+        rows = [measure_pooling(name, size, args.batch, args.repeats, args.device) for name, size in sizes]
     elif args.recompute:
         sizes = ((name, size) for name in names for size in args.size)
         rows = [measure_recomputing(name, args.batch, size, args.iterations) for name, size in sizes]

@@ -8,7 +8,7 @@ from pathlib import Path
 import gatezoo
 from gatezoo.describe import gmacs, on_meta, parameters
 from gatezoo.files import write_whole
-from gatezoo.segmenter import RecurrentSegmenter
+from gatezoo.segmenter import IterativeSegmenter
 
 README = Path(__file__).resolve().parent.parent / "README.md"
 
@@ -21,7 +21,7 @@ def models() -> str:
     for name in gatezoo.list_models(exclude_filters="test_*"):
         model = on_meta(name)
         counts = f"{gmacs(model, 512, 512):.1f}"
-        if isinstance(model, RecurrentSegmenter):
+        if isinstance(model, IterativeSegmenter):
             counts += f" (T = {model.iterations}; {gmacs(model, 512, 512, iterations=1):.1f} at T = 1)"
         tags = ", ".join(tagged.partition(".")[2] for tagged in gatezoo.list_pretrained(name))
         net = model.backbone

@@ -23,7 +23,7 @@ from gatezoo import weights
 from gatezoo.data import FolderDataset, open_dataset, reader_for
 from gatezoo.evaluation import evaluate_passes
 from gatezoo.files import write_whole
-from gatezoo.segmenter import RecurrentSegmenter
+from gatezoo.segmenter import IterativeSegmenter
 from gatezoo.tensor_files import read_checkpoint
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -60,7 +60,7 @@ def measure_objects(model, args: argparse.Namespace, facts: dict) -> dict:
 def measure(model, args: argparse.Namespace, facts: dict) -> dict:
     """Figures of the network at its own number of passes, and the mIoU at 1 .. 4."""
     data = FolderDataset(args.data, facts["num_classes"], facts["ignore_index"])
-    gated = isinstance(model, RecurrentSegmenter)
+    gated = isinstance(model, IterativeSegmenter)
     passes = evaluate_passes(model, data, iterations=4 if gated else None)
     scores = passes[model.iterations - 1] if gated else passes[0]
     figures = {

@@ -103,6 +103,7 @@ def nyuv2_folder(
     transform: Callable[[Sample], Sample] | None = None,
     *,
     depth: bool = False,
+    half: bool = False,
 ) -> SegmentationDataset:
     """The training frames as folders of pictures, 39 classes.
 
@@ -110,6 +111,7 @@ def nyuv2_folder(
         root: folder that holds ``train``.
         split: "train", "val" (every eighth frame) or "trainval" (all).
         depth: items have a "depth".
+        half: items at half their size, 320 x 240; depths stay as they are.
     """
     one_of("the split of NYU-Depth-v2 as folders", split, ("train", "val", "trainval"))
     root = Path(root) / "train"
@@ -118,4 +120,5 @@ def nyuv2_folder(
         root, CLASSES[:39], transform=transform, palette=PALETTE[:39], depth=FOLDER_DEPTH if depth else None
     )
     keep = {"train": lambda i: i % 8 != 0, "val": lambda i: i % 8 == 0, "trainval": lambda i: True}[split]
-    return data.subset(filter(keep, range(len(data))))
+    data = data.subset(filter(keep, range(len(data))))
+    return data.halved() if half else data

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from ..choices import one_of
 from ..layers import ConvNormAct, alike, resize_to, sum_resized
-from .iterative import choice
 
 # Channels of a gate for a width: one of every pixel (eq. 5), or one of every pixel and channel (the authors' code).
 GATES = {"pixel": lambda width: 1, "channel": lambda width: width}
@@ -22,7 +22,7 @@ class LevelGate(nn.Sequential):
     """G = sigmoid(w * X), w a 1x1 convolution with bias: raw map (B, C, h, w) -> (B, 1 or width, h, w)."""
 
     def __init__(self, in_channels: int, width: int, gate: str = "pixel"):
-        super().__init__(nn.Conv2d(in_channels, GATES[choice("gate", gate, GATES)](width), 1), nn.Sigmoid())
+        super().__init__(nn.Conv2d(in_channels, GATES[one_of("gate", gate, GATES)](width), 1), nn.Sigmoid())
 
 
 class Fusion(nn.Module, ABC):
@@ -165,4 +165,4 @@ def make_fusion(
     fusion: str, channels: Sequence[int], context_channels: int, width: int = 256, gate: str = "pixel"
 ) -> Fusion:
     """A fusion by name; the other arguments are those of :class:`Fusion`."""
-    return FUSIONS[choice("fusion", fusion, FUSIONS)](channels, context_channels, width, gate)
+    return FUSIONS[one_of("fusion", fusion, FUSIONS)](channels, context_channels, width, gate)

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..choices import one_of
 from ..layers import region_matrix
 
 POOLS = ("mean", "sum")
@@ -76,9 +77,7 @@ class RegionContext(nn.Module):
             raise ValueError(f"regions must be different numbers, each at least 1; got {self.regions}")
         if groups < 1 or channels % groups:
             raise ValueError(f"groups must divide the {channels} channels; got {groups}")
-        if pool not in POOLS:
-            raise ValueError(f"pool must be one of {', '.join(POOLS)}; got {pool!r}")
-        self.pool = pool
+        self.pool = one_of("pool", pool, POOLS)
         # No bias: those of ``gather`` would say the same.
         self.branches = nn.ModuleList(nn.Conv2d(channels, channels, 3, bias=False) for _ in self.regions)
         self.gather = nn.ModuleList(nn.Conv2d(channels, channels, k, groups=groups) for k in self.regions)

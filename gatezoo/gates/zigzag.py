@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 import torch
 from torch import Tensor, nn
 
+from ..choices import one_of
 from ..layers import average_to, resize_to
 from .region_context import RegionContext, RegionMatrices
 
@@ -61,9 +62,7 @@ class Pathway(nn.Module):
         norm: bool = True,
     ):
         super().__init__()
-        if combine not in COMBINE:
-            raise ValueError(f"combine must be one of {', '.join(COMBINE)}; got {combine!r}")
-        self.resize, self.combine, self.dense = resize, COMBINE[combine], dense
+        self.resize, self.combine, self.dense = resize, COMBINE[one_of("combine", combine, COMBINE)], dense
         self.norms = nn.ModuleList(group_norm(channels, norm) for _ in range(levels - 1))
 
     def forward(self, maps: Sequence[Tensor], encode: Sequence[Callable[[Tensor], Tensor]]) -> list[Tensor]:

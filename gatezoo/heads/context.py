@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from ..choices import one_of
 from .deeplabv3 import AtrousPooling
 from .dense_aspp import DenseASPP
 from .pyramid_pooling import PyramidPooling
@@ -18,9 +19,7 @@ CONTEXTS: dict[str, type[nn.Module]] = {
 
 def make_context(context: str, in_channels: int, width: int) -> nn.Module:
     """A context module by name: "pyramid_pooling" (PSPNet), "dense_aspp" or "atrous_pooling" (DeepLabV3)."""
-    if context not in CONTEXTS:
-        raise ValueError(f"context must be one of {', '.join(CONTEXTS)}; got {context!r}")
-    return CONTEXTS[context](in_channels, width)
+    return CONTEXTS[one_of("context", context, CONTEXTS)](in_channels, width)
 
 
 class ContextHead(nn.Module):

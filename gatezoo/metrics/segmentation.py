@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 from torchmetrics.classification import MulticlassConfusionMatrix
 
+from .depth import DepthFigures
+
 # Pixels that are counted at once: torchmetrics makes several 64-bit copies of them.
 _AT_ONCE = 1 << 22
 
@@ -30,6 +32,7 @@ class Scores:
         iiou: mean instance-weighted IoU, see :class:`~gatezoo.metrics.instance_weighted.InstanceWeightedScores`;
             None without instance ids.
         iiou_by_class: of each class; NaN for one without instances.
+        depth: of predicted depth, see :class:`~gatezoo.metrics.depth.DepthFigures`; None where there is none.
     """
 
     miou: float
@@ -42,6 +45,7 @@ class Scores:
     boundary_f_by_class: list[float] | None = None
     iiou: float | None = None
     iiou_by_class: list[float] | None = None
+    depth: DepthFigures | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """The figures that were asked for, ready for JSON: null for NaN."""

@@ -85,7 +85,7 @@ def gff(
         DenseFeaturePyramid(module.out_channels, levels, width) if dfp else None,
     )
     extra = {levels - 2: FCNHead(channels[-2], num_classes, auxiliary_width)} if auxiliary else {}
-    return Segmenter(pyramid, head, num_classes, in_chans, freeze_bn, extra)
+    return Segmenter(pyramid, head, num_classes, in_chans, freeze_bn, auxiliary=extra)
 
 
 register_rows(

@@ -67,7 +67,7 @@ def pspnet(
     module = make_context(context, last, context_width)
     head = DeepLabV3PlusHead(pyramid.channels[0], num_classes, module) if decoder else ContextHead(num_classes, module)
     extra = {len(strides) - 2: FCNHead(before, num_classes, auxiliary_width)} if auxiliary else {}
-    return Segmenter(pyramid, head, num_classes, in_chans, freeze_bn, extra)
+    return Segmenter(pyramid, head, num_classes, in_chans, freeze_bn, auxiliary=extra)
 
 
 # The rows on MobileNetV2 are narrow: the heads of the papers would be larger than this backbone.

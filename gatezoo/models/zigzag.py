@@ -92,7 +92,7 @@ def zigzag(
     )
     least = MIN_SIZE if empty_regions else max(MIN_SIZE, STRIDES[-1] * (max(regions, default=1) - 1) + 1)
     head = FinestHead(fuse, LinearHead(channels, num_classes))
-    return Segmenter(pyramid, head, num_classes, in_chans, freeze_bn, least)
+    return Segmenter(pyramid, head, num_classes, in_chans, freeze_bn, min_size=least)
 
 
 def zigzag_maskrcnn(

@@ -21,6 +21,21 @@ from ..recipe import Recipe
 
 
 @dataclass(frozen=True)
+class Stage:
+    """One of several trainings in a row, each of which starts from the weights of the one before.
+
+    Attributes:
+        name: of its folder.
+        keywords: of the model's builder, in place of the experiment's.
+        recipe: the experiment's, with the fields that the stage tells.
+    """
+
+    name: str
+    keywords: dict[str, Any]
+    recipe: Recipe
+
+
+@dataclass(frozen=True)
 class Experiment:
     """A row of a paper's table: what to train on what, and what the paper got.
 
@@ -28,8 +43,9 @@ class Experiment:
         name: MODEL.DATASET, with a suffix where a table varies a keyword.
         paper, source: the paper, and its table.
         model: a model of the registry; ``keywords`` go to its builder.
-        dataset: a reader of :mod:`gatezoo.data`, with its splits for training and validation.
+        dataset: a reader of :mod:`gatezoo.data`, with its splits for training and validation; ``data`` are its options.
         recipe: how it is trained.
+        stages: trained one after the other; empty for a single training.
         scales, flip: of the evaluation.
         unsaid: fields of the recipe that the paper does not tell.
         reference: the paper's figures, in percent.
@@ -45,6 +61,8 @@ class Experiment:
     val_split: str
     recipe: Recipe
     keywords: dict[str, Any] = field(default_factory=dict)
+    data: dict[str, Any] = field(default_factory=dict)
+    stages: tuple[Stage, ...] = ()
     scales: tuple[float, ...] = (1.0,)
     flip: bool = False
     unsaid: tuple[str, ...] = ()
@@ -70,7 +88,15 @@ def _experiment(name: str, told: Mapping[str, Any]) -> Experiment:
     fields = {item.name for item in dataclasses.fields(Experiment)}
     if unknown := sorted(told.keys() - fields):
         raise ValueError(f"an experiment has the fields {', '.join(sorted(fields))}; {name!r} tells {unknown[0]!r}")
-    return Experiment(name=name, **{**told, "recipe": Recipe.from_dict(told["recipe"])})
+    stages = tuple(_stage(name, stage, told) for stage in told.get("stages", ()))
+    return Experiment(name=name, **{**told, "recipe": Recipe.from_dict(told["recipe"]), "stages": stages})
+
+
+def _stage(name: str, stage: Mapping[str, Any], told: Mapping[str, Any]) -> Stage:
+    if "name" not in stage or stage.keys() - {"name", "keywords", "recipe"}:
+        raise ValueError(f"a stage has a name, keywords and recipe; one of {name!r} tells {', '.join(sorted(stage))}")
+    recipe = Recipe.from_dict({**told["recipe"], **stage.get("recipe", {})})
+    return Stage(stage["name"], stage.get("keywords", told.get("keywords", {})), recipe)
 
 
 def find_experiment(name: str) -> Experiment:
