@@ -107,7 +107,7 @@ def test_the_baseline_has_the_parameters_of_torchvision_s():
     assert parameters(ours) - norms == trained
 
 
-@pytest.mark.parametrize("neck", ["test_zigzag_maskrcnn", "maskrcnn_fpn_mobilenetv2"])
+@pytest.mark.parametrize("neck", ["test_zigzag_maskrcnn", "test_maskrcnn_fpn"])
 def test_pictures_without_objects_train(neck):
     model = gatezoo.create_model(neck, num_classes=3, freeze_bn=True).train()
     empty = [target(size, (), ()) for size in SIZES]

@@ -2,7 +2,7 @@
 
 Four maps of a backbone are told by all higher ones in a top-down pathway, then by all lower ones in a bottom-up one;
 their results are exchanged and fused over three stages. The classes are read off the finest map; objects, by Mask
-R-CNN, off all four. Beside it, on the same backbones, the feature pyramid (Lin et al., 2017) with the same heads.
+R-CNN, off all four.
 
 Published results (ResNet-101): PASCAL VOC 2012 val 82.5 -> 86.0 mIoU (Table 1, from an encoder and a decoder), COCO val
 37.5 -> 39.5 mask AP (Table 4, from Mask R-CNN).
@@ -14,16 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 from ..registry import register_rows
 from .fcn import MOBILENETV2
+from .fpn import SMALL_HEADS, STRIDES, TINY_HEADS, four_maps, mask_rcnn
 
 if TYPE_CHECKING:
-    from torch import nn
-
-    from ..backbone import Pyramid
     from ..detector import InstanceSegmenter
     from ..segmenter import Segmenter
 
-STRIDES = (4, 8, 16, 32)
-# On small backbones: narrow, with one set of encoders for all stages, so that they stay smaller than the backbone.
+# On small backbones: narrow, with grouped encoders that all stages share; they stay about as large as the backbone.
 SMALL = dict(**MOBILENETV2, channels=64, groups=4, share_rce=True)
 
 
@@ -74,21 +71,21 @@ def zigzag(
     from ..heads.finest import FinestHead
     from ..segmenter import MIN_SIZE, Segmenter
 
-    pyramid = _pyramid(backbone, in_chans, pretrained_backbone, backbone_args)
+    pyramid = four_maps(backbone, in_chans, pretrained_backbone, backbone_args)
     fuse = ZigZag(
         pyramid.channels,
         channels,
         stages,
-        1,
-        regions,
-        groups,
-        pool,
-        share_rce,
-        combine,
-        dense,
-        fusion,
-        bottom_up,
-        norm,
+        outputs=1,
+        regions=regions,
+        groups=groups,
+        pool=pool,
+        share_rce=share_rce,
+        combine=combine,
+        dense=dense,
+        fusion=fusion,
+        bottom_up=bottom_up,
+        norm=norm,
     )
     least = MIN_SIZE if empty_regions else max(MIN_SIZE, STRIDES[-1] * (max(regions, default=1) - 1) + 1)
     head = FinestHead(fuse, LinearHead(channels, num_classes))
@@ -128,102 +125,22 @@ def zigzag_maskrcnn(
     """
     from ..gates.zigzag import ZigZag
 
-    pyramid = _pyramid(backbone, in_chans, pretrained_backbone, backbone_args)
+    pyramid = four_maps(backbone, in_chans, pretrained_backbone, backbone_args)
     neck = ZigZag(
         pyramid.channels,
         channels,
         stages,
-        None,
-        regions,
-        groups,
-        pool,
-        share_rce,
-        combine,
-        dense,
+        regions=regions,
+        groups=groups,
+        pool=pool,
+        share_rce=share_rce,
+        combine=combine,
+        dense=dense,
         norm=norm,
     )
     heads = dict(min_size=min_size, max_size=max_size, anchors=anchors, box_width=box_width, mask_width=mask_width)
-    return _detector(pyramid, neck, channels, num_classes, in_chans, freeze_bn, heads)
+    return mask_rcnn(pyramid, neck, channels, num_classes, in_chans, freeze_bn, heads)
 
-
-def fpn(
-    backbone: str,
-    channels: int = 256,
-    num_classes: int = 21,
-    in_chans: int = 3,
-    pretrained_backbone: bool | str = False,
-    backbone_args: dict[str, Any] | None = None,
-    freeze_bn: bool = False,
-) -> Segmenter:
-    """Classes read off the finest map of torchvision's feature pyramid: what ZigZagNet is measured against.
-
-    Args:
-        backbone: a timm model with strides 4 8 16 32.
-        channels: C of the pyramid.
-        num_classes: K.
-    """
-    from ..heads.fcn import LinearHead
-    from ..heads.finest import FinestHead
-    from ..heads.fpn import FeaturePyramid
-    from ..segmenter import Segmenter
-
-    pyramid = _pyramid(backbone, in_chans, pretrained_backbone, backbone_args)
-    head = FinestHead(FeaturePyramid(pyramid.channels, channels, 1), LinearHead(channels, num_classes))
-    return Segmenter(pyramid, head, num_classes, in_chans, freeze_bn)
-
-
-def maskrcnn_fpn(
-    backbone: str,
-    channels: int = 256,
-    min_size: int = 800,
-    max_size: int = 1333,
-    anchors: tuple[int, ...] = (32, 64, 128, 256, 512),
-    box_width: int = 1024,
-    mask_width: int = 256,
-    num_classes: int = 21,
-    in_chans: int = 3,
-    pretrained_backbone: bool | str = False,
-    backbone_args: dict[str, Any] | None = None,
-    freeze_bn: bool = True,
-) -> InstanceSegmenter:
-    """Mask R-CNN on torchvision's feature pyramid: the baseline. Keywords as of :func:`zigzag_maskrcnn`.
-
-    Args:
-        backbone: a timm model with strides 4 8 16 32.
-        channels: C of the pyramid.
-        num_classes: with the background, which is class 0.
-    """
-    from ..heads.fpn import FeaturePyramid
-
-    pyramid = _pyramid(backbone, in_chans, pretrained_backbone, backbone_args)
-    neck = FeaturePyramid(pyramid.channels, channels)
-    heads = dict(min_size=min_size, max_size=max_size, anchors=anchors, box_width=box_width, mask_width=mask_width)
-    return _detector(pyramid, neck, channels, num_classes, in_chans, freeze_bn, heads)
-
-
-def _pyramid(backbone: str, in_chans: int, pretrained: bool | str, backbone_args: dict[str, Any] | None) -> Pyramid:
-    from ..backbone import Pyramid
-
-    return Pyramid(backbone, STRIDES, in_chans=in_chans, pretrained=pretrained, backbone_args=backbone_args)
-
-
-def _detector(
-    pyramid: Pyramid,
-    neck: nn.Module,
-    channels: int,
-    num_classes: int,
-    in_chans: int,
-    freeze_bn: bool,
-    heads: dict[str, Any],
-) -> InstanceSegmenter:
-    from ..detector import InstanceSegmenter
-
-    return InstanceSegmenter(pyramid, neck, channels, num_classes, in_chans, freeze_bn, **heads)
-
-
-# For pictures of a few hundred pixels: smaller ones, smaller anchors, narrow heads.
-SMALL_HEADS = dict(min_size=384, max_size=640, anchors=(16, 32, 64, 128, 256), box_width=256, mask_width=64)
-TINY_HEADS = dict(min_size=96, max_size=160, anchors=(8, 16, 32, 64, 128), box_width=32, mask_width=16)
 
 register_rows(
     zigzag,
@@ -236,14 +153,6 @@ register_rows(
     },
 )
 register_rows(
-    fpn,
-    {
-        "fpn_r50": dict(backbone="resnet50"),
-        "fpn_r101": dict(backbone="resnet101"),
-        "fpn_mobilenetv2": dict(**MOBILENETV2, channels=64),
-    },
-)
-register_rows(
     zigzag_maskrcnn,
     {
         "zigzag_maskrcnn_r50": dict(backbone="resnet50"),
@@ -251,15 +160,6 @@ register_rows(
         "zigzag_maskrcnn_r152": dict(backbone="resnet152"),
         "zigzag_maskrcnn_mobilenetv2": dict(**SMALL, **SMALL_HEADS),
         "test_zigzag_maskrcnn": dict(backbone="test_resnet", channels=16, **TINY_HEADS),
-    },
-    task="instance",
-)
-register_rows(
-    maskrcnn_fpn,
-    {
-        "maskrcnn_fpn_r50": dict(backbone="resnet50"),
-        "maskrcnn_fpn_r101": dict(backbone="resnet101"),
-        "maskrcnn_fpn_mobilenetv2": dict(**MOBILENETV2, channels=64, **SMALL_HEADS),
     },
     task="instance",
 )
