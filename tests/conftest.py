@@ -16,6 +16,12 @@ from huggingface_hub import close_session, constants
 from PIL import Image
 
 
+if workers := int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", 0)):
+    # Processes that test side by side share the cores; so do those that they start.
+    os.environ["OMP_NUM_THREADS"] = str(max(1, len(os.sched_getaffinity(0)) // workers))
+    torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
+
+
 @pytest.fixture(autouse=True)
 def _seed():
     torch.manual_seed(0)
