@@ -13,6 +13,7 @@ from gatezoo import cli
 from gatezoo.data import FolderDataset
 from gatezoo.launch import class_names, finetune, hold_out, open_splits
 from gatezoo.recipes import experiments
+from gatezoo.registry import find_row
 
 
 def run(monkeypatch, capsys, *arguments):
@@ -30,20 +31,27 @@ def run(monkeypatch, capsys, *arguments):
 # On the smallest backbone, small crops, two steps.
 SMALL = ["--steps", 2, "-b", 2, "--crop", 48, "--amp", "none", "-j", 0, "--model-kwargs", "backbone=test_resnet"]
 
+SMALL_OF_TASK = {
+    "semantic": [],
+    "instance": [word for pair in ("min_size=64", "max_size=96", "channels=16") for word in ("--model-kwargs", pair)],
+}
+
 
 @pytest.mark.parametrize("name", experiments())
 def test_every_recipe_starts(monkeypatch, capsys, tmp_path, name):
     experiment = experiments()[name]
     root, out = tmp_path / "data", tmp_path / "out"
     DRAWERS[experiment.dataset](root)
-    code, text, err = run(monkeypatch, capsys, "train", "--recipe", name, "--data-root", root, "--out", out, *SMALL)
+    task = find_row(experiment.model).task
+    line = ["train", "--recipe", name, "--data-root", root, "--out", out, *SMALL, *SMALL_OF_TASK[task]]
+    code, text, err = run(monkeypatch, capsys, *line)
     assert code == 0, err
     assert "step 2: loss" in text
     header = gatezoo.create_model(experiment.model, checkpoint_path=out / "last.safetensors").pretrained_cfg
     assert header.recipe["lr"] == experiment.recipe.lr
     assert (
         header.num_classes
-        == open_splits(root, experiment.dataset, experiment.train_split, experiment.val_split)[0].num_classes
+        == open_splits(root, experiment.dataset, experiment.train_split, experiment.val_split, task=task)[0].num_classes
     )
 
 
