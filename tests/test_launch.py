@@ -24,6 +24,7 @@ SMALL = ["--steps", 2, "-b", 2, "--crop", 48, "--amp", "none", "-j", 0, "--no-sy
     "backbone=test_resnet",
 ]
 NARROW = {"width": 16, "context_width": 16, "auxiliary_width": 16, "channels": 16, "box_width": 16, "mask_width": 16}
+NARROW |= {"min_size": 64, "max_size": 96}
 
 
 @pytest.mark.parametrize("name", experiments())
