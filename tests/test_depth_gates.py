@@ -34,6 +34,8 @@ def loud(module):
         nn.init.uniform_(norm.bias, 0, 1)
         nn.init.uniform_(norm.running_mean, -0.2, 0.2)
         nn.init.uniform_(norm.running_var, 0.5, 2)
+    for gate in (m for m in module.modules() if isinstance(m, PredictedGate)):
+        nn.init.normal_(gate.log_depth.weight, std=0.1)
     return module.eval()
 
 

@@ -332,7 +332,9 @@ def test_stages_evaluation_and_figures_from_the_command_line(monkeypatch, capsys
 @pytest.fixture
 def model():
     torch.manual_seed(0)
-    return gatezoo.create_model("test_depthgate", num_classes=4).eval()
+    model = gatezoo.create_model("test_depthgate", num_classes=4).eval()
+    torch.nn.init.normal_(model.recurrent.pooling.gate.log_depth.weight, std=0.05)
+    return model
 
 
 def test_predict_gives_metres_too(model, tmp_path):

@@ -101,6 +101,9 @@ class PredictedGate(nn.Module):
         self.trunk = _describe(channels)
         self.scale = _score(channels, scales)
         self.log_depth = nn.Conv2d(channels // 16, 1, 3, padding=1)
+        # At 1 m everywhere: the first errors are as large as the depths, whatever the size of the map.
+        nn.init.normal_(self.log_depth.weight, std=1e-3)
+        nn.init.zeros_(self.log_depth.bias)
 
     def forward(self, x: Tensor, given: Tensor | None = None) -> Weighing:
         """Map (B, channels, h, w) -> weights, logits and ln depth of its pixels."""
