@@ -142,7 +142,8 @@ def eval_(
 ):
     """Evaluate a model on labelled pictures, each at its own size: whole and single scale unless told otherwise.
 
-    Of a network of objects: COCO's average precision of masks and boxes.
+    Of a network of objects: COCO's average precision of masks and boxes. Under torchrun the processes share the
+    pictures, and the first one tells.
     """
     from .data import FolderDataset, open_dataset, reader_for
     from .evaluation import check_names, evaluate_in_detail
@@ -150,13 +151,14 @@ def eval_(
     from .files import make_folder
     from .inference import choose_mode
     from .metrics.boundary import TOLERANCE
+    from .processes import join, rank_and_count
     from .registry import keywords_of
     from .reports import lines_of, write_report
     from .visualize import classes_of
 
     mode = choose_mode(_numbers(scales), flip, window, overlap)
     options = keywords_of(data_kwargs or []) | ({"instances": True} if instances else {})
-    model = open_model(name, checkpoint)
+    model, device = open_model(name, checkpoint), join(device)
     dataset = reader_for(dataset, model.task)
     of_classes = {"iterations": iterations, "boundary": boundary, "instances": instances, "scales": scales}
     _refuse_of_other_task(model.task, {"semantic": of_classes | {"flip": flip, "window": window}})
@@ -176,6 +178,8 @@ def eval_(
     found = evaluate_in_detail(
         model, pictures, None, iterations, device, mode, boundary=tolerance, workers=workers, progress=True, blur=blur
     )
+    if rank_and_count()[0]:
+        return
     for line in lines_of(found.scores, classes_of(model)[0]):
         print(line)
     if out:
@@ -190,6 +194,7 @@ def _eval_objects(
     from .evaluation import check_names
     from .files import make_folder
     from .instance_evaluation import evaluate_instances
+    from .processes import rank_and_count
     from .reports import lines_of_objects, write_objects_report
 
     if dataset == "folder":
@@ -199,6 +204,8 @@ def _eval_objects(
     if out:
         make_folder(out)
     figures = evaluate_instances(model, pictures, device, workers, progress=True)
+    if rank_and_count()[0]:
+        return
     for line in lines_of_objects(figures):
         print(line)
     if out:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from .backbone import Pyramid
 from .gates.depth import GivenGate, PredictedGate, is_known, scale_weights
-from .heads.gated import GatedHead, Loop
+from .heads.pooling import Loop, PoolingHead
 from .segmenter import IterativeSegmenter, Outputs, SegmentationModel
 
 # In metres: between these lie the inner quintiles of the rooms of NYU-Depth-v2.
@@ -49,7 +49,7 @@ class DepthGated(SegmentationModel, ABC):
     def __init__(
         self,
         backbone: Pyramid,
-        head: GatedHead,
+        head: PoolingHead,
         num_classes: int,
         in_chans: int,
         freeze_bn: bool,
@@ -139,6 +139,7 @@ class DepthGated(SegmentationModel, ABC):
         return Outputs(
             logits[-1],
             iterations=logits,
+            gates=[dict(enumerate(one.weights.split(1, dim=1), start=1)) for one in said],
             scales=[one.weights for one in said],
             scale_logits=[one.logits for one in said if one.logits is not None],
             log_depth=[self._leave(one.log_depth, padded, image)[:, 0] for one in said if one.log_depth is not None],
@@ -187,8 +188,8 @@ class RecurrentDepthSegmenter(DepthGated, IterativeSegmenter):
     def __init__(
         self,
         backbone: Pyramid,
-        head: GatedHead,
-        recurrent: GatedHead,
+        head: PoolingHead,
+        recurrent: PoolingHead,
         num_classes: int,
         in_chans: int,
         freeze_bn: bool,

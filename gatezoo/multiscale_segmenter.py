@@ -8,7 +8,7 @@ from fractions import Fraction
 from torch import Tensor, nn
 
 from .backbone import Pyramid
-from .heads.gated import GatedHead
+from .heads.pooling import PoolingHead
 from .layers import resize_to
 from .segmenter import Outputs, SegmentationModel
 
@@ -26,7 +26,7 @@ class MultiScaleSegmenter(SegmentationModel):
     def __init__(
         self,
         backbone: Pyramid,
-        head: GatedHead,
+        head: PoolingHead,
         gate: nn.Module,
         scales: Sequence[float],
         num_classes: int,

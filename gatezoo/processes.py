@@ -2,10 +2,24 @@
 
 from __future__ import annotations
 
+import atexit
+import os
 from collections.abc import Sequence
 from typing import Any
 
 import torch.distributed as dist
+
+
+def join(device: str) -> str:
+    """Work together with the processes that ``torchrun`` started beside this one, until the program ends.
+
+    Returns:
+        The device of this process: of "cuda" the GPU with its number on this machine.
+    """
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1 and not dist.is_initialized():
+        dist.init_process_group("gloo")  # figures are exchanged, which lie on no GPU
+        atexit.register(dist.destroy_process_group)
+    return f"cuda:{os.environ['LOCAL_RANK']}" if device == "cuda" and rank_and_count()[1] > 1 else device
 
 
 def rank_and_count() -> tuple[int, int]:

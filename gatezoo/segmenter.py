@@ -31,7 +31,7 @@ class Outputs:
         logits: (B, K, H, W), what ``forward`` returns.
         iterations: logits of each pass, first to last; the last is ``logits``.
         gates: of each pass, by block number: {i: (B, C_{i-1}, h, w)}. Empty for a pass without gates. Of fused levels,
-            by level from the finest: {l: (B, 1 or width, h_l, w_l)}.
+            by level from the finest, and of scales, by scale from the farthest: {l: (B, 1 or width, h_l, w_l)}.
         auxiliary: logits of the auxiliary heads, as ``logits``: they only help training.
         scales: of each pass, the weights of the scales (B, S, h, w), at the size of the maps that they weigh; 1 in sum.
         scale_logits: their logits, of gates that predict the scale of a depth.

@@ -21,7 +21,7 @@ from gatezoo.gates.depth import (
     scale_weights,
 )
 from gatezoo.gates.scale import SCALE_GATES
-from gatezoo.heads.gated import GatedHead
+from gatezoo.heads.pooling import PoolingHead
 from gatezoo.metrics import DepthScores
 
 THRESHOLDS = torch.tensor([1.0, 2.0, 4.0, 8.0])
@@ -181,7 +181,7 @@ def test_weights_of_scaled_copies(kind):
 @torch.no_grad()
 def test_the_recurrent_head_has_a_further_convolution_and_dropout():
     def head(recurrent):
-        return GatedHead(16, 32, 4, GatedPooling(AverageGate(32, 5), ScaleBranches(32)), recurrent).eval()
+        return PoolingHead(16, 32, 4, GatedPooling(AverageGate(32, 5), ScaleBranches(32)), recurrent).eval()
 
     x = torch.randn(1, 16, 9, 12)
     for module in (head(False), head(True)):
@@ -194,7 +194,7 @@ def test_the_recurrent_head_has_a_further_convolution_and_dropout():
 
 
 def test_maps_keep_their_size_through_a_new_head_with_frozen_norms():
-    head = GatedHead(256, 128, 4, GatedPooling(AverageGate(128, 1), ScaleBranches(128, (1,))), recurrent=True).eval()
+    head = PoolingHead(256, 128, 4, GatedPooling(AverageGate(128, 1), ScaleBranches(128, (1,))), recurrent=True).eval()
     x = torch.randn(1, 256, 16, 16).relu()
     loop = head(x)
     size = x.square().mean().sqrt()

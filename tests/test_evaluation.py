@@ -2,6 +2,7 @@ import csv
 import json
 import math
 import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -259,6 +260,23 @@ def test_two_processes_find_what_one_does(tmp_path):
             else:
                 assert found[key] == value, key
     assert expected["boxes"]["segm"]["ap"] < 1
+
+
+def test_torchrun_shares_an_evaluation(shapes, tmp_path):
+    gatezoo.save_pretrained(network(classes=2), tmp_path / "model", ["ground", "disc"])
+    told = ["gatezoo", "eval", f"local-dir:{tmp_path / 'model'}", "--data", str(shapes), "-j", "0"]
+    several = ["torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    alone, shared = (
+        subprocess.run(
+            [sys.executable, "-m", *start, *told, "--out", str(tmp_path / out)],
+            cwd=Path(gatezoo.__file__).parent.parent, env=environment, check=True, capture_output=True, text=True,
+        )
+        for start, out in (((), "alone"), (several, "shared"))
+    )  # fmt: skip
+    assert shared.stdout == alone.stdout
+    assert "mIoU" in alone.stdout
+    assert (tmp_path / "shared/pictures.csv").read_text() == (tmp_path / "alone/pictures.csv").read_text()
 
 
 # ---- reports and the command line

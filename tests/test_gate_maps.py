@@ -5,8 +5,8 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
+from commands import run
 from PIL import Image
-from test_cli import run
 
 import gatezoo
 from gatezoo import gate_figures
@@ -32,7 +32,7 @@ def loud(model):
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("name", GATED)
+@pytest.mark.parametrize("name", [*GATED, "test_depthgate"])
 def test_gates_are_those_of_the_outputs(name, picture):
     model = loud(gatezoo.create_model(name, num_classes=4))
     found = gate_maps(model, picture)

@@ -3,17 +3,20 @@
     python tools/convert.py fcn_resnet50 fcn_resnet50_coco.pth out.safetensors --classes classes.txt
     gatezoo predict out.safetensors picture.jpg --out out
 
-The file's header names the row, so that ``predict``, ``eval`` and ``publish`` read it as a training's. torchvision's
-auxiliary classifiers have no place in a row and are left out, which is said.
+The file's header names the row, so that ``predict``, ``eval`` and ``publish`` read it as a training's. The auxiliary
+classifier of an FCN has no place in its row and is left out, which is said.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import re
 import sys
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from safetensors.torch import save
 from torch import Tensor
@@ -21,9 +24,10 @@ from torch import Tensor
 import gatezoo
 from gatezoo.checkpoints import load_tensors
 from gatezoo.conversions import FORMAT_VERSION
-from gatezoo.data.classes import read_classes
+from gatezoo.data.classes import class_names
 from gatezoo.files import write_whole
 from gatezoo.model_folder import versions
+from gatezoo.registry import find_row
 from gatezoo.tensor_files import read_checkpoint
 
 # Of ImageNet, as all of torchvision's weights expect.
@@ -35,32 +39,79 @@ def fcn_key(key: str) -> str | None:
 
     Its classifier is a convolution, batch norm, ReLU, dropout and a 1x1 convolution, numbered 0 to 4.
     """
-    part, _, rest = key.partition(".")
-    if part == "backbone":
-        return f"backbone.net.{rest}"
-    number, _, name = rest.partition(".")
-    places = {"0": "head.0.0", "1": "head.0.1", "4": "head.2"}
-    return f"{places[number]}.{name}" if part == "classifier" and number in places else None
+    return _placed(key, ("backbone.", "backbone.net."), *_classifier("classifier.", "head."))
 
 
-# Name in torchvision -> our row, and how its tensors are called here.
-CONVERSIONS: dict[str, tuple[str, Callable[[str], str | None]]] = {
-    "fcn_resnet50": ("fcn_resnet50_8s", fcn_key),
-    "fcn_resnet101": ("fcn_resnet101_8s", fcn_key),
+def deeplabv3_key(key: str) -> str | None:
+    """Of torchvision's DeepLabV3: atrous pooling, a convolution, batch norm, ReLU and a 1x1 convolution, 0 to 4."""
+    return _placed(
+        key,
+        ("backbone.", "backbone.net."),
+        ("classifier.0.convs.4.1.", "head.context.whole.0."),
+        ("classifier.0.convs.4.2.", "head.context.whole.1."),
+        ("classifier.0.convs.", "head.context.branches."),
+        ("classifier.0.project.", "head.context.merge."),
+        ("classifier.1.", "head.refine.0."),
+        ("classifier.2.", "head.refine.1."),
+        ("classifier.4.", "head.classify.1."),
+        *_classifier("aux_classifier.", "auxiliary.0."),
+    )
+
+
+def maskrcnn_key(key: str) -> str | None:
+    """Of torchvision's Mask R-CNN, also as its published files name some convolutions."""
+    key = re.sub(r"(fpn\.(?:inner|layer)_blocks\.\d)\.(weight|bias)$", r"\1.0.\2", key)
+    key = re.sub(r"rpn\.head\.conv\.(weight|bias)$", r"rpn.head.conv.0.0.\1", key)
+    key = re.sub(r"mask_fcn([1-4])\.", lambda found: f"{int(found[1]) - 1}.0.", key)
+    prefixes = ("backbone.body.", "backbone.net."), ("backbone.fpn.", "neck.net.")
+    return _placed(key, *prefixes, ("rpn.", "rpn."), ("roi_heads.", "roi_heads."))
+
+
+def _classifier(theirs: str, ours: str) -> list[tuple[str, str]]:
+    return [(f"{theirs}{number}.", f"{ours}{place}.") for number, place in (("0", "0.0"), ("1", "0.1"), ("4", "2"))]
+
+
+def _placed(key: str, *prefixes: tuple[str, str]) -> str | None:
+    return next((ours + key.removeprefix(theirs) for theirs, ours in prefixes if key.startswith(theirs)), None)
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """Our row, how its tensors are called here, and the one whose length is the number of classes (with theirs)."""
+
+    row: str
+    rename: Callable[[str], str | None]
+    counted: str
+    theirs: str
+
+
+FCN = fcn_key, "head.2.bias", "classifier.4.bias"
+DEEPLABV3 = deeplabv3_key, "head.classify.1.bias", "classifier.4.bias"
+MASK_FCN = "roi_heads.mask_predictor.mask_fcn_logits.bias"
+CONVERSIONS: dict[str, Conversion] = {
+    "fcn_resnet50": Conversion("fcn_resnet50_8s", *FCN),
+    "fcn_resnet101": Conversion("fcn_resnet101_8s", *FCN),
+    "deeplabv3_resnet50": Conversion("deeplabv3_resnet50", *DEEPLABV3),
+    "deeplabv3_resnet101": Conversion("deeplabv3_resnet101", *DEEPLABV3),
+    "maskrcnn_resnet50_fpn": Conversion("maskrcnn_fpn_r50", maskrcnn_key, MASK_FCN, MASK_FCN),
 }
 # What has no row that computes the same, and so nowhere to go.
-WITHOUT_ROW = (
-    "deeplabv3_resnet50",
-    "deeplabv3_resnet101",
-    "deeplabv3_mobilenet_v3_large",
-    "lraspp_mobilenet_v3_large",
-    "maskrcnn_resnet50_fpn",
-    "maskrcnn_resnet50_fpn_v2",
-)
+WITHOUT_ROW = ("deeplabv3_mobilenet_v3_large", "lraspp_mobilenet_v3_large", "maskrcnn_resnet50_fpn_v2")
 
 
-def convert(name: str, tensors: Mapping[str, Tensor]) -> tuple[str, dict[str, Tensor], list[str]]:
-    """The row, its tensors, and the names of those that were left out.
+@dataclass(frozen=True)
+class Converted:
+    """A row, further keywords of its builder, its tensors, their classes, and what of theirs was left out."""
+
+    row: str
+    keywords: dict[str, Any]
+    tensors: dict[str, Tensor]
+    num_classes: int
+    left_out: list[str]
+
+
+def convert(name: str, tensors: Mapping[str, Tensor]) -> Converted:
+    """A state dict of torchvision's network as tensors of a row.
 
     Raises:
         ValueError: a network without a matching row, or tensors that are not all of its.
@@ -69,16 +120,24 @@ def convert(name: str, tensors: Mapping[str, Tensor]) -> tuple[str, dict[str, Te
         raise ValueError(f"a conversion needs a row that computes the same; {name} has none yet: {_possible()}")
     if name not in CONVERSIONS:
         raise ValueError(f"the network must be one of torchvision's that can be converted; got {name!r}: {_possible()}")
-    row, rename = CONVERSIONS[name]
-    places = {key: rename(key) for key in tensors}
+    how = CONVERSIONS[name]
+    places = {key: how.rename(key) for key in tensors}
     if odd := [key for key, place in places.items() if place is None and not key.startswith("aux_classifier.")]:
         raise ValueError(f"the tensors must be those of torchvision's {name}; got {odd[0]!r}")
     converted = {place: tensors[key] for key, place in places.items() if place is not None}
-    if "head.2.bias" not in converted:
-        raise ValueError(f"the tensors must be those of torchvision's {name}; there is no classifier.4.bias")
+    if how.counted not in converted:
+        raise ValueError(f"the tensors must be those of torchvision's {name}; there is no {how.theirs}")
+    count = len(converted[how.counted])
+    # Their auxiliary head is an option, as ours is.
+    bare = "auxiliary" in find_row(how.row).accepted() and not any(key.startswith("auxiliary.") for key in converted)
+    keywords = {"auxiliary": False} if bare else {}
+    model = gatezoo.model_entrypoint(how.row)(num_classes=count, **keywords)
+    # Norms that torchvision froze count no batches.
+    counters = {key: value for key, value in model.state_dict().items() if key.endswith("num_batches_tracked")}
+    converted = counters | converted
     # Placing them in the row shows that none is missing and all fit.
-    load_tensors(gatezoo.model_entrypoint(row)(num_classes=len(converted["head.2.bias"])), converted)
-    return row, converted, [key for key, place in places.items() if place is None]
+    load_tensors(model, converted)
+    return Converted(how.row, keywords, converted, count, [key for key, place in places.items() if place is None])
 
 
 def _possible() -> str:
@@ -93,23 +152,22 @@ def main() -> int:
     parser.add_argument("--classes", help="'sky,road', or a file: NAME or NAME R G B a line")
     args = parser.parse_args()
     try:
-        row, tensors, left_out = convert(args.name, read_checkpoint(args.source)[0])
-        count = len(tensors["head.2.bias"])
-        facts = {"model": row, "num_classes": count, "in_chans": 3, "mean": MEAN, "std": STD}
-        facts |= {"format_version": FORMAT_VERSION, "versions": versions()}
+        done = convert(args.name, read_checkpoint(args.source)[0])
+        facts = {"model": done.row, "num_classes": done.num_classes, "in_chans": 3, "mean": MEAN, "std": STD}
+        facts |= {"model_kwargs": done.keywords, "format_version": FORMAT_VERSION, "versions": versions()}
         if args.classes:
-            listed = "," in args.classes
-            names, colours = (args.classes.split(","), None) if listed else read_classes(args.classes)
-            if len(names) != count:
-                raise ValueError(f"--classes must name all {count} classes of the weights")
+            names, colours = class_names(args.classes)
+            if len(names) != done.num_classes:
+                raise ValueError(f"--classes must name all {done.num_classes} classes of the weights")
             facts |= {"class_names": names} | ({"palette": colours} if colours else {})
-        held = {key: value.contiguous() for key, value in tensors.items()}
+        held = {key: value.contiguous() for key, value in done.tensors.items()}
         blob = save(held, {"gatezoo": json.dumps(facts)})
         write_whole(args.out, lambda path: path.write_bytes(blob))
     except ValueError as error:
         print(f"convert: {error}", file=sys.stderr)
         return 2
-    print(f"{args.out}: {row}, {count} classes, {len(tensors)} tensors; left out: {len(left_out)} of aux_classifier")
+    told = f"{done.row}, {done.num_classes} classes, {len(done.tensors)} tensors"
+    print(f"{args.out}: {told}; left out: {len(done.left_out)} of aux_classifier")
     return 0
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from ..choices import one_of
+from ..layers import ConvNormAct
 from .deeplabv3 import AtrousPooling
 from .dense_aspp import DenseASPP
 from .pyramid_pooling import PyramidPooling
@@ -23,12 +24,19 @@ def make_context(context: str, in_channels: int, width: int) -> nn.Module:
 
 
 class ContextHead(nn.Module):
-    """Maps -> logits (B, K, h, w) of the last one: 1x1 * dropout(context(last))."""
+    """Maps -> logits (B, K, h, w) of the last one: 1x1 * dropout(refine(context(last))).
 
-    def __init__(self, num_classes: int, context: nn.Module, dropout: float = 0.1):
+    Args:
+        num_classes: K.
+        context: module to a context map, with the attribute ``out_channels``.
+        refine: a 3x3 convolution of as many channels, with norm and ReLU; else nothing.
+    """
+
+    def __init__(self, num_classes: int, context: nn.Module, refine: bool = False, dropout: float = 0.1):
         super().__init__()
         self.context = context
+        self.refine = ConvNormAct(context.out_channels, context.out_channels) if refine else nn.Identity()
         self.classify = nn.Sequential(nn.Dropout(dropout), nn.Conv2d(context.out_channels, num_classes, 1))
 
     def forward(self, *maps: Tensor) -> Tensor:
-        return self.classify(self.context(maps[-1]))
+        return self.classify(self.refine(self.context(maps[-1])))

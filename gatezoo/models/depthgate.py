@@ -64,7 +64,7 @@ def depthgate(
     from ..choices import one_of
     from ..depth_segmenter import FEEDBACK, DepthSegmenter, RecurrentDepthSegmenter, check_thresholds
     from ..gates.depth import GATES, NEARER, GatedPooling, ScaleBranches
-    from ..heads.gated import GatedHead
+    from ..heads.pooling import PoolingHead
 
     make_gate = GATES[one_of("gate", gate, GATES)]
     one_of("unit", unit, NEARER)
@@ -82,9 +82,9 @@ def depthgate(
     dilations = (1,) if gate == "none" else tuple(dilations)
     thresholds = check_thresholds(thresholds, len(dilations))
 
-    def head(in_channels: int, recurrent: bool = False) -> GatedHead:
+    def head(in_channels: int, recurrent: bool = False) -> PoolingHead:
         pooling = GatedPooling(make_gate(width, len(dilations)), ScaleBranches(width, dilations, tied), hard)
-        return GatedHead(in_channels, width, num_classes, pooling, recurrent)
+        return PoolingHead(in_channels, width, num_classes, pooling, recurrent)
 
     pyramid = Pyramid(
         backbone,
@@ -140,7 +140,7 @@ def multiscale(
     from ..choices import one_of
     from ..gates.depth import AverageGate, GatedPooling, ScaleBranches
     from ..gates.scale import SCALE_GATES
-    from ..heads.gated import GatedHead
+    from ..heads.pooling import PoolingHead
     from ..multiscale_segmenter import MultiScaleSegmenter
 
     gate = SCALE_GATES[one_of("combine", combine, SCALE_GATES)](width, len(scales))
@@ -152,7 +152,7 @@ def multiscale(
         backbone_args=backbone_args,
     )
     pooling = GatedPooling(AverageGate(width, 1), ScaleBranches(width, (1,)))
-    head = GatedHead(pyramid.channels[-1], width, num_classes, pooling)
+    head = PoolingHead(pyramid.channels[-1], width, num_classes, pooling)
     return MultiScaleSegmenter(pyramid, head, gate, scales, num_classes, in_chans, freeze_bn)
 
 

@@ -19,7 +19,7 @@ class Loop(NamedTuple):
     said: Weighing
 
 
-class GatedHead(nn.Module):
+class PoolingHead(nn.Module):
     """3x3 convolution to C channels, gated pooling, 1x1 convolution to the classes (Kong and Fowlkes, Fig. 2)::
 
         feed-forward:  reduced = conv3x3(x);  feature = pool(reduced);               logits = conv1x1(feature)
