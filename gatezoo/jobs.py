@@ -72,7 +72,8 @@ class SemanticJob(Job):
     title = "mIoU"
 
     def module(self, model, data, recipe, mean, std):
-        weight = class_weights(data.frequencies(), recipe.class_weights)
+        frequencies = data.frequencies(where_present=recipe.class_weights == "median")
+        weight = class_weights(frequencies, recipe.class_weights)
         loss = make_loss(recipe.loss, weight, data.ignore_index)
         depth_loss = None
         if recipe.depth_loss or recipe.scale_loss:

@@ -143,10 +143,9 @@ def class_weights(frequencies: Tensor, kind: str = "none") -> Tensor | None:
     """Weights of the classes for cross-entropy, their mean over the classes that occur 1.
 
     Args:
-        frequencies: share of each class, (K,).
+        frequencies: share of each class, (K,); for "median" among the pictures that hold it (``where_present``).
         kind: "none", "inverse" (1 / frequency), "sqrt" (1 / square root of frequency), or "median" (median of the
-            frequencies / frequency, not scaled to a mean of 1; shares are of all pixels, where Eigen and Fergus, 2015,
-            count those of the pictures that hold the class).
+            frequencies / frequency; Eigen and Fergus, 2015; not scaled to a mean of 1).
     """
     powers = {"none": None, "inverse": -1.0, "sqrt": -0.5, "median": -1.0}
     if powers[one_of("class weights", kind, powers)] is None:

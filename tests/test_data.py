@@ -31,6 +31,17 @@ def test_frequencies_are_those_of_the_labelled_pixels(shapes):
         FolderDataset(shapes, 2, ids={0: 255, 1: 255, 255: 255}).frequencies()
 
 
+def test_frequencies_where_a_class_is_present(shapes):
+    for path in sorted((shapes / "labels").iterdir())[:12]:
+        labels = np.array(Image.open(path))
+        Image.fromarray(np.where(labels == 1, 0, labels)).save(path)
+    data = FolderDataset(shapes, ["ground", "disc", "never"])
+    masks = torch.stack([data.labels(i) for i in range(24)])
+    ground = (masks == 0).sum() / (masks < 2).sum()
+    discs = (masks == 1).sum() / (masks[12:] < 2).sum()
+    assert data.frequencies(where_present=True).tolist() == pytest.approx([ground.item(), discs.item(), 0])
+
+
 def test_what_the_file_system_adds_is_no_picture(shapes):
     (shapes / "images/._00.png").write_bytes(b"\0\5\x16\7")
     (shapes / "images/Thumbs.db").write_bytes(b"\0")

@@ -151,21 +151,29 @@ class SegmentationDataset(Dataset):
             raise ValueError(f"labels must be {self._known}; {path} holds {wrong[0]}: {self._cure}, or mend the file")
         return torch.from_numpy(classes.astype(np.uint8))
 
-    def frequencies(self) -> torch.Tensor:
-        """Share of each class among the labelled pixels: (num_classes,), sums to 1. Reads, and checks, all labels."""
-        counts = torch.zeros(256, dtype=torch.long)
+    def frequencies(self, where_present: bool = False) -> torch.Tensor:
+        """Share of each class among the labelled pixels: (num_classes,), sums to 1. Reads, and checks, all labels.
+
+        Args:
+            where_present: among those of the pictures that hold the class alone (Eigen and Fergus, 2015); 0 for a class
+                that occurs nowhere.
+        """
+        pixels = torch.zeros(self.num_classes, dtype=torch.float64)
+        beside = torch.zeros_like(pixels)
         with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-            for number in pool.map(self._count, range(len(self))):
-                counts += number
-        if self.ignore_index < self.num_classes:
-            counts[self.ignore_index] = 0
-        counts = counts[: self.num_classes].double()
-        if not counts.sum():
+            for counts in pool.map(self._count, range(len(self))):
+                pixels += counts
+                beside += counts.sum() * (counts > 0)
+        if not pixels.sum():
             raise ValueError(f"some pixels must be labelled; all labels are {self.ignore_index} (ignored)")
-        return counts / counts.sum()
+        return pixels / beside.clamp(min=1) if where_present else pixels / pixels.sum()
 
     def _count(self, index: int) -> torch.Tensor:
-        return torch.bincount(self.labels(index).flatten(), minlength=256)
+        """Labelled pixels of each class in a picture."""
+        counts = torch.bincount(self.labels(index).flatten(), minlength=256)[: self.num_classes]
+        if 0 <= self.ignore_index < self.num_classes:
+            counts[self.ignore_index] = 0
+        return counts
 
     def halved(self) -> SegmentationDataset:
         """The same data set at half its size: pictures smoothed, of labels and layers every other pixel."""
