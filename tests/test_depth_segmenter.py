@@ -364,3 +364,13 @@ def test_losses_of_depth_without_depth():
     pixels, labels = torch.randint(256, (1, 3, *SIZE), dtype=torch.uint8), torch.randint(5, (1, *SIZE))
     with pytest.raises(ValueError, match="a depth loss needs data with depth; these have none"):
         task_of(make(), depth_loss=DepthLoss())(pixels, labels)
+
+
+@torch.no_grad()
+def test_the_weights_of_the_scales_are_the_gates_of_a_pass():
+    outputs = gatezoo.create_model("test_depthgate").eval().outputs(torch.randn(1, 3, 64, 96))
+    assert len(outputs.gates) == len(outputs.scales) > 1
+    for gates, weights in zip(outputs.gates, outputs.scales, strict=True):
+        assert sorted(gates) == [1, 2, 3, 4, 5]
+        for scale, gate in gates.items():
+            assert torch.equal(gate, weights[:, scale - 1 : scale])
