@@ -103,7 +103,9 @@ def train(
     data_kwargs: Annotated[
         list[str] | None, typer.Option(help="KEY=VALUE for the reader, such as depth=True; may be repeated.")
     ] = None,
-    freeze_bn: Annotated[bool, typer.Option(help="Keep batch norm's statistics.")] = True,
+    freeze_bn: Annotated[
+        bool, typer.Option(help="Keep the statistics of the backbone's batch norm; of all of an unrolled network.")
+    ] = True,
     workers: Workers = 1,
     device: Device = "cpu",
     resume: Resume = False,

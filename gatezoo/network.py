@@ -20,7 +20,7 @@ class Network(nn.Module, ABC):
         task: "semantic" (a class for every pixel) or "instance" (objects); that of its row in the registry.
         num_classes: K; of an instance network with the background, which is class 0.
         in_chans: channels of the image.
-        freeze_bn: keep batch norm's running statistics (and use them) also in training.
+        freeze_bn: keep batch norm's running statistics (and use them) also in training, in all that is ``frozen``.
         architecture, model_args: name of the row and keywords of its builder, if ``create_model`` made the network.
         pretrained_cfg: how the weights were trained and what they expect; None without weights.
         load_report: what loading weights did; None without weights.
@@ -48,6 +48,11 @@ class Network(nn.Module, ABC):
         """Whatever knows the mean and std that the weights expect: the weights' own facts, else the backbone."""
         return self.pretrained_cfg or self.backbone
 
+    @property
+    def frozen(self) -> nn.Module:
+        """Where ``freeze_bn`` freezes: in the backbone. The norms of a head that is new have nothing to keep yet."""
+        return self.backbone
+
     @abstractmethod
     def probe(self, image: Tensor, **call: Any) -> Tensor:
         """Raw numbers of all output layers for a normalised batch, free of choices that hang on numbers.
@@ -65,7 +70,7 @@ class Network(nn.Module, ABC):
     def train(self, mode: bool = True) -> Network:
         super().train(mode)
         if self.freeze_bn:
-            for module in self.modules():
+            for module in self.frozen.modules():
                 if isinstance(module, _BatchNorm):
                     module.eval()
         return self

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -18,33 +17,10 @@ from .graph import longest_path
 from .heads.base import GatedHead
 from .layers import resize_to
 from .network import Network
+from .outputs import Outputs
 from .unroll import UNROLLS, Blocks, Pass
 
 MIN_SIZE = 32
-
-
-@dataclass
-class Outputs:
-    """Everything a network has to say of a batch.
-
-    Attributes:
-        logits: (B, K, H, W), what ``forward`` returns.
-        iterations: logits of each pass, first to last; the last is ``logits``.
-        gates: of each pass, by block number: {i: (B, C_{i-1}, h, w)}. Empty for a pass without gates. Of fused levels,
-            by level from the finest, and of scales, by scale from the farthest: {l: (B, 1 or width, h_l, w_l)}.
-        auxiliary: logits of the auxiliary heads, as ``logits``: they only help training.
-        scales: of each pass, the weights of the scales (B, S, h, w), at the size of the maps that they weigh; 1 in sum.
-        scale_logits: their logits, of gates that predict the scale of a depth.
-        log_depth: of each pass, ln of the depth in metres, (B, H, W), of networks that predict it.
-    """
-
-    logits: Tensor
-    iterations: list[Tensor] = field(default_factory=list)
-    gates: list[dict[int, Tensor]] = field(default_factory=list)
-    auxiliary: list[Tensor] = field(default_factory=list)
-    scales: list[Tensor] = field(default_factory=list)
-    scale_logits: list[Tensor] = field(default_factory=list)
-    log_depth: list[Tensor] = field(default_factory=list)
 
 
 class SegmentationModel(Network):
@@ -236,6 +212,10 @@ class RecurrentSegmenter(IterativeSegmenter):
     @property
     def whole_passes(self) -> bool:
         return self.unroll == "parallel"
+
+    @property
+    def frozen(self) -> nn.Module:
+        return self  # the passes share the head, too
 
     def forward(self, image: Tensor, iterations: int | None = None) -> Tensor:
         """Logits (B, K, H, W) of the last of ``iterations`` passes (default: ``self.iterations``)."""

@@ -45,7 +45,7 @@ def test_every_model_is_listed_and_nothing_else(github):
     assert set(listed) == {"create_model", *gatezoo.list_models()}
 
 
-@pytest.mark.parametrize("name", ["dignet_resnet101_8s", "fcn_resnet50_32s", "create_model"])
+@pytest.mark.parametrize("name", ["dignet_resnet101_8s", "fcn_resnet50_32s", "zigzag_r101", "create_model"])
 def test_help_says_what_it_is_and_what_it_takes(github, name):
     text = torch.hub.help(github, name, trust_repo=True)
     assert "num_classes" in text

@@ -24,6 +24,7 @@ LAYERS = [
         "processes",
         "graph",
         "dilation",
+        "outputs",
         "losses",
     ],
     ["gates", "heads", "backbone", "registry", "training_folder", "conversions", "tensor_files", "verified", "card"],

@@ -174,6 +174,17 @@ def test_batch_norm_stays_frozen_through_train():
     assert not gatezoo.create_model("test_fcn").freeze_bn
 
 
+@pytest.mark.parametrize("name", ["test_fcn", "test_pspnet", "test_depthgate", "test_dignet"])
+def test_norms_of_a_new_head_are_not_frozen_but_where_passes_share_it(name):
+    head = {"head": "fcn"} if name in ("test_fcn", "test_dignet") else {}
+    model = gatezoo.create_model(name, freeze_bn=True, **head)
+    before = {k: v.clone() for k, v in model.state_dict().items() if "running" in k}
+    model.train()(torch.randn(2, 3, 64, 64))
+    changed = {k.partition(".")[0] for k, v in model.state_dict().items() if k in before and not v.equal(before[k])}
+    assert "head" in {k.partition(".")[0] for k in before}
+    assert changed - {"recurrent"} == (set() if name == "test_dignet" else {"head"})
+
+
 @pytest.mark.parametrize(
     ("image", "message"),
     [

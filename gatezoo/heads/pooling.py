@@ -25,8 +25,8 @@ class PoolingHead(nn.Module):
         feed-forward:  reduced = conv3x3(x);  feature = pool(reduced);               logits = conv1x1(feature)
         recurrent:     reduced = conv3x3(x);  feature = conv1x1(pool(reduced));      logits = conv1x1(dropout(feature))
 
-    Convolutions but the last are followed by batch norm and ReLU. They start so that a map keeps its size (He et al.,
-    2015), since a norm that is frozen when it is new does not see to it.
+    Convolutions but the last are followed by batch norm and ReLU, and start so that a map keeps its size (He et al.,
+    2015).
 
     Args:
         in_channels: of x.

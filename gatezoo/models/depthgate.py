@@ -58,7 +58,7 @@ def depthgate(
         in_chans: channels of the image.
         pretrained_backbone: True for timm's weights, or a local file of them.
         backbone_args: further keywords of the timm model.
-        freeze_bn: keep batch norm's statistics in training.
+        freeze_bn: keep the statistics of the backbone's batch norm in training.
     """
     from ..backbone import Pyramid
     from ..choices import one_of
@@ -134,7 +134,7 @@ def multiscale(
         in_chans: channels of the image.
         pretrained_backbone: True for timm's weights, or a local file of them.
         backbone_args: further keywords of the timm model.
-        freeze_bn: keep batch norm's statistics in training.
+        freeze_bn: keep the statistics of the backbone's batch norm in training.
     """
     from ..backbone import Pyramid
     from ..choices import one_of
