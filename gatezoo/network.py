@@ -69,10 +69,11 @@ class Network(nn.Module, ABC):
 
     def train(self, mode: bool = True) -> Network:
         super().train(mode)
-        if self.freeze_bn:
-            for module in self.frozen.modules():
-                if isinstance(module, _BatchNorm):
-                    module.eval()
+        kept = set(self.frozen.modules()) if self.freeze_bn else set()
+        for module in self.modules():
+            # A norm whose scale is not trained keeps its statistics too.
+            if isinstance(module, _BatchNorm) and (module in kept or not module.weight.requires_grad):
+                module.eval()
         return self
 
     def must_be(self, task: str, cure: str) -> None:

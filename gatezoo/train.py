@@ -106,10 +106,11 @@ class Trainer:
         if recipe.grad_checkpointing:
             model.set_grad_checkpointing()
         self.task = self.job.module(model, train_data, recipe, mean, std)
-        self.task.to(self.device, memory_format=torch.channels_last).train()
+        self.task.to(self.device, memory_format=torch.channels_last)
         if recipe.torchcompile:
             self.task.compile()
         self.optimizer = make_optimizer(model, recipe)
+        self.task.train()  # now that it is settled what is trained
         self.rates = [group["lr"] for group in self.optimizer.param_groups]
         self.average = None
         if recipe.ema_decay:

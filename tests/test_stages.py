@@ -256,7 +256,9 @@ def test_a_stage_begins_with_the_weights_of_the_one_before(rooms, tmp_path):
     frozen = [STAGES[0], Stage("gating", {"loops": 0}, Recipe(**QUICK | {"lr": 0.0}))]
     train_stages("test_depthgate", frozen, *opened(rooms), tmp_path, workers=0)
     before, after = weights_in(tmp_path / "1_baseline"), weights_in(tmp_path / "2_gating")
-    shared = before.keys() & after.keys() - {"thresholds"}
+    # The statistics of the new norms are those of the data, whatever the rate.
+    shared = {key for key in before.keys() & after.keys() if not key.startswith("head") or key.endswith(".weight")}
+    shared -= {"thresholds"}
     assert len(shared) > 50
     assert all(torch.equal(before[key], after[key]) for key in shared)
 
