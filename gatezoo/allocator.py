@@ -12,7 +12,7 @@ def keep_freed_memory() -> bool:
     """Use freed memory again instead of giving it back to the system; for a whole process, at its start.
 
     glibc asks the system anew for each large activation and gives it back after use, and the system fills every page
-    with zeros when it is first written: at times more work than the convolution that writes it.
+    with zeros when it is first written.
 
     Returns:
         Whether the C library could be told; only glibc can.

@@ -17,7 +17,7 @@ COMBINE = {"product": torch.mul, "sum": torch.add}
 
 
 def group_norm(channels: int, norm: bool) -> nn.Module:
-    """Group norm, or nothing. Not batch norm: it would be idle where batch norm is frozen, and from random weights."""
+    """Group norm, or nothing. Not batch norm: in evaluation mode it would be idle from random weights."""
     return nn.GroupNorm(math.gcd(32, channels), channels) if norm else nn.Identity()
 
 
