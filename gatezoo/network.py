@@ -72,8 +72,9 @@ class Network(nn.Module, ABC):
         kept = set(self.frozen.modules()) if self.freeze_bn else set()
         for module in self.modules():
             # A norm whose scale is not trained keeps its statistics too.
-            if isinstance(module, _BatchNorm) and (module in kept or not module.weight.requires_grad):
-                module.eval()
+            if isinstance(module, _BatchNorm):
+                learns = module.weight is None or module.weight.requires_grad
+                module.train(mode and learns and module not in kept)
         return self
 
     def must_be(self, task: str, cure: str) -> None:

@@ -174,6 +174,15 @@ def test_batch_norm_stays_frozen_through_train():
     assert not gatezoo.create_model("test_fcn").freeze_bn
 
 
+def test_norms_without_a_scale_and_norms_that_are_not_trained():
+    model = gatezoo.create_model("test_fcn")
+    model.head = nn.Sequential(nn.BatchNorm2d(model.backbone.channels[-1], affine=False), model.head)
+    model.backbone.requires_grad_(False)
+    model.train()
+    assert model.head[0].training
+    assert not any(m.training for m in model.backbone.modules() if isinstance(m, nn.BatchNorm2d))
+
+
 @pytest.mark.parametrize("name", ["test_fcn", "test_pspnet", "test_depthgate", "test_dignet"])
 def test_norms_of_a_new_head_are_not_frozen_but_where_passes_share_it(name):
     head = {"head": "fcn"} if name in ("test_fcn", "test_dignet") else {}
