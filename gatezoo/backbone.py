@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import difflib
 import itertools
-import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +14,7 @@ from timm.models import FeatureListNet
 from torch import Tensor, nn
 
 from .dilation import can_dilate, dilate, strides_read
+from .trial import run_trial
 
 OUTPUT_STRIDES = (32, 16, 8)
 
@@ -44,12 +43,15 @@ class _Backbone(nn.Module):
         dilate(self.net, read, output_stride)
         cfg = timm.get_pretrained_cfg(name)
         self.mean, self.std = cfg.mean, cfg.std
-        self._trial = _run_trial(trial, name, in_chans, cfg.input_size[-1])
+        # Only the maps are turned: between its own modules timm keeps the order it chose.
+        self._nhwc = _is_nhwc(self.net)
+        try:
+            self._trial = run_trial(trial, _split(trial), in_chans, cfg.input_size[-1], 1 if self._nhwc else 2)
+        except ValueError as error:
+            raise ValueError(f"backbone {name!r} {error}") from None
         self.size_divisor = self._trial.divisor
         for block in self._trial.overwritten:
             _work_beside(self.net, _split(self.net)[block - 1])
-        # Only the maps are turned: between its own modules timm keeps the order it chose.
-        self._nhwc = _is_nhwc(self.net)
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:
         """Recompute activations of timm's modules in the backward pass. Raises ValueError where timm cannot."""
@@ -191,44 +193,6 @@ def _try(
         return base, plain, read
     possible = [s for s in OUTPUT_STRIDES if s == 32 or _on_meta(name, {**base, "output_stride": s})]
     raise ValueError(f"output_stride of backbone {name!r} can be {possible}; got {output_stride}")
-
-
-@dataclass(frozen=True)
-class _Trial:
-    """What only a run tells of a network.
-
-    Attributes:
-        divisor: of height and width, asked for by patches (4, 16), parallel branches (32), windows (its own size).
-        strides: of each block, in powers of two.
-        overwritten: blocks that change their input in place.
-    """
-
-    divisor: int
-    strides: list[int]
-    overwritten: set[int]
-
-
-def _run_trial(net: nn.Module, name: str, in_chans: int, own_size: int) -> _Trial:
-    blocks = _split(net) or [("",)]
-    for divisor in (1, 2, 4, 8, 14, 16, 32, own_size):
-        height, width = (-(-size // divisor) * divisor for size in (257, 385))
-        strides, overwritten = [], set()
-        try:
-            # Tensors of inference mode, should the caller be in it, keep no count of their changes.
-            with torch.inference_mode(False), torch.no_grad():
-                x = torch.empty(1, in_chans, height, width, device="meta")
-                for block, steps in enumerate(blocks, start=1):
-                    before, version = x, getattr(x, "_version", None)
-                    for step in steps:
-                        x = net.get_submodule(step)(x)
-                    if getattr(before, "_version", None) != version:
-                        overwritten.add(block)
-                    if torch.is_tensor(x):
-                        strides.append(2 ** round(math.log2(height / x.shape[1 if _is_nhwc(net) else 2])))
-        except (AssertionError, RuntimeError, ValueError):
-            continue
-        return _Trial(divisor, strides, overwritten)
-    raise ValueError(f"backbone {name!r} takes no picture in multiples of 32 or {own_size} pixels: choose another")
 
 
 def _work_beside(net: nn.Module, steps: tuple[str, ...]) -> None:

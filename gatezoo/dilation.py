@@ -5,6 +5,7 @@ At the positions that the strided network has, a dilated one has the same number
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Mapping
 
@@ -106,6 +107,19 @@ def dilate(net: nn.Module, read: Mapping[str, int], output_stride: int) -> None:
         elif steps or spread > 1:
             kind = "max" if isinstance(module, nn.MaxPool2d) else "average"
             net.set_submodule(name, SpreadPool(kind, _side(module.kernel_size), _side(module.padding), spread))
+
+
+def dilate_entries(net: nn.Module) -> None:
+    """Give each convolution that lost its stride the dilation of those after it, in place, as torchvision's MobileNetV3
+    has it.
+
+    The usual way, and ours otherwise, leaves it as it was, so that it sees what it saw with its stride.
+    """
+    wide = [module for module in net.modules() if isinstance(module, nn.Conv2d) and _side(module.kernel_size) > 1]
+    for module, after in itertools.pairwise(wide):
+        if module.stride == (1, 1) and _side(module.dilation) < _side(after.dilation):
+            module.dilation = after.dilation
+            module.padding = tuple(_side(module.dilation) * (side // 2) for side in module.kernel_size)
 
 
 def _side(value: int | tuple[int, ...]) -> int:

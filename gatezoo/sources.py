@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from . import hub, weights
 from .verified import is_noted, note_down, stamp_of
 from .weights import PretrainedCfg
 
+_WEB_SOURCE = re.compile(r"https://[\w.-]+(:\d+)?(/[\w.~%+-]+)*/[\w.-]+\.safetensors")
 _HUB_SOURCE = re.compile(r"hf-hub:(?P<repo>[\w.-]+/[\w.-]+)@(?P<commit>[0-9a-f]{40})/(?P<file>[\w.-]+\.safetensors)")
 
 
@@ -30,7 +33,7 @@ def locate(cfg: PretrainedCfg, cache_dir: str | os.PathLike | None = None) -> Pa
         try:
             if path := weights.local_file(source):
                 return _checked(path, cfg)
-            return _from_hub(source, cfg, cache_dir)
+            return _from_afar(_remote(source, cfg, cache_dir), cfg)
         except ValueError as error:
             failures.append(f"{source}: {error}")
     raise ValueError(f"weights {cfg.name} must come from one of their sources; {'; '.join(failures)}")
@@ -42,16 +45,45 @@ def local_files(cfg: PretrainedCfg, cache_dir: str | os.PathLike | None = None) 
     for source in cfg.sources:
         if path := weights.local_file(source):
             found += [(source, path)] if path.is_file() else []
-        elif path := hub.cached(*_parts(source), cache_dir):
+        elif path := _remote(source, cfg, cache_dir).cached():
             found.append((source, path))
     return found
 
 
-def _parts(source: str) -> tuple[str, str, str]:
-    match = _HUB_SOURCE.fullmatch(source)
-    if not match:
-        raise ValueError("a source is bundled:FILE or hf-hub:org/repo@<40-hex commit>/FILE.safetensors")
-    return match["repo"], match["commit"], match["file"]
+@dataclass(frozen=True)
+class _Remote:
+    """A source beyond this machine.
+
+    Attributes:
+        cached: its file in the cache, if it is there.
+        fetch: bring it into the cache; given True, in place of what is there.
+        note: where it is noted that a file was hashed.
+    """
+
+    cached: Callable[[], Path | None]
+    fetch: Callable[[bool], Path]
+    note: Callable[[Path], Path]
+
+
+def _remote(source: str, cfg: PretrainedCfg, cache_dir: str | os.PathLike | None) -> _Remote:
+    if match := _HUB_SOURCE.fullmatch(source):
+        repo, commit, file = match["repo"], match["commit"], match["file"]
+        return _Remote(
+            lambda: hub.cached(repo, commit, file, cache_dir),
+            lambda again: hub.fetch(repo, commit, file, cache_dir, again=again, size=cfg.size),
+            # cache/models--org--repo/snapshots/COMMIT/FILE: beside the snapshots, where the client does not look.
+            lambda path: path.parents[2] / "verified" / commit / f"{file}.json",
+        )
+    if _WEB_SOURCE.fullmatch(source):
+        place = hub.place_of(source, cfg.sha256, cache_dir)
+        return _Remote(
+            lambda: place if place.is_file() else None,
+            lambda again: hub.download(source, place, cfg.sha256, cfg.size),
+            lambda path: path.with_name(f"{path.name}.verified.json"),
+        )
+    raise ValueError(
+        "a source is bundled:FILE, hf-hub:org/repo@<40-hex commit>/FILE.safetensors or https://HOST/FILE.safetensors"
+    )
 
 
 def _checked(path: Path, cfg: PretrainedCfg) -> Path:
@@ -61,21 +93,17 @@ def _checked(path: Path, cfg: PretrainedCfg) -> Path:
     return path
 
 
-def _from_hub(source: str, cfg: PretrainedCfg, cache_dir: str | os.PathLike | None) -> Path:
-    repo, commit, file = _parts(source)
-    path = hub.cached(repo, commit, file, cache_dir)
-    if path is None:
-        path = hub.fetch(repo, commit, file, cache_dir, size=cfg.size)
-    # cache/models--org--repo/snapshots/COMMIT/FILE: beside the snapshots, where the client does not look.
-    note = path.parents[2] / "verified" / commit / f"{file}.json"
+def _from_afar(remote: _Remote, cfg: PretrainedCfg) -> Path:
+    path = remote.cached() or remote.fetch(False)
+    note = remote.note(path)
     if is_noted(note, path, cfg.sha256):
         return path
     stamp = stamp_of(path)
     try:
         weights.verify(path, cfg)
     except ValueError:
-        # The client looks at the size alone.
-        path = hub.fetch(repo, commit, file, cache_dir, again=True, size=cfg.size)
+        # The Hub's client looks at the size alone.
+        path = remote.fetch(True)
         stamp = stamp_of(path)
         try:
             weights.verify(path, cfg)

@@ -45,6 +45,7 @@ def run(*arguments):
         ("fcn_resnet101", "fcn_resnet101_8s", False, 0),
         ("deeplabv3_resnet50", "deeplabv3_resnet50", True, 0),
         ("deeplabv3_resnet101", "deeplabv3_resnet101", False, 0),
+        ("deeplabv3_mobilenet_v3_large", "deeplabv3_mobilenetv3_large", True, 8),
     ],
 )
 def test_logits_are_equal(tmp_path, name, row, aux, left_out):
@@ -100,7 +101,7 @@ def test_objects_are_the_same(tmp_path, names):
     torch.testing.assert_close(found["masks"].dense(), expected["masks"], atol=1e-3, rtol=1e-3)
 
 
-@pytest.mark.parametrize("name", ["deeplabv3_mobilenet_v3_large", "maskrcnn_resnet50_fpn_v2", "unet"])
+@pytest.mark.parametrize("name", ["lraspp_mobilenet_v3_large", "maskrcnn_resnet50_fpn_v2", "unet"])
 def test_what_has_no_row_is_refused(tmp_path, name):
     torch.save({"a": torch.zeros(1)}, tmp_path / "w.pth")
     done = run(name, tmp_path / "w.pth", tmp_path / "w.safetensors")

@@ -24,6 +24,7 @@ LAYERS = [
         "processes",
         "graph",
         "dilation",
+        "trial",
         "outputs",
         "losses",
     ],

@@ -4,17 +4,18 @@
     gatezoo predict out.safetensors picture.jpg --out out
 
 The file's header names the row, so that ``predict``, ``eval`` and ``publish`` read it as a training's. The auxiliary
-classifier of an FCN has no place in its row and is left out, which is said.
+classifiers of FCN and of MobileNetV3's DeepLabV3 have no place in their rows and are left out, which is said.
 """
 
 from __future__ import annotations
 
 import argparse
+import bisect
 import json
 import re
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +59,32 @@ def deeplabv3_key(key: str) -> str | None:
     )
 
 
+def deeplabv3_mobilenetv3_key(key: str) -> str | None:
+    """Of torchvision's DeepLabV3 on MobileNetV3, whose blocks timm numbers by stages and whose layers it names.
+
+    The auxiliary classifier reads a finer map than ours and is left out.
+    """
+    if key.startswith("classifier."):
+        return deeplabv3_key(key)
+    found = re.fullmatch(r"backbone\.(\d+)\.(?:block\.(\d)\.)?(\w+)\.(\w+)", key)
+    if not found:
+        return None
+    block, layer, part, rest = int(found[1]), found[2], found[3], found[4]
+    # The first block of each of timm's stages, and the convolution that ends the last.
+    starts = (1, 2, 4, 7, 11, 13, 16)
+    stage = bisect.bisect(starts, block) - 1
+    place = f"backbone.net.blocks.{stage}.{block - starts[stage]}." if block else "backbone.net."
+    if layer is None:
+        names = {0: ("conv_stem", "bn1"), 16: ("conv", "bn1")}.get(block)
+    elif part in ("fc1", "fc2"):
+        return f"{place}se.conv_{'reduce' if part == 'fc1' else 'expand'}.{rest}"
+    elif block == 1:
+        names = (("conv_dw", "bn1"), ("conv_pw", "bn2"))[int(layer)]
+    else:
+        names = (("conv_pw", "bn1"), ("conv_dw", "bn2"), ("conv_pwl", "bn3"))[min(int(layer), 2)]
+    return f"{place}{names[int(part)]}.{rest}" if names else None
+
+
 def maskrcnn_key(key: str) -> str | None:
     """Of torchvision's Mask R-CNN, also as its published files name some convolutions."""
     key = re.sub(r"(fpn\.(?:inner|layer)_blocks\.\d)\.(weight|bias)$", r"\1.0.\2", key)
@@ -77,26 +104,36 @@ def _placed(key: str, *prefixes: tuple[str, str]) -> str | None:
 
 @dataclass(frozen=True)
 class Conversion:
-    """Our row, how its tensors are called here, and the one whose length is the number of classes (with theirs)."""
+    """Our row, how its tensors are called here, and the one whose length is the number of classes (with theirs).
+
+    ``keywords`` make the row compute what theirs does.
+    """
 
     row: str
     rename: Callable[[str], str | None]
     counted: str
     theirs: str
+    keywords: dict[str, Any] = field(default_factory=dict)
 
 
 FCN = fcn_key, "head.2.bias", "classifier.4.bias"
 DEEPLABV3 = deeplabv3_key, "head.classify.1.bias", "classifier.4.bias"
+MOBILENETV3 = deeplabv3_mobilenetv3_key, *DEEPLABV3[1:]
 MASK_FCN = "roi_heads.mask_predictor.mask_fcn_logits.bias"
 CONVERSIONS: dict[str, Conversion] = {
     "fcn_resnet50": Conversion("fcn_resnet50_8s", *FCN),
     "fcn_resnet101": Conversion("fcn_resnet101_8s", *FCN),
     "deeplabv3_resnet50": Conversion("deeplabv3_resnet50", *DEEPLABV3),
     "deeplabv3_resnet101": Conversion("deeplabv3_resnet101", *DEEPLABV3),
+    "deeplabv3_mobilenet_v3_large": Conversion(
+        "deeplabv3_mobilenetv3_large",
+        *MOBILENETV3,
+        {"dilate_entries": True, "backbone_args": {"bn_eps": 0.001}},
+    ),
     "maskrcnn_resnet50_fpn": Conversion("maskrcnn_fpn_r50", maskrcnn_key, MASK_FCN, MASK_FCN),
 }
 # What has no row that computes the same, and so nowhere to go.
-WITHOUT_ROW = ("deeplabv3_mobilenet_v3_large", "lraspp_mobilenet_v3_large", "maskrcnn_resnet50_fpn_v2")
+WITHOUT_ROW = ("lraspp_mobilenet_v3_large", "maskrcnn_resnet50_fpn_v2")
 
 
 @dataclass(frozen=True)
@@ -130,7 +167,7 @@ def convert(name: str, tensors: Mapping[str, Tensor]) -> Converted:
     count = len(converted[how.counted])
     # Their auxiliary head is an option, as ours is.
     bare = "auxiliary" in find_row(how.row).accepted() and not any(key.startswith("auxiliary.") for key in converted)
-    keywords = {"auxiliary": False} if bare else {}
+    keywords = how.keywords | ({"auxiliary": False} if bare else {})
     model = gatezoo.model_entrypoint(how.row)(num_classes=count, **keywords)
     # Norms that torchvision froze count no batches.
     counters = {key: value for key, value in model.state_dict().items() if key.endswith("num_batches_tracked")}

@@ -5,7 +5,8 @@ one that does not answer is told within seconds: the client alone would go on as
 """
 
 from .answers import SMALL, cache_folder
+from .plain import download, place_of
 from .pulling import cached, fetch, forget, resolve
 from .sending import upload
 
-__all__ = ["SMALL", "cache_folder", "cached", "fetch", "forget", "resolve", "upload"]
+__all__ = ["SMALL", "cache_folder", "cached", "download", "fetch", "forget", "place_of", "resolve", "upload"]

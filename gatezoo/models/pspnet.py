@@ -28,6 +28,7 @@ def pspnet(
     decoder: bool = False,
     auxiliary: bool = True,
     auxiliary_width: int = 512,
+    dilate_entries: bool = False,
     num_classes: int = 21,
     in_chans: int = 3,
     pretrained_backbone: bool | str = False,
@@ -45,12 +46,14 @@ def pspnet(
         decoder: refine with the map at stride 4, as DeepLabV3+ does.
         auxiliary: a second head (3x3, 1x1) on the map before the last, for training.
         auxiliary_width: channels of its 3x3 convolution.
+        dilate_entries: dilate the convolutions that lost their stride too, as torchvision's MobileNetV3.
         num_classes: K.
         in_chans: channels of the image.
         pretrained_backbone: True for timm's weights, or a local file of them.
         backbone_args: further keywords of the timm model.
         freeze_bn: keep the statistics of the backbone's batch norm in training.
     """
+    from .. import dilation
     from ..heads import FCNHead
     from ..heads.context import ContextHead, make_context
     from ..heads.deeplabv3 import DeepLabV3PlusHead
@@ -66,6 +69,8 @@ def pspnet(
         pretrained=pretrained_backbone,
         backbone_args=backbone_args,
     )
+    if dilate_entries:
+        dilation.dilate_entries(pyramid)
     *_, before, last = pyramid.channels
     module = make_context(context, last, context_width)
     if decoder:
@@ -92,6 +97,7 @@ register_rows(
         "denseaspp_densenet121": DENSEASPP,
         "deeplabv3_resnet50": dict(**DEEPLABV3, backbone="resnet50"),
         "deeplabv3_resnet101": dict(**DEEPLABV3, backbone="resnet101"),
+        "deeplabv3_mobilenetv3_large": dict(**DEEPLABV3, backbone="mobilenetv3_large_100", output_stride=16),
         "deeplabv3plus_wrn38": dict(**DEEPLABV3PLUS, decoder=True),
         "test_pspnet": dict(backbone="test_resnet", context_width=32, auxiliary_width=16),
     },
