@@ -213,9 +213,9 @@ def finetune(
 
 def recipes() -> None:
     """List the papers' experiments, with the papers' figures and what was measured here."""
-    from .recipes import experiments
+    from .recipes import experiments, figures_told
 
     for experiment in experiments().values():
-        figures = ", ".join(f"{key} {value}" for key, value in experiment.reference.items())
-        measured = experiment.measured or "not measured"
-        print(f"{experiment.name:45} {experiment.source}; paper: {figures}; here: {measured}")
+        measured = figures_told(experiment.measured) if experiment.measured else "not measured"
+        paper = figures_told(experiment.reference)
+        print(f"{experiment.name:45} {experiment.source}; paper: {paper}; here: {measured}")

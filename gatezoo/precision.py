@@ -3,10 +3,24 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor, nn
+
+_log = logging.getLogger("gatezoo")
+
+
+def computable(kind: str, device: torch.device | str) -> str:
+    """The precision asked for, or "none" in place of "bf16" on a CPU that has no arithmetic for it, which is logged.
+
+    torch emulates it there: two hundred times slower, measured on a CPU with AVX2 alone.
+    """
+    if kind != "bf16" or torch.device(device).type != "cpu" or torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        return kind
+    _log.warning("this CPU cannot compute in bf16: training is in float32")
+    return "none"
 
 
 @contextlib.contextmanager

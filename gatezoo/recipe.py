@@ -52,7 +52,7 @@ class Recipe:
     class_weights: str = _field("sqrt", "none, inverse, sqrt or median of the class frequencies.")
     mean: tuple[float, ...] | None = _field(None, "Of the pixels in [0, 1]; default: what the weights expect.")
     std: tuple[float, ...] | None = _field(None, "As --mean.")
-    amp: str = _field("bf16", "bf16, fp16 or none.", "--amp-dtype", "--amp")
+    amp: str = _field("bf16", "bf16 (where the CPU cannot: none), fp16 or none.", "--amp-dtype", "--amp")
     sync_bn: bool = _field(False, "Batch norm over all processes.")
     grad_checkpointing: bool = _field(False, "Recompute activations in the backward pass: less memory, more time.")
     torchcompile: bool = _field(False, "Compile network and loss.")

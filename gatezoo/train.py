@@ -11,7 +11,7 @@ import signal
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,7 @@ from .jobs import JOBS
 from .model_folder import versions
 from .network import Network
 from .optimizers import make_optimizer, rate
-from .precision import mixed_precision
+from .precision import computable, mixed_precision
 from .recipe import Recipe
 from .task import has_auxiliary
 from .training_folder import TrainingFolder
@@ -89,11 +89,12 @@ class Trainer:
         resume: bool,
         log_with: str | None,
     ):
-        self.recipe, self.model, self.val_data = recipe, model, val_data
+        self.model, self.val_data = model, val_data
         self.job = JOBS[model.task]
         self.folder = TrainingFolder(out, resume, self.job.figures)
         self.accelerator = _accelerator(model, recipe, device, out, log_with)
         self.device = self.accelerator.device
+        self.recipe = recipe = replace(recipe, amp=computable(recipe.amp, self.device))
         torch.use_deterministic_algorithms(recipe.deterministic)
         torch.manual_seed(recipe.seed + self.accelerator.process_index)
 

@@ -23,8 +23,8 @@ class PretrainedCfg:
     """A set of weights and everything needed to use it: an entry of the manifest, or the header of a checkpoint.
 
     ``mean`` and ``std`` are of pixels in [0, 1]. ``sources`` are tried in order: ``bundled:FILE`` in the package,
-    ``hf-hub:org/repo@<40-hex commit>/FILE``, ``https://HOST/FILE``. ``metrics`` holds measured figures, each with its protocol.
-    ``format_version`` tells which names the tensors have: :mod:`gatezoo.conversions`.
+    ``hf-hub:org/repo@<40-hex commit>/FILE``, ``https://HOST/FILE``. ``metrics`` holds measured figures, each with its
+    protocol. ``format_version`` tells which names the tensors have: :mod:`gatezoo.conversions`.
     """
 
     architecture: str

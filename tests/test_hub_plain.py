@@ -76,7 +76,7 @@ def test_what_may_pass_is_tried_again(hub, entry, status):
 def test_other_bytes_are_refused_and_not_kept(hub, entry):
     cfg = entry[1]
     hub.fail("GET", "resolve", times=9, truncate=True)
-    with pytest.raises(ValueError, match="must have sha256 .*; it arrives with other bytes"):
+    with pytest.raises(ValueError, match=r"must have sha256 .*; it arrives with other bytes"):
         sources.locate(cfg)
     assert sources.local_files(cfg) == []
     longer = dataclasses.replace(cfg, size=cfg.size + 1)

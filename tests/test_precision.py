@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from gatezoo.precision import mixed_precision
+from gatezoo.precision import computable, mixed_precision
 
 
 @pytest.mark.parametrize("dilation", [1, 2, 4])
@@ -31,3 +31,12 @@ def test_other_convolutions_run_in_bf16_and_all_is_put_back():
     with mixed_precision(model, "cpu", "none") as autocast, autocast:
         assert model[0](torch.randn(1, 8, 5, 5)).dtype == torch.float32
         assert "forward" not in vars(model[1])
+
+
+@pytest.mark.parametrize(("able", "kind"), [(True, "bf16"), (False, "none")])
+def test_a_cpu_without_bf16_trains_in_float32_and_says_so(able, kind, monkeypatch, caplog):
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: able)
+    assert computable("bf16", "cpu") == kind
+    assert ("float32" in caplog.text) == (not able)
+    assert computable("bf16", "cuda") == "bf16"
+    assert [computable(other, "cpu") for other in ("none", "fp16")] == ["none", "fp16"]

@@ -3,7 +3,7 @@ import dataclasses
 import pytest
 
 from gatezoo.recipe import Recipe
-from gatezoo.recipes import experiments, find_experiment
+from gatezoo.recipes import experiments, figures_told, find_experiment
 from gatezoo.registry import find_row
 
 EXPERIMENTS = experiments()
@@ -18,6 +18,14 @@ def test_an_experiment_names_a_model_and_tells_what_the_paper_got(name):
     assert experiment.reference
     assert all(0 < value < 100 for value in experiment.reference.values())
     assert set(experiment.unsaid) <= {field.name for field in dataclasses.fields(Recipe)}
+
+
+def test_figures_are_told_by_their_usual_names_and_those_of_each_seed_side_by_side():
+    assert figures_told({"miou": 50, "pixel_accuracy": [89.04, 88.2], "pole": 1.5}) == (
+        "mIoU 50.0; pixel accuracy 89.0, 88.2; pole 1.5"
+    )
+    measured = [experiment.measured for experiment in EXPERIMENTS.values() if experiment.measured]
+    assert all(0 < value < 100 for figures in measured for seeds in figures.values() for value in seeds)
 
 
 def test_rivals_of_a_table_are_trained_alike():

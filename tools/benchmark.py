@@ -42,7 +42,7 @@ from gatezoo.describe import gmacs, on_meta, parameters
 from gatezoo.launch import open_splits, train_by_name
 from gatezoo.losses import class_weights, make_loss
 from gatezoo.optimizers import make_optimizer
-from gatezoo.precision import mixed_precision
+from gatezoo.precision import computable, mixed_precision
 from gatezoo.recipe import Recipe
 from gatezoo.segmenter import IterativeSegmenter
 from gatezoo.task import SegmentationTask
@@ -192,7 +192,7 @@ def measure_training(name: str, folder: Path, steps: int, batch: int, size: int,
         train_data.transform = train_transform(size, recipe.scale, 255, (0.5, 0.5, 0.5))
         ready = next(iter(loader_of(Stream(train_data, batch, seed=0), batch, workers=0)))
         images, began = ready["image"].contiguous(memory_format=torch.channels_last), 0.0
-        with mixed_precision(model, "cpu", recipe.amp) as autocast:
+        with mixed_precision(model, "cpu", computable(recipe.amp, "cpu")) as autocast:
             for step in range(steps):
                 if step == steps // 5:
                     began = time.perf_counter()

@@ -8,6 +8,7 @@ from pathlib import Path
 import gatezoo
 from gatezoo.describe import gmacs, on_meta, parameters
 from gatezoo.files import write_whole
+from gatezoo.recipes import experiments, figures_told
 from gatezoo.segmenter import IterativeSegmenter
 
 README = Path(__file__).resolve().parent.parent / "README.md"
@@ -58,13 +59,25 @@ def objects() -> str:
     return "\n".join(lines)
 
 
+def small() -> str:
+    """The papers' experiments that were measured here, the papers' figures beside ours."""
+    tables: dict[str, list[str]] = {}
+    for name, experiment in experiments().items():
+        if experiment.measured:
+            title = f"{experiment.paper.partition(':')[0]}: {experiment.source}"
+            head = [f"\n{title}\n", "| experiment | the paper | here |", "| --- | --- | --- |"]
+            row = f"| `{name}` | {figures_told(experiment.reference)} | {figures_told(experiment.measured)} |"
+            tables.setdefault(title, head).append(row)
+    return "\n".join(line for lines in tables.values() for line in lines)
+
+
 def _pretrained(task: str) -> list[str]:
     return gatezoo.list_models(pretrained=True, task=task)
 
 
 def filled(text: str) -> str:
     """The README with what stands between its marks replaced."""
-    for mark, table in (("models", models()), ("results", results()), ("objects", objects())):
+    for mark, table in (("models", models()), ("results", results()), ("objects", objects()), ("small", small())):
         start, end = f"<!-- {mark} -->\n", f"<!-- end of {mark} -->"
         before, found, rest = text.partition(start)
         _, closed, after = rest.partition(end)
