@@ -31,6 +31,16 @@ def test_benchmark_writes_its_columns(tmp_path):
     assert all(float(row["ms_per_image"]) > 0 and float(row["peak_mib"]) > 0 for row in (dignet, fcn))
 
 
+def test_benchmark_of_several_numbers_of_passes_and_other_blocks(tmp_path):
+    out = tmp_path / "b.csv"
+    short = ("--size", 64, "--repeats", 1, "--no-memory", "--csv", out)
+    done = run("tools/benchmark.py", "test_rignet", "--iterations", 2, 4, "--model-kwargs", "blocks=[-1]", *short)
+    assert done.returncode == 0, done.stderr
+    two, four = csv.DictReader(out.open())
+    assert two["model"] == four["model"] == "test_rignet blocks=[-1]"
+    assert 1 < float(two["gmac_ratio"]) < float(four["gmac_ratio"]) < 1.5, "the last block alone runs again"
+
+
 def test_benchmark_of_loading(tmp_path):
     out = tmp_path / "b.csv"
     done = run("tools/benchmark.py", "test_dignet", "--load", "--repeats", 2, "--csv", out)

@@ -1,6 +1,7 @@
 """Measure models: parameters, GMAC, time and memory; for gated ones the cost of passes beside its GMAC.
 
     python tools/benchmark.py dignet_resnet50_32s fcn_resnet50_32s --size 321 --iterations 2 --csv out.csv
+    python tools/benchmark.py rignet_r50_pu --model-kwargs 'blocks=[-1]' --iterations 2 4 6
     python tools/benchmark.py --load dignet_resnet101_8s    # creating a network from a file, and the plain way
     python tools/benchmark.py --train CAMVID dignet_mobilenetv2_8s    # the engine, and a bare loop over ready tensors
     python tools/benchmark.py --eval CAMVID dignet_mobilenetv2_8s     # evaluation, and the bare forward passes
@@ -27,6 +28,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 from peers import made, peer_networks
@@ -44,6 +46,7 @@ from gatezoo.losses import class_weights, make_loss
 from gatezoo.optimizers import make_optimizer
 from gatezoo.precision import computable, mixed_precision
 from gatezoo.recipe import Recipe
+from gatezoo.registry import keywords_of
 from gatezoo.segmenter import IterativeSegmenter
 from gatezoo.task import SegmentationTask
 from gatezoo.transforms import normalization_of
@@ -68,9 +71,9 @@ def medians(calls: list[Callable[[], object]], repeats: int, device: str) -> lis
     return [statistics.median(times) for times in zip(*rounds)]
 
 
-def peak_memory(name: str, batch: int, size: int, iterations: int | None) -> float:
+def peak_memory(name: str, batch: int, size: int, iterations: int | None, **keywords: Any) -> float:
     """MiB that building and running the network adds to a fresh process."""
-    (needed,) = figures_of(f"run_once({name!r}, {batch}, {size}, {iterations})")
+    (needed,) = figures_of(f"run_once({name!r}, {batch}, {size}, {iterations}, **{keywords})")
     return needed
 
 
@@ -88,10 +91,10 @@ def memory(field: str) -> float:
     return int(line.split()[1]) / 1024
 
 
-def run_once(name: str, batch: int, size: int, iterations: int | None) -> None:
+def run_once(name: str, batch: int, size: int, iterations: int | None, **keywords: Any) -> None:
     Path("/proc/self/clear_refs").write_text("5")  # forget the peak that the imports made
     before = memory("VmRSS")
-    model = made(name).eval()
+    model = made(name, **keywords).eval()
     with torch.inference_mode():
         image = torch.randn(batch, 3, size, size)
         given = model.side_inputs({"depth": torch.full_like(image[:, 0], 2.0)})
@@ -100,21 +103,23 @@ def run_once(name: str, batch: int, size: int, iterations: int | None) -> None:
 
 
 @torch.inference_mode()
-def measure(name: str, size: int, batch: int, iterations: int, repeats: int, device: str, memory: bool) -> dict:
+def measure(
+    name: str, keywords: dict, size: int, batch: int, iterations: int, repeats: int, device: str, memory: bool
+) -> dict:
     """One row of the table."""
-    meta = on_meta(name)
+    meta = on_meta(name, **keywords)
     gated = isinstance(meta, IterativeSegmenter)
     passes = {"iterations": iterations} if gated else {}
     counts = gmacs(meta, size, size, **passes)
     row = {
-        "model": name,
+        "model": " ".join([name, *(f"{key}={value}" for key, value in keywords.items())]),
         "size": size,
         "batch": batch,
         "iterations": iterations if gated else "",
         "params_m": round(parameters(meta) / 1e6, 3),
         "gmac": round(counts, 2),
     }
-    model = gatezoo.create_model(name).eval().to(device)
+    model = gatezoo.create_model(name, **keywords).eval().to(device)
     image = torch.randn(batch, 3, size, size, device=device)
     given = model.side_inputs({"depth": torch.full_like(image[:, 0], 2.0)})
     calls = [lambda: model(image, **passes, **given)]
@@ -123,7 +128,7 @@ def measure(name: str, size: int, batch: int, iterations: int, repeats: int, dev
     whole, *once = medians(calls, repeats, device)
     row["ms_per_image"] = round(1000 * whole / batch, 2)
     if memory:
-        row["peak_mib"] = round(peak_memory(name, batch, size, iterations if gated else None))
+        row["peak_mib"] = round(peak_memory(name, batch, size, iterations if gated else None, **keywords))
     if gated:
         row["time_ratio"] = round(whole / once[0], 3)
         row["gmac_ratio"] = round(counts / gmacs(meta, size, size, iterations=1), 3)
@@ -281,7 +286,8 @@ def main() -> None:
     parser.add_argument("names", nargs="+", help="models, or wildcards")
     parser.add_argument("--size", type=int, nargs="+", default=[321], help="sides of the square picture")
     parser.add_argument("--batch", type=int, default=1)
-    parser.add_argument("--iterations", type=int, default=2)
+    parser.add_argument("--iterations", type=int, nargs="+", default=[2], help="passes of those that have some")
+    parser.add_argument("--model-kwargs", action="append", default=[], metavar="KEY=VALUE", help="of the first table")
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--no-memory", action="store_true")
@@ -296,6 +302,7 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=1, help="of each training measured")
     parser.add_argument("--csv", type=Path)
     args = parser.parse_args()
+    keywords = keywords_of(args.model_kwargs)
     names = gatezoo.list_models(args.names)
     if not names:
         parser.error(f"no model matches {' '.join(args.names)}")
@@ -311,7 +318,7 @@ def main() -> None:
         rows = [measure_pooling(name, size, args.batch, args.repeats, args.device) for name, size in sizes]
     elif args.recompute:
         sizes = ((name, size) for name in names for size in args.size)
-        rows = [measure_recomputing(name, args.batch, size, args.iterations) for name, size in sizes]
+        rows = [measure_recomputing(name, args.batch, size, args.iterations[0]) for name, size in sizes]
     elif args.against or args.peers:
         names = [args.against, *names] if args.against else names
         names += [f"{names[0]}/{peer}" for peer in peer_networks(names[0])] if args.peers else []
@@ -319,9 +326,10 @@ def main() -> None:
         rows = [row for size in args.size for row in measure_beside(names, size, *beside)]
     else:
         rows = [
-            measure(name, size, args.batch, args.iterations, args.repeats, args.device, not args.no_memory)
+            measure(name, keywords, size, args.batch, passes, args.repeats, args.device, not args.no_memory)
             for name in names
             for size in args.size
+            for passes in args.iterations
         ]
     columns = list(dict.fromkeys(key for row in rows for key in row))
     table = Table(*columns)

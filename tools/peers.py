@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 from torch import nn
 
@@ -38,7 +39,7 @@ def peer_networks(name: str) -> dict[str, Callable[[], nn.Module]]:
     }
 
 
-def made(name: str) -> nn.Module:
-    """A network of ours, or of NAME/PEER the peer."""
+def made(name: str, **keywords: Any) -> nn.Module:
+    """A network of ours, with its keywords, or of NAME/PEER the peer."""
     own, _, peer = name.partition("/")
-    return peer_networks(own)[peer]() if peer else gatezoo.create_model(own)
+    return peer_networks(own)[peer]() if peer else gatezoo.create_model(own, **keywords)
