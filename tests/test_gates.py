@@ -191,6 +191,16 @@ def test_iterative_gate_is_equation_1(pool, interaction):
     torch.testing.assert_close(gate(output, (9, 15)), bilinear_by_loops(weighed, (9, 15)), atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.parametrize(
+    ("interaction", "expected"),
+    [("multiply_sigmoid", [-1.0, 2.0]), ("multiply_tanh", [-1.0, 2.0]), ("add_relu", [-1.5, 4.5])],
+)
+def test_a_gate_multiplies_the_input_or_is_added_to_it(interaction, expected):
+    """Table 4."""
+    feedback = IterativeFeedback(CHANNELS, (6,), interaction=interaction)
+    assert feedback.modulate(torch.tensor([0.5, 0.5]), torch.tensor([-2.0, 4.0])).tolist() == expected
+
+
 @torch.no_grad()
 def test_multi_range_gates_see_the_last_block_too(maps):
     """Sec. 3.4.2: the prediction, through a 1x1 convolution and resized, beside the block's own output."""
