@@ -8,6 +8,7 @@ from gatezoo.gates.distributed import ROUTINGS, DistributedFeedback
 from gatezoo.gates.iterative import IterativeFeedback, IterativeGate, MultiRangeFeedback
 from gatezoo.gates.modulator import Modulator
 from gatezoo.gates.propagator import Propagator
+from gatezoo.gates.routed import NetworkWideFeedback, RoutedFeedback
 
 
 def conv_by_loops(x, weight, bias):
@@ -215,6 +216,25 @@ def test_multi_range_gates_see_the_last_block_too(maps):
     basic = IterativeFeedback(CHANNELS, (6,))
     basic.gates["6"].load_state_dict(feedback.gates["6"].state_dict())
     torch.testing.assert_close(gates[6], basic(maps)[6])
+
+
+@torch.no_grad()
+def test_rivals_read_the_prediction(maps):
+    """Table 6: every gated block has a basic gate of the prediction; or the classes' probabilities join the image."""
+    routed = RoutedFeedback(CHANNELS, (3, 4))
+    for conv in (module for module in routed.modules() if isinstance(module, torch.nn.Conv2d)):
+        torch.nn.init.normal_(conv.weight)
+    gates = routed(maps)
+    for i in (3, 4):
+        conv = routed.gates[str(i)].weigh
+        weighed = conv_by_loops(average_by_loops(maps[6]), conv.weight, conv.bias).sigmoid()
+        torch.testing.assert_close(gates[i], bilinear_by_loops(weighed, SIZES[i - 1]), atol=1e-4, rtol=1e-4)
+    wide = NetworkWideFeedback(CHANNELS)
+    torch.nn.init.normal_(wide.join.weight)
+    classes = maps[6].exp() / maps[6].exp().sum(1, keepdim=True)
+    joined = torch.cat([maps[0], bilinear_by_loops(classes, SIZES[0])], 1)
+    expected = conv_by_loops(joined, wide.join.weight, wide.join.bias)
+    torch.testing.assert_close(wide.modulate(wide(maps)[1], maps[0]), expected, atol=1e-4, rtol=1e-4)
 
 
 def test_a_bottleneck_in_the_gate():

@@ -5,7 +5,8 @@ import torch
 from torch import nn
 
 import gatezoo
-from gatezoo.gates.iterative import IterativeGate
+from gatezoo.gates.iterative import IterativeGate, MultiRangeFeedback
+from gatezoo.unroll import Blocks, sequential
 
 
 def rignet(loud=True, **keywords):
@@ -175,6 +176,15 @@ def test_effective_depth():
         model = on_meta(name)
         assert tuple(model.effective_depth(iterations) for iterations in (1, 2, 6)) == depths
         assert model.effective_depth() == depths[1]
+
+
+def test_gates_that_see_more_than_their_block_are_multi_range_and_no_order_block_after_block_has_them():
+    assert isinstance(rignet(unroll="pf").feedback, MultiRangeFeedback)
+    assert not any(isinstance(rignet(unroll=unroll).feedback, MultiRangeFeedback) for unroll in ("su", "pu"))
+    model = rignet(unroll="pf")
+    blocks = Blocks(model.backbone.run, 6, model.feedback, lambda function, *arguments: function(*arguments))
+    with pytest.raises(ValueError, match="a sequential unroll needs gates that see their own block alone"):
+        list(sequential(blocks, torch.randn(1, 3, 64, 64), 2))
 
 
 def test_refusals():
