@@ -1,4 +1,4 @@
-"""The Hugging Face Hub: fetch files, upload folders. The only folder that imports huggingface_hub.
+"""The Hugging Face Hub: fetch files, upload folders; files of other servers. Alone in importing huggingface_hub.
 
 What is cached and pinned to a commit costs no request. Before a download the hub is asked once and briefly, so that
 one that does not answer is told within seconds: the client alone would go on asking for half a minute.

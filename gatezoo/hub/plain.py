@@ -10,7 +10,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import torch
 from huggingface_hub import constants
 
 from .answers import KNOCK, PAUSES, Unreachable, cache_folder, within
@@ -29,6 +28,8 @@ def download(url: str, path: Path, sha256: str, size: int) -> Path:
     Raises:
         ValueError: the server does not answer, has no such file or another one, or the cache cannot be written.
     """
+    import torch  # looking through the cache goes without
+
     if constants.HF_HUB_OFFLINE:
         raise Unreachable(f"{url} must be in the cache; it is not, and HF_HUB_OFFLINE is set")
     length = _patiently(lambda: within(KNOCK, lambda: _length(url)), url)
