@@ -41,6 +41,13 @@ def test_benchmark_of_several_numbers_of_passes_and_other_blocks(tmp_path):
     assert 1 < float(two["gmac_ratio"]) < float(four["gmac_ratio"]) < 1.5, "the last block alone runs again"
 
 
+def test_memory_of_another_librarys_network():
+    code = "import sys; sys.path.append('tools'); from benchmark import *; print(peak_memory(sys.argv[1], 1, 64, None))"
+    done = run("-c", code, "pspnet_r50/smp_pspnet")
+    assert done.returncode == 0, done.stderr
+    assert float(done.stdout) > 80, "its 24 million parameters alone are more"
+
+
 def test_benchmark_of_loading(tmp_path):
     out = tmp_path / "b.csv"
     done = run("tools/benchmark.py", "test_dignet", "--load", "--repeats", 2, "--csv", out)

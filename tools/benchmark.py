@@ -43,6 +43,7 @@ from gatezoo.data.transforms import train_transform
 from gatezoo.describe import gmacs, on_meta, parameters
 from gatezoo.launch import open_splits, train_by_name
 from gatezoo.losses import class_weights, make_loss
+from gatezoo.network import Network
 from gatezoo.optimizers import make_optimizer
 from gatezoo.precision import computable, mixed_precision
 from gatezoo.recipe import Recipe
@@ -97,7 +98,7 @@ def run_once(name: str, batch: int, size: int, iterations: int | None, **keyword
     model = made(name, **keywords).eval()
     with torch.inference_mode():
         image = torch.randn(batch, 3, size, size)
-        given = model.side_inputs({"depth": torch.full_like(image[:, 0], 2.0)})
+        given = model.side_inputs({"depth": torch.full_like(image[:, 0], 2.0)}) if isinstance(model, Network) else {}
         model(image, **({} if iterations is None else {"iterations": iterations}), **given)
     print(memory("VmHWM") - before)
 
