@@ -15,7 +15,7 @@ _log = logging.getLogger("gatezoo")
 def computable(kind: str, device: torch.device | str) -> str:
     """The precision asked for, or "none" in place of "bf16" on a CPU that has no arithmetic for it, which is logged.
 
-    torch emulates it there: two hundred times slower, measured on a CPU with AVX2 alone.
+    torch emulates it there, which takes many times as long as float32.
     """
     if kind != "bf16" or torch.device(device).type != "cpu" or torch.ops.mkldnn._is_mkldnn_bf16_supported():
         return kind

@@ -304,6 +304,8 @@ def main() -> None:
     parser.add_argument("--csv", type=Path)
     args = parser.parse_args()
     keywords = keywords_of(args.model_kwargs)
+    if keywords and (args.load or args.train or args.eval or args.hard or args.recompute or args.against or args.peers):
+        parser.error("--model-kwargs is for the table of passes alone: leave it out")
     names = gatezoo.list_models(args.names)
     if not names:
         parser.error(f"no model matches {' '.join(args.names)}")
@@ -318,8 +320,8 @@ def main() -> None:
         sizes = ((name, size) for name in names for size in args.size)
         rows = [measure_pooling(name, size, args.batch, args.repeats, args.device) for name, size in sizes]
     elif args.recompute:
-        sizes = ((name, size) for name in names for size in args.size)
-        rows = [measure_recomputing(name, args.batch, size, args.iterations[0]) for name, size in sizes]
+        each = ((name, size, passes) for name in names for size in args.size for passes in args.iterations)
+        rows = [measure_recomputing(name, args.batch, size, passes) for name, size, passes in each]
     elif args.against or args.peers:
         names = [args.against, *names] if args.against else names
         names += [f"{names[0]}/{peer}" for peer in peer_networks(names[0])] if args.peers else []
