@@ -7,22 +7,20 @@ from typing import Annotated
 
 import typer
 
+from .cli_options import Checkpoint, Device, Iterations, NameOrFile
+
 
 def gates(
-    name: Annotated[
-        str, typer.Argument(help="NAME, NAME.TAG, hf-hub:ORG/REPO, local-dir:FOLDER, or a file of 'gatezoo train'.")
-    ],
+    name: NameOrFile,
     picture: Annotated[Path, typer.Argument(help="A picture.")],
     out: Annotated[Path, typer.Option(help="File of the figure, such as gates.png; its folder is made if need be.")],
     ablate: Annotated[str | None, typer.Option(help="Close a gate, such as G2, and mark what that changes.")] = None,
     labels: Annotated[
         Path | None, typer.Option(help="Index PNG of the picture: mark what breaks and what mends instead.")
     ] = None,
-    iterations: Annotated[int | None, typer.Option(help="Passes of an unrolled network.")] = None,
-    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps.")] = "cpu",
-    checkpoint: Annotated[
-        Path | None, typer.Option(help="A file that 'gatezoo train' wrote, in place of published weights.")
-    ] = None,
+    iterations: Iterations = None,
+    device: Device = "cpu",
+    checkpoint: Checkpoint = None,
 ):
     """Draw the gates of a network on a picture: picture, classes, each gate, and what becomes of it without one."""
     from .data.labels import index_png

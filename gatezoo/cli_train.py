@@ -10,9 +10,9 @@ from typing import Annotated, Any, get_type_hints
 
 import typer
 
+from .cli_options import Device, ModelKwargs
 from .recipe import Recipe
 
-Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps.")]
 Workers = Annotated[int, typer.Option("--workers", "-j", help="Processes that decode and augment.")]
 Output = Annotated[Path, typer.Option("--output", "--out", help="Folder for checkpoints and logs.")]
 Resume = Annotated[bool, typer.Option(help="Go on with the training in --output.")]
@@ -99,7 +99,7 @@ def train(
     pretrained: Annotated[bool, typer.Option(help="Start from the model's published weights.")] = False,
     pretrained_backbone: Annotated[str | None, typer.Option(help="'timm', or a file of backbone weights.")] = None,
     initial_checkpoint: Annotated[Path | None, typer.Option(help="Start from what fits of this checkpoint.")] = None,
-    model_kwargs: Annotated[list[str] | None, typer.Option(help="KEY=VALUE for the model; may be repeated.")] = None,
+    model_kwargs: ModelKwargs = None,
     data_kwargs: Annotated[
         list[str] | None, typer.Option(help="KEY=VALUE for the reader, such as depth=True; may be repeated.")
     ] = None,

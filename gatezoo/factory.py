@@ -176,13 +176,14 @@ def _check_size(row: Row, saved: dict[str, Any]) -> None:
         )
 
 
-def open_model(name: str, checkpoint_path: str | os.PathLike | None = None) -> Network:
+def open_model(name: str, checkpoint_path: str | os.PathLike | None = None, **keywords: Any) -> Network:
     """A network with weights, as command lines name it.
 
     Args:
         name: a model, with its published weights or those of a checkpoint; or a .safetensors file that
             ``gatezoo train`` wrote, whose header names the model.
         checkpoint_path: weights in place of published ones.
+        keywords: those of :func:`create_model`, in place of what the weights were made with.
 
     Raises:
         ValueError: two checkpoints, a file whose header names no model, and what :func:`create_model` refuses.
@@ -194,7 +195,7 @@ def open_model(name: str, checkpoint_path: str | os.PathLike | None = None) -> N
         if model is None:
             raise ValueError(f"the header of a checkpoint must name its model; {name} does not: add it with NAME")
         name, checkpoint_path = model, name
-    return create_model(name, pretrained=checkpoint_path is None, checkpoint_path=checkpoint_path)
+    return create_model(name, pretrained=checkpoint_path is None, checkpoint_path=checkpoint_path, **keywords)
 
 
 def load_checkpoint(model: Network, path: str | os.PathLike, strict: bool = True) -> LoadReport:

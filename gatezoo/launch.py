@@ -170,13 +170,12 @@ def _set_scales(model: Network, data: SegmentationDataset) -> None:
 
 def _about(model: Network, data: SegmentationDataset) -> dict[str, Any]:
     """What a checkpoint must tell for ``create_model`` to build its network."""
-    told = find_row(model.architecture).changes(model.model_args)
     return {
         "model": model.architecture,
         "num_classes": data.num_classes,
         "class_names": data.classes,
         "palette": data.palette,
-        "model_kwargs": {k: v for k, v in told.items() if k not in ("num_classes", "in_chans", "freeze_bn")},
+        "model_kwargs": find_row(model.architecture).variant(model.model_args),
         "ignore_index": getattr(data, "ignore_index", 255),
         "in_chans": model.in_chans,
     }

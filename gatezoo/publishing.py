@@ -191,8 +191,7 @@ def _from_training(
     if not tag or not tag.replace("_", "").replace("-", "").isalnum():
         raise ValueError(f"new weights must have a tag of letters, digits, - and _; got {tag!r}: --tag camvid, say")
     model = open_model(path)
-    changed = find_row(model.architecture).changes(model.model_args)
-    if odd := sorted(set(changed) - {"num_classes", "in_chans", "freeze_bn"}):
+    if odd := sorted(find_row(model.architecture).variant(model.model_args)):
         raise ValueError(f"only rows as registered are published; {path} has other keywords: {', '.join(odd)}")
     tensors = {key: value.detach().contiguous() for key, value in model.state_dict().items()}
     if half:

@@ -54,6 +54,11 @@ class Row:
         defaults = {p.name: p.default for p in inspect.signature(self.builder).parameters.values()} | self.keywords
         return {key: value for key, value in arguments.items() if key not in defaults or defaults[key] != value}
 
+    def variant(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        """:meth:`changes` that make another network than the row's, whatever its pictures, classes and training."""
+        told = self.changes(arguments)
+        return {key: value for key, value in told.items() if key not in ("num_classes", "in_chans", "freeze_bn")}
+
 
 _rows: dict[str, Row] = {}
 

@@ -13,6 +13,7 @@ from .files import make_folder, write_whole
 from .metrics import Scores
 from .model_folder import versions
 from .network import Network
+from .registry import find_row
 from .visualize import classes_of, confusion_figure
 from .weights import sha256_of
 
@@ -80,6 +81,7 @@ def report_of(evaluation: Evaluation, model: Network, data: dict[str, Any]) -> d
 def _header_of(model: Network, data: dict[str, Any], protocol: dict[str, Any]) -> dict[str, Any]:
     """What was evaluated, on what, and how."""
     cfg = model.pretrained_cfg
+    variant = find_row(model.architecture).variant(model.model_args) if model.architecture else {}
     weights = None
     if cfg:
         path = Path(cfg.file)
@@ -91,7 +93,7 @@ def _header_of(model: Network, data: dict[str, Any], protocol: dict[str, Any]) -
         "model": cfg.architecture if cfg else type(model).__name__,
         "weights": weights,
         "data": data,
-        "protocol": protocol,
+        "protocol": protocol | variant,
         "classes": classes_of(model)[0],
         "versions": versions("torchmetrics"),
     }

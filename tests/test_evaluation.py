@@ -387,11 +387,34 @@ def test_a_data_set_by_name(monkeypatch, capsys, tmp_path):
     assert "class 0 is 'a' in the network and 'sky' in the data" in err
 
 
+def test_keywords_of_the_model(monkeypatch, capsys, shapes, tmp_path):
+    """A variant of trained weights is evaluated, and the report tells which."""
+    model = gatezoo.create_model("test_depthgate", num_classes=2).eval()
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.2)
+    facts = {"model": "test_depthgate", "num_classes": 2, "mean": [0.5] * 3, "std": [0.5] * 3}
+    save_file(model.state_dict(), tmp_path / "gate.safetensors", {"gatezoo": json.dumps(facts)})
+    arguments = ("eval", tmp_path / "gate.safetensors", "--data", shapes, "-j", 0)
+    found = {}
+    for hard in (False, True):
+        out = tmp_path / str(hard)
+        code, _, err = run(monkeypatch, capsys, *arguments, "--out", out, "--model-kwargs", f"hard={hard}")
+        assert code == 0, err
+        found[hard] = json.loads((out / "scores.json").read_text())
+    assert found[True]["protocol"].pop("hard") is True
+    assert found[True]["protocol"] == found[False]["protocol"]
+    assert found[True]["confusion_matrix"] != found[False]["confusion_matrix"]
+    model = gatezoo.create_model("test_depthgate", checkpoint_path=tmp_path / "gate.safetensors", hard=True)
+    scores = gatezoo.evaluate(model, gatezoo.data.FolderDataset(shapes, 2, 255))
+    assert scores.miou == pytest.approx(found[True]["scores"]["miou"])
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["--scales", "0.5;1"], "scales must be numbers separated by commas; got '0.5;1'"),
         (["--scales", "0"], "scales must be positive numbers"),
+        (["--model-kwargs", "hard"], "a keyword is given as KEY=VALUE; got 'hard'"),
         (["--window", "32"], "larger than 32; got 32"),
         (["--overlap", "0.5"], "an overlap must be of windows"),
         (["--instances"], "instances must be of a data set that knows them"),

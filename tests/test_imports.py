@@ -44,7 +44,8 @@ LAYERS = [
     ["train"],
     ["launch"],
     ["stages"],
-    ["cli_gates", "cli_train", "cli_weights"],
+    ["cli_options"],
+    ["cli_eval", "cli_gates", "cli_train", "cli_weights"],
     ["cli"],
     ["__main__"],
 ]
@@ -56,7 +57,7 @@ OWNERS = {
     "huggingface_hub": ("hub",),
     "torchmetrics": ("metrics",),
     "matplotlib": ("visualize.py", "gate_figures.py"),
-    "typer": ("cli.py", "cli_gates.py", "cli_train.py", "cli_weights.py"),
+    "typer": ("cli.py", "cli_eval.py", "cli_gates.py", "cli_options.py", "cli_train.py", "cli_weights.py"),
 }
 
 

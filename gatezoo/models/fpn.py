@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 STRIDES = (4, 8, 16, 32)
 # For pictures of a few hundred pixels: smaller ones, smaller anchors, narrow heads.
-SMALL_HEADS = dict(min_size=384, max_size=640, anchors=(16, 32, 64, 128, 256), box_width=256, mask_width=64)
+SMALL_HEADS = dict(min_size=320, max_size=640, anchors=(16, 32, 64, 128, 256), box_width=128, mask_width=64)
 TINY_HEADS = dict(min_size=96, max_size=160, anchors=(8, 16, 32, 64, 128), box_width=32, mask_width=16)
 
 
@@ -113,7 +113,7 @@ register_rows(
     {
         "fpn_r50": dict(backbone="resnet50"),
         "fpn_r101": dict(backbone="resnet101"),
-        "fpn_mobilenetv2": dict(**MOBILENETV2, channels=64),
+        "fpn_mobilenetv2": dict(**MOBILENETV2, channels=32),
         "test_fpn": dict(backbone="test_resnet", channels=16),
     },
 )
@@ -122,7 +122,7 @@ register_rows(
     {
         "maskrcnn_fpn_r50": dict(backbone="resnet50"),
         "maskrcnn_fpn_r101": dict(backbone="resnet101"),
-        "maskrcnn_fpn_mobilenetv2": dict(**MOBILENETV2, channels=64, **SMALL_HEADS),
+        "maskrcnn_fpn_mobilenetv2": dict(**MOBILENETV2, channels=32, **SMALL_HEADS),
         "test_maskrcnn_fpn": dict(backbone="test_resnet", channels=16, **TINY_HEADS),
     },
     task="instance",

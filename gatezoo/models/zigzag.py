@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from ..segmenter import Segmenter
 
 # On small backbones: narrow, with grouped encoders that all stages share; they stay about as large as the backbone.
-SMALL = dict(**MOBILENETV2, channels=64, groups=4, share_rce=True)
+SMALL = dict(**MOBILENETV2, channels=32, groups=4, share_rce=True)
 
 
 def zigzag(
