@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -72,9 +73,14 @@ def alike(maps: Sequence[Tensor]) -> list[list[int]]:
     return list(groups.values())
 
 
+def added(maps: Iterable[Tensor]) -> Tensor:
+    """Their sum. Python's own begins with 0 + the first, one more reading and writing of a whole map."""
+    return functools.reduce(torch.add, maps)
+
+
 def sum_resized(maps: Sequence[Tensor], size: tuple[int, int]) -> Tensor:
-    """``sum(resize_to(x, size) for x in maps)``; maps of one size are added first, then resized once."""
-    return sum(resize_to(sum(maps[number] for number in group), size) for group in alike(maps))
+    """``added(resize_to(x, size) for x in maps)``; maps of one size are added first, then resized once."""
+    return added(resize_to(added(maps[number] for number in group), size) for group in alike(maps))
 
 
 def averaging_matrix(size: int, bins: int, like: Tensor) -> Tensor:

@@ -105,8 +105,9 @@ def test_fpn_is_equation_4_from_the_context_down(maps, context):
 
 
 @torch.no_grad()
-def test_gated_fpn_has_one_sender_the_level_above(maps, context):
-    fusion = made("gated_fpn")
+@pytest.mark.parametrize("gate", ["pixel", "channel"])
+def test_gated_fpn_has_one_sender_the_level_above(maps, context, gate):
+    fusion = made("gated_fpn", gate=gate)
     fused, told = fusion(maps, context)
     gates, x = literal_gates(fusion.gates, [*maps, context]), literal_laterals(fusion, maps)
     expected = {5: fusion.top(context)}
@@ -116,6 +117,7 @@ def test_gated_fpn_has_one_sender_the_level_above(maps, context):
     for level, f in enumerate(fused, start=1):
         torch.testing.assert_close(f, expected[level], atol=1e-4, rtol=1e-4)
     assert list(told) == [1, 2, 3, 4, 5]
+    assert {g.shape[1] for g in told.values()} == {{"pixel": 1, "channel": WIDTH}[gate]}
 
 
 def force(fusion, values):

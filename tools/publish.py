@@ -4,8 +4,8 @@
         --train-data "CamVid, 367 pictures" --protocol "CamVid val, 101 pictures" \
         --license CC-BY-NC-4.0 --data-license "CC BY-NC 4.0" --command "gatezoo train ..."
 
-The metrics are those of the bundled file, read back as a user's would be. Of a network of objects --data is the root of
-a data set that --dataset and --split tell how to read.
+The metrics are those of the bundled file, read back as a user's would be. --data is a folder of images/ and labels/, or
+the root of a data set that --dataset, --split and --data-kwargs tell how to read.
 """
 
 from __future__ import annotations
@@ -21,8 +21,10 @@ from safetensors.torch import load_file, save_file
 import gatezoo
 from gatezoo import weights
 from gatezoo.data import FolderDataset, open_dataset, reader_for
+from gatezoo.depth_segmenter import DepthGated
 from gatezoo.evaluation import evaluate_passes
 from gatezoo.files import write_whole
+from gatezoo.registry import keywords_of
 from gatezoo.segmenter import IterativeSegmenter
 from gatezoo.tensor_files import read_checkpoint
 
@@ -49,17 +51,15 @@ def bundle(checkpoint: Path, tag: str) -> tuple[str, dict, Path]:
     return name, facts, path
 
 
-def measure_objects(model, args: argparse.Namespace, facts: dict) -> dict:
+def measure_objects(model, data, args: argparse.Namespace) -> dict:
     """COCO's average precision of masks and boxes."""
-    data = open_dataset(reader_for(args.dataset, "instance"), args.data, args.split)
     figures = gatezoo.evaluate_instances(model, data)
     kept = {key: round(figures[key], 4) for key in ("mask_ap", "mask_ap50", "mask_ap75", "box_ap", "box_ap50")}
     return kept | {"protocol": f"{args.protocol}, COCO's evaluator, whole pictures, float32"}
 
 
-def measure(model, args: argparse.Namespace, facts: dict) -> dict:
-    """Figures of the network at its own number of passes, and the mIoU at 1 .. 4."""
-    data = FolderDataset(args.data, facts["num_classes"], facts["ignore_index"])
+def measure(model, data, args: argparse.Namespace) -> dict:
+    """Figures of the network at its own number of passes, and the mIoU at 1 .. 4; of its depth, if it predicts one."""
     gated = isinstance(model, IterativeSegmenter)
     passes = evaluate_passes(model, data, iterations=4 if gated else None)
     scores = passes[model.iterations - 1] if gated else passes[0]
@@ -72,6 +72,8 @@ def measure(model, args: argparse.Namespace, facts: dict) -> dict:
     }
     if gated:
         figures["miou_by_iterations"] = [round(of_pass.miou, 4) for of_pass in passes]
+    if model.predicts_depth:
+        figures |= {key: round(value, 4) for key, value in gatezoo.evaluate(model, data).depth.to_dict().items()}
     return figures
 
 
@@ -97,8 +99,9 @@ def main() -> None:
     parser.add_argument("checkpoint", type=Path)
     for option in ("tag", "data", "train-data", "protocol", "license", "data-license", "command"):
         parser.add_argument(f"--{option}", required=True)
-    parser.add_argument("--dataset", default="nuclei", help="of a network of objects: its reader")
-    parser.add_argument("--split", default="val", help="of a network of objects: part of the data")
+    parser.add_argument("--dataset", default="folder", help="layout of the data")
+    parser.add_argument("--split", default="val", help="part of the data, but of a folder")
+    parser.add_argument("--data-kwargs", action="append", default=[], help="KEY=VALUE for the reader")
     args = parser.parse_args()
 
     name, facts, path = bundle(args.checkpoint, args.tag)
@@ -133,7 +136,14 @@ def main() -> None:
 
     model = gatezoo.create_model(name, pretrained=True)
     figures, known = BY_TASK[model.task]
-    entry["metrics"] = figures(model, args, facts)
+    if args.dataset == "folder":
+        data = FolderDataset(args.data, facts["num_classes"], facts["ignore_index"])
+    else:
+        options = keywords_of(args.data_kwargs)
+        data = open_dataset(reader_for(args.dataset, model.task), args.data, args.split, **options)
+    entry["metrics"] = figures(model, data, args)
+    if isinstance(model, DepthGated):
+        entry["recipe"]["thresholds"] = [round(depth, 4) for depth in model.thresholds.tolist()]
     write_json(MANIFEST, manifest)
 
     golden = json.loads(GOLDEN.read_text())

@@ -166,7 +166,10 @@ class ScaleBranches(nn.Module):
 
     def forward(self, x: Tensor, weights: Tensor) -> Tensor:
         """sum_k weights_k branch_k(x): (B, C, h, w), (B, S, h, w) -> (B, C, h, w)."""
-        return sum(weights[:, k : k + 1] * self.branch(k, x) for k in range(len(self.dilations)))
+        total = weights[:, :1] * self.branch(0, x)
+        for k in range(1, len(self.dilations)):
+            total = torch.addcmul(total, weights[:, k : k + 1], self.branch(k, x))
+        return total
 
     def chosen(self, x: Tensor, choice: Tensor) -> Tensor:
         """branch_k(x) with k = choice at each pixel: (B, C, h, w), (B, h, w) -> (B, C, h, w).

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ..choices import one_of
-from ..layers import ConvNormAct, alike, resize_to, sum_resized
+from ..layers import ConvNormAct, added, alike, resize_to, sum_resized
 
 # Channels of a gate for a width: one of every pixel (eq. 5), or one of every pixel and channel (the authors' code).
 GATES = {"pixel": lambda width: 1, "channel": lambda width: width}
@@ -68,9 +68,9 @@ def sums_of_others(maps: Sequence[Tensor]) -> list[Tensor]:
     groups, received = alike(maps), {}
     for group in groups:
         size = maps[group[0]].shape[-2:]
-        beyond = [resize_to(sum(maps[i] for i in other), size) for other in groups if other is not group]
+        beyond = [resize_to(added(maps[i] for i in other), size) for other in groups if other is not group]
         for level in group:
-            received[level] = sum([maps[i] for i in group if i != level] + beyond)
+            received[level] = added([maps[i] for i in group if i != level] + beyond)
     return [received[level] for level in range(len(maps))]
 
 
@@ -89,7 +89,7 @@ class GatedFullyFusion(Fusion):
         gates = [gate(x) for gate, x in zip(self.gates.values(), maps, strict=True)]
         own = self._laterals(maps)
         received = sums_of_others([g * x for g, x in zip(gates, own)])
-        fused = [(1 + g) * x + (1 - g) * other for g, x, other in zip(gates, own, received)]
+        fused = [torch.addcmul((1 + g) * x, 1 - g, other) for g, x, other in zip(gates, own, received)]
         return fused, dict(enumerate(gates, start=1))
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from ..layers import added
+
 
 class ASPPHead(nn.Module):
     """Sum over rates of a dilated 3x3 convolution to the classes: (B, C, h, w) -> (B, K, h, w)."""
@@ -15,4 +17,4 @@ class ASPPHead(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        return sum(branch(x) for branch in self.branches)
+        return added(branch(x) for branch in self.branches)
