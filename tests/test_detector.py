@@ -12,6 +12,7 @@ from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
 from torchvision.models.detection.mask_rcnn import MaskRCNNHeads, MaskRCNNPredictor
 from torchvision.models.detection.roi_heads import paste_masks_in_image
+from torchvision.ops.feature_pyramid_network import LastLevelMaxPool
 
 import gatezoo
 from gatezoo.describe import on_meta, parameters
@@ -41,7 +42,7 @@ def target(size, boxes=((5, 10, 30, 40), (0, 0, 20, 15)), labels=(2, 1)):
 
 
 class Maps(nn.Module):
-    """Our maps as a backbone of torchvision's."""
+    """Our four maps, and torchvision's own fifth, as a backbone of torchvision's."""
 
     out_channels = 16
 
@@ -50,7 +51,10 @@ class Maps(nn.Module):
         self.model = [model]
 
     def forward(self, image):
-        return OrderedDict(zip(("0", "1", "2", "3", "pool"), self.model[0].maps(image)))
+        model = self.model[0]
+        fused = list(model.neck(model.backbone(image)))
+        maps, names = LastLevelMaxPool()(fused, fused, ["0", "1", "2", "3"])
+        return OrderedDict(zip(names, maps))
 
 
 @pytest.fixture(scope="module")

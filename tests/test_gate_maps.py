@@ -149,6 +149,9 @@ def test_the_figure_shows_each_gate_and_what_changed(picture, monkeypatch):
     title = shown[1].axes[2].get_title()
     parts = effects(found.classes, found.closed_classes, labels)
     assert title == f"G1 = 0: broken {parts['broken'].mean():.1%}, mended {parts['mended'].mean():.1%}"
+    beyond = np.linspace(-0.5, 3.0, 65 * 97).reshape(65, 97)
+    gates_figure(dataclasses.replace(found, gates={"G1": beyond}), model)
+    assert shown[2].axes[3].images[0].get_clim() == (-0.5, 3.0)
 
 
 def test_the_command_draws_gates_and_closes_one(monkeypatch, capsys, shapes, tmp_path):

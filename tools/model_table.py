@@ -34,8 +34,8 @@ def models() -> str:
 
 def results() -> str:
     lines = [
-        "| weights | mIoU | pixel accuracy | mean accuracy | mIoU at T = 1, 2, 3, 4 | file | licence |",
-        "| --- | --- | --- | --- | --- | --- | --- |",
+        "| weights | measured on | mIoU | pixel accuracy | mean accuracy | mIoU at T = 1, 2, 3, 4 | file | licence |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     for name in _pretrained("semantic"):
         cfg = gatezoo.get_pretrained_cfg(name)
@@ -43,7 +43,8 @@ def results() -> str:
         passes = " ".join(f"{100 * value:.1f}" for value in figures.get("miou_by_iterations", []))
         measured = (figures.get(key) for key in ("miou", "pixel_accuracy", "mean_accuracy"))
         scores = " | ".join("" if value is None else f"{100 * value:.1f}" for value in measured)
-        lines.append(f"| `{name}` | {scores} | {passes} | {cfg.size / 1e6:.1f} MB | {cfg.license} |")
+        data = figures["protocol"].partition(",")[0]
+        lines.append(f"| `{name}` | {data} | {scores} | {passes} | {cfg.size / 1e6:.1f} MB | {cfg.license} |")
     return "\n".join(lines)
 
 

@@ -95,5 +95,22 @@ class RegionContext(nn.Module):
             summed = F.conv2d(pooled[..., start:end, start:end], branch.weight, stride=3)
             if self.pool == "mean":
                 summed = summed / matrices.areas[number]
-            told.append(matrices.rows[number].T @ spread(gather(summed).relu()))
+            told.append(matrices.rows[number].T @ _spread(spread, _gathered(gather, summed).relu()))
         return x + torch.cat(told, -1) @ matrices.columns
+
+
+def _gathered(conv: nn.Conv2d, x: Tensor) -> Tensor:
+    """``conv(x)`` of a map no larger than the kernel, (B, C, K, K) -> (B, C): a product of matrices.
+
+    As a convolution its many weights would be laid out anew in every call, for a single position.
+    """
+    weight = conv.weight.reshape(conv.groups, conv.out_channels // conv.groups, -1)
+    taps = x.reshape(len(x), conv.groups, -1).transpose(0, 1)
+    return (taps @ weight.mT).transpose(0, 1).reshape(len(x), -1) + conv.bias
+
+
+def _spread(conv: nn.ConvTranspose2d, x: Tensor) -> Tensor:
+    """``conv(x[..., None, None])`` of a single position, (B, C) -> (B, C, K, K), in the same way."""
+    weight = conv.weight.reshape(conv.groups, conv.in_channels // conv.groups, -1)
+    values = (x.reshape(len(x), conv.groups, -1).transpose(0, 1) @ weight).transpose(0, 1)
+    return values.reshape(len(x), conv.out_channels, *conv.kernel_size) + conv.bias[:, None, None]

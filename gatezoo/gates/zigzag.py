@@ -26,7 +26,9 @@ class Fuse(nn.Sequential):
 
     def __init__(self, channels: int, norm: bool = True):
         super().__init__(
-            nn.Conv2d(channels, channels, 3, padding=1, bias=not norm), group_norm(channels, norm), nn.ReLU()
+            nn.Conv2d(channels, channels, 3, padding=1, bias=not norm),
+            group_norm(channels, norm),
+            nn.ReLU(inplace=True),
         )
 
     def forward(self, first: Tensor, second: Tensor) -> Tensor:

@@ -158,7 +158,7 @@ def multiscale(
 
 BASELINE = dict(gate="none", loops=0)
 AVERAGE = dict(gate="average", tied=True, loops=0)
-SMALL = dict(**MOBILENETV2, width=128)
+SMALL = dict(**MOBILENETV2, width=96)
 
 register_rows(
     depthgate,

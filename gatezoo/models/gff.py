@@ -94,7 +94,9 @@ register_rows(
         "gff_pspnet_r18": dict(backbone="resnet18"),
         "gff_pspnet_r50": dict(backbone="resnet50"),
         "gff_pspnet_r101": dict(backbone="resnet101"),
+        "gff_pspnet_r101_nodfp": dict(backbone="resnet101", dfp=False),
         "gff_pspnet_mobilenetv2": dict(**SMALL, width=64),
+        "gff_pspnet_mobilenetv2_nodfp": dict(**SMALL, width=64, dfp=False),
         "gff_denseaspp_densenet121": DENSEASPP,
         "gff_deeplabv3plus_wrn38": DEEPLABV3PLUS,
         # Table 1's rivals.
