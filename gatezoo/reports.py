@@ -93,7 +93,7 @@ def _header_of(model: Network, data: dict[str, Any], protocol: dict[str, Any]) -
         "model": cfg.architecture if cfg else type(model).__name__,
         "weights": weights,
         "data": data,
-        "protocol": protocol | variant,
+        "protocol": variant | protocol,
         "classes": classes_of(model)[0],
         "versions": versions("torchmetrics"),
     }

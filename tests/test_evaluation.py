@@ -407,6 +407,10 @@ def test_keywords_of_the_model(monkeypatch, capsys, shapes, tmp_path):
     model = gatezoo.create_model("test_depthgate", checkpoint_path=tmp_path / "gate.safetensors", hard=True)
     scores = gatezoo.evaluate(model, gatezoo.data.FolderDataset(shapes, 2, 255))
     assert scores.miou == pytest.approx(found[True]["scores"]["miou"])
+    # What the command asks for stands above what the network was built with.
+    told = ("--model-kwargs", "iterations=3", "--iterations", 1, "--out", tmp_path / "one")
+    assert run(monkeypatch, capsys, *arguments, *told)[0] == 0
+    assert json.loads((tmp_path / "one/scores.json").read_text())["protocol"]["iterations"] == 1
 
 
 @pytest.mark.parametrize(

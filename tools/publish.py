@@ -72,8 +72,8 @@ def measure(model, data, args: argparse.Namespace) -> dict:
     }
     if gated:
         figures["miou_by_iterations"] = [round(of_pass.miou, 4) for of_pass in passes]
-    if model.predicts_depth:
-        figures |= {key: round(value, 4) for key, value in gatezoo.evaluate(model, data).depth.to_dict().items()}
+    if model.predicts_depth and (depth := gatezoo.evaluate(model, data).depth):
+        figures |= {key: round(value, 4) for key, value in depth.to_dict().items()}
     return figures
 
 

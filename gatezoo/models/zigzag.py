@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from ..detector import InstanceSegmenter
     from ..segmenter import Segmenter
 
-# On small backbones: narrow, with grouped encoders that all stages share; they stay about as large as the backbone.
+# On small backbones: narrow, with grouped encoders that all stages share; they stay smaller than the backbone.
 SMALL = dict(**MOBILENETV2, channels=32, groups=4, share_rce=True)
 
 
