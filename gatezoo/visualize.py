@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw, ImageFont, ImageOps
 from torchvision.utils import draw_segmentation_masks
 
 from .network import Network
@@ -20,6 +20,7 @@ Palette = Sequence[tuple[int, int, int]]
 _CHANGED = (255, 0, 90)
 _MARGIN, _LINE = 8, 20
 _AT_ONCE = 1 << 20  # pixels of an overlay
+_ENLARGED = 1000  # the longer side of a small picture with captions
 
 
 def voc_palette(num_classes: int) -> list[tuple[int, int, int]]:
@@ -108,6 +109,7 @@ def objects_picture(
     """Objects over the picture, uint8 (3, H, W): each mask in a colour of its own, with its box and caption.
 
     Masks are taken one at a time, as (top, left, bool (h, w)). Where they overlap, the first object's colour stays.
+    A small picture is enlarged by a whole number, to at most 1000 pixels, lest captions hide what they name.
     """
     drawn = picture.permute(1, 2, 0).numpy().copy()
     free = np.ones(drawn.shape[:2], bool)
@@ -118,11 +120,12 @@ def objects_picture(
         free[place] &= ~where
         part = drawn[place]
         part[where] = ((1 - alpha) * part[where] + alpha * np.array(colour)).round()
-    figure = Image.fromarray(drawn)
+    zoom = max(1, _ENLARGED // max(drawn.shape))
+    figure = ImageOps.scale(Image.fromarray(drawn), zoom, Image.Resampling.NEAREST)
     draw, font = ImageDraw.Draw(figure), ImageFont.load_default(size=12)
     for box, caption, colour in reversed(list(zip(boxes, captions, colours, strict=True))):
-        left, top = box[:2]
-        draw.rectangle(tuple(box), outline=colour)
+        left, top, right, bottom = (zoom * edge for edge in box)
+        draw.rectangle((left, top, right, bottom), outline=colour)
         edges = draw.textbbox((left + 2, max(0, top - 14)), caption, font=font)
         draw.rectangle(edges, fill="black")
         draw.text((left + 2, max(0, top - 14)), caption, fill=_readable(colour), font=font)

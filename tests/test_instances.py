@@ -15,6 +15,7 @@ from gatezoo.instance_evaluation import evaluate_instances
 from gatezoo.instance_prediction import predict_instance_files
 from gatezoo.launch import finetune, open_splits, train_by_name
 from gatezoo.recipe import Recipe
+from gatezoo.visualize import objects_picture, voc_palette
 
 QUICK = dict(batch_size=4, crop=64, scale=(0.9, 1.1), lr=0.05, new_lr_factor=1, warmup=5, amp="none", opt="sgd")
 
@@ -122,9 +123,26 @@ def test_predict_draws_objects_and_writes_coco_s_format(discs, folder, tmp_path,
         np.asarray(Image.open(path).convert("RGB")).astype(int)
         for path in (out / "03_objects.jpg", pictures / "03.png")
     )
-    assert picture.shape == plain.shape
-    changed = np.abs(picture - plain).sum(2) > 60
+    zoom = 1000 // max(plain.shape)
+    assert picture.shape == (zoom * plain.shape[0], zoom * plain.shape[1], 3)
+    changed = np.abs(picture[zoom // 2 :: zoom, zoom // 2 :: zoom] - plain).sum(2) > 60
     assert changed[drawn.any(0).numpy()].mean() > 0.5
+
+
+@pytest.mark.parametrize(("side", "zoom"), [(200, 5), (501, 1)])
+def test_small_pictures_are_enlarged_with_their_boxes(side, zoom):
+    mask = torch.ones(20, 30, dtype=torch.bool)
+    figure = objects_picture(
+        torch.zeros(3, 40, side, dtype=torch.uint8), [(10, 60, mask)], [[60.0, 10.0, 90.0, 30.0]], [""]
+    )
+    drawn = np.asarray(figure)
+    assert drawn.shape == (40 * zoom, side * zoom, 3)
+    colour = tuple(voc_palette(2)[1])
+    edges = [(10, 75), (30, 75), (20, 60), (20, 90)]
+    assert {tuple(drawn[row * zoom, column * zoom].tolist()) for row, column in edges} == {colour}
+    inside = drawn[11 * zoom + 1 : 29 * zoom, 61 * zoom + 1 : 89 * zoom]
+    assert (inside == np.array(colour) // 2).all()
+    assert drawn.sum(2)[: 10 * zoom].sum() == 0
 
 
 def test_limits_hold_for_one_call(folder, discs):

@@ -8,7 +8,7 @@ from torch import nn
 import gatezoo
 from gatezoo.describe import gmacs, on_meta, parameters
 from gatezoo.gates.region_context import RegionContext
-from gatezoo.gates.zigzag import Pathway, ZigZag
+from gatezoo.gates.zigzag import Pathway, ZigZag, group_norm
 from gatezoo.layers import average_to, region_matrix
 
 CHANNELS = (6, 8, 12, 16)
@@ -177,6 +177,14 @@ def test_the_pathways_are_the_loop_over_equations_1_to_4(keywords):
     assert len(found) == len(expected) == keywords.get("outputs", 4)
     for ours, theirs in zip(found, expected):
         torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize(("channels", "groups"), [(32, 4), (128, 16), (256, 32), (12, 1), (36, 4), (33, 1)])
+def test_norms_keep_how_strong_a_channel_is_among_its_group(channels, groups):
+    norm = group_norm(channels, True)
+    assert norm.num_groups == groups
+    x = torch.rand(1, channels, 5, 5) + torch.arange(channels).reshape(1, -1, 1, 1)
+    assert norm(x).mean((0, 2, 3)).diff()[: channels // groups - 1].min() > 0
 
 
 def test_only_top_down_is_an_encoder_and_a_decoder():

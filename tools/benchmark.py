@@ -38,6 +38,7 @@ from safetensors.torch import load_file, save_file
 from torch.utils.flop_counter import FlopCounterMode
 
 import gatezoo
+from gatezoo.allocator import keep_freed_memory
 from gatezoo.data.stream import Stream, loader_of
 from gatezoo.data.transforms import train_transform
 from gatezoo.describe import gmacs, on_meta, parameters
@@ -303,6 +304,7 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=1, help="of each training measured")
     parser.add_argument("--csv", type=Path)
     args = parser.parse_args()
+    keep_freed_memory()  # as the gatezoo command does: without it fresh pages are timed along
     keywords = keywords_of(args.model_kwargs)
     if keywords and (args.load or args.train or args.eval or args.hard or args.recompute or args.against or args.peers):
         parser.error("--model-kwargs is for the table of passes alone: leave it out")

@@ -17,8 +17,12 @@ COMBINE = {"product": torch.mul, "sum": torch.add}
 
 
 def group_norm(channels: int, norm: bool) -> nn.Module:
-    """Group norm, or nothing. Not batch norm: in evaluation mode it would be idle from random weights."""
-    return nn.GroupNorm(math.gcd(32, channels), channels) if norm else nn.Identity()
+    """Group norm of some eight channels a group (Wu and He, ECCV 2018: 32 groups of 256), or nothing.
+
+    Of one channel a group it would be instance norm, and forget how strong each channel is. Not batch norm: in
+    evaluation mode it would be idle from random weights.
+    """
+    return nn.GroupNorm(math.gcd(max(1, channels // 8), channels), channels) if norm else nn.Identity()
 
 
 class Fuse(nn.Sequential):
