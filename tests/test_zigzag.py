@@ -9,7 +9,7 @@ import gatezoo
 from gatezoo.describe import gmacs, on_meta, parameters
 from gatezoo.gates.region_context import RegionContext
 from gatezoo.gates.zigzag import Pathway, ZigZag, group_norm
-from gatezoo.layers import average_to, region_matrix
+from gatezoo.layers import average_to, region_matrix, resize_to
 
 CHANNELS = (6, 8, 12, 16)
 
@@ -185,6 +185,14 @@ def test_norms_keep_how_strong_a_channel_is_among_its_group(channels, groups):
     assert norm.num_groups == groups
     x = torch.rand(1, channels, 5, 5) + torch.arange(channels).reshape(1, -1, 1, 1)
     assert norm(x).mean((0, 2, 3)).diff()[: channels // groups - 1].min() > 0
+
+
+@torch.no_grad()
+def test_products_start_at_a_tenth_of_the_maps():
+    maps = [torch.randn(2, 16, side, side) for side in (8, 16, 32)]
+    found = Pathway(16, 3, resize_to)(maps, [lambda x: x] * 2)
+    for ours, own in zip(found[1:], maps[1:]):
+        assert (ours - own).std().item() == pytest.approx(0.1, rel=0.01)
 
 
 def test_only_top_down_is_an_encoder_and_a_decoder():

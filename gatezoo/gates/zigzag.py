@@ -70,6 +70,10 @@ class Pathway(nn.Module):
         super().__init__()
         self.resize, self.combine, self.dense = resize, COMBINE[one_of("combine", combine, COMBINE)], dense
         self.norms = nn.ModuleList(group_norm(channels, norm) for _ in range(levels - 1))
+        if norm:
+            # Products of untrained maps are noise, added in 2 T ways.
+            for each in self.norms:
+                nn.init.constant_(each.weight, 0.1)
 
     def forward(self, maps: Sequence[Tensor], encode: Sequence[Callable[[Tensor], Tensor]]) -> list[Tensor]:
         """Args: maps in the order of travel; the RCE of each but the last."""
@@ -93,7 +97,8 @@ class ZigZag(nn.Module):
 
     where W_u reads the new F_d and the F_u of the stage before. Context is resized bilinearly upwards and averaged
     downwards. Norms on the lateral, on every product and before every ReLU are not in the paper: by the letter
-    (``norm=False``) numbers leave the range of float32 within few stages from random weights.
+    (``norm=False``) numbers leave the range of float32 within few stages from random weights. Those of products start
+    at a tenth.
 
     Args:
         in_channels: channels of the maps.
