@@ -31,12 +31,13 @@ def test_list_and_where_of_what_is_bundled(monkeypatch, capsys):
     for line, cfg in zip(lines, weights.manifest().values(), strict=True):
         assert "bundled" in line
         assert cfg.license in line
-        assert f"mIoU {100 * cfg.metrics['miou']:.1f}" in line
+        title, figure = ("mIoU", "miou") if "miou" in cfg.metrics else ("mask AP", "mask_ap")
+        assert f"{title} {100 * cfg.metrics[figure]:.1f}" in line
     code, out, _ = run(monkeypatch, capsys, "weights", "where", "dignet_mobilenetv2_8s")
     assert out.strip() == str(weights.BUNDLED / "dignet_mobilenetv2_8s.camvid.safetensors")
-    code, out, _ = run(monkeypatch, capsys, "weights", "verify", "fcn_mobilenetv2_8s.camvid")
+    code, out, _ = run(monkeypatch, capsys, "weights", "verify", "rignet_mobilenetv2_32s_pf.camvid")
     assert (code, len(out.splitlines())) == (0, 1)
-    assert "fcn_mobilenetv2_8s.camvid: whole" in out
+    assert "rignet_mobilenetv2_32s_pf.camvid: whole" in out
 
 
 def test_from_not_here_to_fetched_whole_and_damaged(hub, entry, monkeypatch, capsys):
@@ -104,7 +105,7 @@ def test_the_manifest_is_looked_through_without_torch():
 
     code = (
         "import sys, gatezoo.cli\n"
-        "for command in (['list'], ['verify'], ['where', 'fcn_mobilenetv2_8s']):\n"
+        "for command in (['list'], ['verify'], ['where', 'dignet_mobilenetv2_8s']):\n"
         "    sys.argv = ['gatezoo', 'weights', *command]\n"
         "    try: gatezoo.cli.main()\n"
         "    except SystemExit as end: assert not end.code, end.code\n"

@@ -369,9 +369,9 @@ def test_a_data_set_by_name(monkeypatch, capsys, tmp_path):
     Image.fromarray(random.integers(0, 256, (40, 50, 3), dtype=np.uint8)).save(tmp_path / "camvid/val/images/a.png")
     Image.fromarray(random.integers(0, 11, (40, 50), dtype=np.uint8)).save(tmp_path / "camvid/val/labels/a.png")
     arguments = ("--data", tmp_path / "camvid", "--dataset", "camvid", "-j", 0)
-    code, text, err = run(monkeypatch, capsys, "eval", "fcn_mobilenetv2_8s", *arguments)
+    code, text, err = run(monkeypatch, capsys, "eval", "dignet_mobilenetv2_8s", *arguments)
     assert code == 0, err
-    same = run(monkeypatch, capsys, "eval", "fcn_mobilenetv2_8s", "--data", tmp_path / "camvid/val", "-j", 0)
+    same = run(monkeypatch, capsys, "eval", "dignet_mobilenetv2_8s", "--data", tmp_path / "camvid/val", "-j", 0)
     assert same[1] == text
     # Weights of 11 classes with other names.
     facts = {

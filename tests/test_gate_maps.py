@@ -1,12 +1,14 @@
 """Gates of a picture, and the figure of them."""
 
 import dataclasses
+import json
 
 import numpy as np
 import pytest
 import torch
 from commands import run
 from PIL import Image
+from safetensors.torch import save_file
 
 import gatezoo
 from gatezoo import gate_figures
@@ -172,20 +174,23 @@ def test_the_command_draws_gates_and_closes_one(monkeypatch, capsys, shapes, tmp
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("fcn_mobilenetv2_8s", "03.png"), "gates must be of a network that has some"),
+        (("plain.safetensors", "03.png"), "gates must be of a network that has some"),
         (("dignet_mobilenetv2_8s", "03.png", "--iterations", 1), "with two passes at least if it is unrolled"),
         (("dignet_mobilenetv2_8s", "03.png", "--ablate", "G9"), "must be one of G3, G4, G5, G6; got 'G9'"),
         (("dignet_mobilenetv2_8s", "03.png", "--ablate", ""), "must be one of G3, G4, G5, G6; got ''"),
-        (("fcn_mobilenetv2_8s", "03.png", "--iterations", 2), "iterations must be of a network that is unrolled"),
+        (("plain.safetensors", "03.png", "--iterations", 2), "iterations must be of a network that is unrolled"),
         (("dignet_mobilenetv2_8s", "03.png", "--labels", "x.png"), "add --ablate G1"),
         (("dignet_mobilenetv2_8s", "absent.png"), "there is none at absent.png"),
     ],
 )
 def test_refusals_are_one_line(monkeypatch, capsys, shapes, arguments, message):
     monkeypatch.chdir(shapes / "images")
+    facts = {"model": "test_fcn", "num_classes": 4, "class_names": list("abcd"), "mean": [0] * 3, "std": [1] * 3}
+    plain = gatezoo.create_model("test_fcn", num_classes=4).state_dict()
+    save_file(plain, "plain.safetensors", {"gatezoo": json.dumps(facts)})
     code, out, err = run(monkeypatch, capsys, "gates", *arguments, "--out", "gates.png")
     assert (code, out) == (2, "")
     assert message in err
     assert len(err.strip().splitlines()) == 1
-    code, _, err = run(monkeypatch, capsys, "gates", "fcn_mobilenetv2_8s", "03.png", "--out", "gates.gif")
+    code, _, err = run(monkeypatch, capsys, "gates", "plain.safetensors", "03.png", "--out", "gates.gif")
     assert (code, err) == (2, "gatezoo: the figure must be a .png or .jpg; got gates.gif\n")

@@ -189,7 +189,7 @@ def test_what_cannot_be_published_says_why(trained, scores, tmp_path):
     attempt("new weights must have a tag", tag=None)
     attempt("new weights must have a tag", tag="a.b")
     attempt("figures must have a protocol and the command", metrics=publishing.scores_told(scores), command="")
-    attempt("are published as the manifest tells; leave out", source="fcn_mobilenetv2_8s.camvid", tag=None)
+    attempt("are published as the manifest tells; leave out", source="dignet_mobilenetv2_8s.camvid", tag=None)
     attempt("has no weights to publish", source="test_fcn")
     other = tmp_path / "other.safetensors"
     save_file(load_file(trained), other, {"gatezoo": json.dumps(FACTS | {"class_names": []})})
