@@ -47,7 +47,7 @@ def run(discs, out, resume=False, **changes):
 
 
 def test_training_learns_discs_and_the_checkpoint_says_how(discs, tmp_path):
-    facts = run(discs, tmp_path / "out", steps=65, eval_every=65)
+    facts = run(discs, tmp_path / "out", steps=130, eval_every=130, opt="adamw", lr=0.005)
     assert facts["record"][-1]["mask_ap50"] > 0.3
     model = gatezoo.create_model("test_zigzag_maskrcnn", checkpoint_path=tmp_path / "out/best.safetensors")
     assert model.num_classes == 2
