@@ -7,8 +7,21 @@ from typing import Any, Literal
 import torch
 
 from .depth_figure import DepthLook
-from .inference import MOST, TOLERANCE, Inference, Whole, classes_of_logits, metres_of, outputs_of, stable_classes
+from .inference import (
+    MOST,
+    TOLERANCE,
+    Inference,
+    MultiScale,
+    Whole,
+    classes_of_logits,
+    metres_of,
+    outputs_of,
+    scaled,
+    softmax_of,
+    stable_classes,
+)
 from .inputs import as_picture, naming, prepare
+from .layers import resize_to
 from .segmenter import SegmentationModel
 
 
@@ -20,31 +33,40 @@ def depth_passes(
     device: str | torch.device | None = None,
     tolerance: float = TOLERANCE,
     blur: float = 0.0,
+    mode: Inference | None = None,
 ) -> list[DepthLook]:
     """As :func:`predict` with depth for one picture: classes, depth and scales of every pass, the last one last."""
-    check_depth(model, None)
+    scale = check_depth(model, mode)
     with naming(x):
         batch = prepare(model, as_picture(x, model.in_chans), device)
+        size, seen = batch.shape[-2:], scaled(batch, scale)
         if iterations == "auto":
-            iterations = len(stable_classes(model, batch, tolerance, MOST))
-        outputs = outputs_of(model, batch, iterations)
+            iterations = len(stable_classes(model, seen, tolerance, MOST))
+        outputs = outputs_of(model, seen, iterations)
         parts = zip(outputs.iterations, outputs.log_depth, outputs.scales, strict=True)
         return [
             DepthLook(
-                classes_of_logits(logits)[0].cpu().numpy(),
-                metres_of(log_depth, blur)[0].cpu().numpy(),
+                classes_of_logits(logits if seen is batch else resize_to(softmax_of(logits), size))[0].cpu().numpy(),
+                metres_of(resize_to(log_depth[:, None], size)[:, 0], blur)[0].cpu().numpy(),
                 weights[0].float().cpu().numpy(),
             )
             for logits, log_depth, weights in parts
         ]
 
 
-def check_depth(model: SegmentationModel, mode: Inference | None) -> None:
-    """Raise ValueError for a network that predicts no depth, or a mode that is not of whole pictures."""
+def check_depth(model: SegmentationModel, mode: Inference | None) -> float:
+    """The scale of the picture that depth is predicted at.
+
+    Raises:
+        ValueError: a network that predicts no depth, or a mode that is not of whole pictures at one scale.
+    """
     if not model.predicts_depth:
         raise ValueError(
             f"depth must be predicted by the network; {model.architecture or type(model).__name__} predicts none: "
             "choose a depthgate_* with gate='predicted'"
         )
-    if mode not in (None, Whole()):
-        raise ValueError(f"depth is predicted from whole pictures; got {mode}: leave out the mode")
+    if mode in (None, Whole()):
+        return 1.0
+    if isinstance(mode, MultiScale) and mode == MultiScale(mode.scales[:1], flip=False):
+        return mode.scales[0]
+    raise ValueError(f"depth is predicted from whole pictures; got {mode}: leave out the mode, or tell one scale alone")

@@ -155,10 +155,10 @@ class MultiScale(Inference):
             return self.inner(forward, batch)
         total = None
         for scale in self.scales:
-            scaled = _scaled(batch, scale)
-            probabilities = _softmax(self.inner(forward, scaled))
+            seen = scaled(batch, scale)
+            probabilities = softmax_of(self.inner(forward, seen))
             if self.flip:
-                probabilities += _softmax(self.inner(forward, scaled.flip(-1))).flip(-1)
+                probabilities += softmax_of(self.inner(forward, seen.flip(-1))).flip(-1)
             probabilities = resize_to(probabilities, batch.shape[-2:])
             total = probabilities if total is None else total.add_(probabilities)
         tiny = torch.finfo(total.dtype).tiny  # a probability that underflowed to 0 has no logarithm
@@ -169,14 +169,16 @@ class MultiScale(Inference):
         return f"{scales}{' with flips' if self.flip else ''}, {self.inner}"
 
 
-def _scaled(batch: Tensor, scale: float) -> Tensor:
+def scaled(batch: Tensor, scale: float) -> Tensor:
+    """Images resized by a factor, antialiased; no side below the least that networks take."""
     size = [max(min(side, MIN_SIZE), round(side * scale)) for side in batch.shape[-2:]]
     if size == list(batch.shape[-2:]):
         return batch
     return F.interpolate(batch, size=size, mode="bilinear", align_corners=False, antialias=True)
 
 
-def _softmax(logits: Tensor) -> Tensor:
+def softmax_of(logits: Tensor) -> Tensor:
+    """Probabilities of the classes, in float32 at least."""
     return logits.softmax(1, dtype=torch.promote_types(logits.dtype, torch.float32))
 
 

@@ -45,7 +45,8 @@ def predict(
             :func:`passes`.
         device: default: where the network is.
         mode: see :mod:`gatezoo.inference`; default: the whole picture, single scale.
-        depth: give the depth of every pixel, too, of a network that predicts it from whole pictures.
+        depth: give the depth of every pixel, too, of a network that predicts it from whole pictures, at their own size
+            or scaled by one factor: ``mode=MultiScale((0.5,), flip=False)`` shows it a picture of half the size.
         blur: standard deviation, in pixels, of a Gaussian that smooths it.
 
     Returns:
@@ -62,8 +63,7 @@ def predict(
     if isinstance(x, (list, tuple)):
         return [predict(model, item, iterations, device, mode, tolerance, depth, blur) for item in x]
     if depth:
-        check_depth(model, mode)
-        look = depth_passes(model, x, iterations, device, tolerance, blur)[-1]
+        look = depth_passes(model, x, iterations, device, tolerance, blur, mode)[-1]
         return look.classes, look.metres
     return _class_maps(model, x, iterations, device, mode or Whole(), tolerance)[-1]
 
@@ -164,7 +164,7 @@ def predict_files(
     for path in paths:
         picture = open_picture(path)
         with naming(path):
-            looks = depth_passes(model, picture, iterations, device, tolerance, blur) if depth else []
+            looks = depth_passes(model, picture, iterations, device, tolerance, blur, mode) if depth else []
             way = None if show_iterations else mode or Whole()
             maps = [look.classes for look in looks] or _class_maps(model, picture, iterations, device, way, tolerance)
         classes = maps[-1]

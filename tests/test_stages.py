@@ -8,6 +8,7 @@ import sys
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 import trees
 from PIL import Image
 
@@ -19,7 +20,7 @@ from gatezoo.depth_figure import DepthLook, coloured, depth_picture, loops_figur
 from gatezoo.depth_prediction import depth_passes
 from gatezoo.evaluation import evaluate_in_detail, evaluate_passes
 from gatezoo.factory import load_checkpoint
-from gatezoo.inference import MultiScale, metres_of
+from gatezoo.inference import MultiScale, SlidingWindow, metres_of
 from gatezoo.launch import train_by_name
 from gatezoo.metrics import DepthScores
 from gatezoo.prediction import predict_files
@@ -358,6 +359,18 @@ def test_predict_gives_metres_too(model, tmp_path):
     assert 2 <= len(depth_passes(model, picture, iterations="auto", tolerance=0.5)) <= 10
 
 
+def test_depth_of_a_scaled_picture_is_that_of_a_smaller_one(model):
+    picture, half = torch.randint(256, (3, 96, 128), dtype=torch.uint8), MultiScale((0.5,), flip=False)
+    classes, metres = gatezoo.predict(model, picture, depth=True, mode=half)
+    assert np.array_equal(classes, gatezoo.predict(model, picture, mode=half))
+    with torch.no_grad():
+        batch = normalization_of(model)(picture[None])
+        small = F.interpolate(batch, scale_factor=0.5, mode="bilinear", antialias=True)
+        log_depth = F.interpolate(model.outputs(small).log_depth[-1][:, None], (96, 128), mode="bilinear")
+    np.testing.assert_allclose(metres, log_depth[0, 0].exp(), rtol=1e-4)
+    assert not np.allclose(metres, gatezoo.predict(model, picture, depth=True)[1], rtol=0.01)
+
+
 def test_refusals_of_depth(model):
     picture = torch.zeros(3, 64, 64)
     with pytest.raises(
@@ -366,6 +379,9 @@ def test_refusals_of_depth(model):
         gatezoo.predict(gatezoo.create_model("test_fcn"), picture, depth=True)
     with pytest.raises(ValueError, match="depth is predicted from whole pictures; got scales"):
         gatezoo.predict(model, picture, depth=True, mode=MultiScale())
+    for several in (MultiScale((0.5, 1.0), flip=False), MultiScale((0.5,)), SlidingWindow(64)):
+        with pytest.raises(ValueError, match=r"depth is predicted from whole pictures; got .*tell one scale alone"):
+            gatezoo.predict(model, picture, depth=True, mode=several)
     with pytest.raises(ValueError, match="a blur of depth must be a standard deviation in pixels, 0 or more; got -1"):
         gatezoo.predict(model, picture, depth=True, blur=-1.0)
     with pytest.raises(ValueError, match="iterations must be of a network that is unrolled"):
