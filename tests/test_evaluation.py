@@ -11,12 +11,13 @@ import pytest
 import torch
 import torch.distributed as dist
 import torch.multiprocessing
+from commands import run
 from PIL import Image
 from safetensors.torch import save_file
 from torch.utils.data import Dataset
 
 import gatezoo
-from gatezoo import cli, visualize
+from gatezoo import visualize
 from gatezoo.evaluation import check_names, evaluate_in_detail, evaluate_passes
 from gatezoo.inference import MultiScale, SlidingWindow
 from gatezoo.metrics import BoundaryScores, DepthScores, InstanceScores, InstanceWeightedScores, scores_of
@@ -292,17 +293,6 @@ def test_the_picture_of_a_confusion_matrix_has_labels_in_rows():
     assert full[:, 0].mean() < most[:, 0].mean()
     assert full[:, 1].mean() > most[:, 1].mean()
     assert visualize.confusion_figure(np.eye(40), [str(k) for k in range(40)]).size[0] < 1200
-
-
-def run(monkeypatch, capsys, *arguments):
-    """(exit code, stdout, stderr) of the command line."""
-    monkeypatch.setattr(sys, "argv", ["gatezoo", *map(str, arguments)])
-    try:
-        cli.main()
-        code = 0
-    except SystemExit as end:
-        code = end.code or 0
-    return code, *capsys.readouterr()
 
 
 @pytest.fixture

@@ -3,8 +3,8 @@
 import csv
 import json
 import math
-import sys
 
+import commands
 import numpy as np
 import pytest
 import torch
@@ -13,7 +13,7 @@ import trees
 from PIL import Image
 
 import gatezoo
-from gatezoo import cli, stages
+from gatezoo import stages
 from gatezoo.data import FolderDataset, open_dataset
 from gatezoo.data.depths import depth_quantiles
 from gatezoo.depth_figure import DepthLook, coloured, depth_picture, loops_figure
@@ -283,17 +283,6 @@ def test_recipes_of_stages():
 # ---- command line
 
 
-def command(monkeypatch, capsys, *arguments):
-    monkeypatch.setattr(sys, "argv", ["gatezoo", *map(str, arguments)])
-    try:
-        cli.main()
-        code = 0
-    except SystemExit as end:
-        code = end.code or 0
-    out, err = capsys.readouterr()
-    return code, out, err
-
-
 def test_stages_evaluation_and_figures_from_the_command_line(monkeypatch, capsys, tmp_path):
     trees.nyuv2_folder(tmp_path / "nyu")
     told = ("test_depthgate", "--data-root", tmp_path / "nyu", "--out", tmp_path / "run", "-j", 0, "--amp", "none")
@@ -309,21 +298,25 @@ def test_stages_evaluation_and_figures_from_the_command_line(monkeypatch, capsys
         "--data-kwargs",
         "half=False",
     )
-    code, out, err = command(monkeypatch, capsys, "train", *told, *recipe)
+    code, out, err = commands.run(monkeypatch, capsys, "train", *told, *recipe)
     assert code == 0, err
     assert "stage 6, segmentation: 1 steps" in out
-    code, out, _ = command(monkeypatch, capsys, "train", *told, *recipe, "--resume")
+    code, out, _ = commands.run(monkeypatch, capsys, "train", *told, *recipe, "--resume")
     assert (code, out.count(": done")) == (0, 6)
     weights = tmp_path / "run/6_segmentation/last.safetensors"
     data = ("--data", tmp_path / "nyu", "--dataset", "nyuv2_folder", "--data-kwargs", "depth=True")
-    code, out, err = command(monkeypatch, capsys, "eval", weights, *data, "--blur", 1, "--out", tmp_path / "scores")
+    code, out, err = commands.run(
+        monkeypatch, capsys, "eval", weights, *data, "--blur", 1, "--out", tmp_path / "scores"
+    )
     assert code == 0, err
     assert "depth within 1.25^2" in out
     scores = json.loads((tmp_path / "scores/scores.json").read_text())
     assert 0 <= scores["scores"]["depth"]["delta1"] <= scores["scores"]["depth"]["delta3"] <= 1
     assert scores["protocol"]["depth_blur"] == 1
     picture = next((tmp_path / "nyu/train/images").iterdir())
-    code, out, err = command(monkeypatch, capsys, "predict", weights, picture, "--depth", "--out", tmp_path / "drawn")
+    code, out, err = commands.run(
+        monkeypatch, capsys, "predict", weights, picture, "--depth", "--out", tmp_path / "drawn"
+    )
     assert code == 0, err
     suffixes = {path.name.removeprefix(picture.stem) for path in (tmp_path / "drawn").iterdir()}
     assert suffixes == {".png", "_overlay.jpg", ".json", "_depth.png", "_loops.png"}
