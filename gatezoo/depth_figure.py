@@ -76,6 +76,8 @@ def loops_figure(
             for row, changed in changes.items():
                 column[row] = (f"changed: {changed.mean():.1%}", mark(faint, changed))
         columns.append(column)
+    if len(looks) == 1:  # nothing changes: no rows for it
+        columns = [column[::2] for column in columns]
     present = np.unique(np.concatenate([look.classes.ravel() for look in looks]))
     return grid(columns, [(names[k], tuple(palette[k])) for k in present])
 

@@ -98,6 +98,10 @@ HEADLINES = {
     "mask_ap": "mask AP",
     "mask_ap50": "mask AP at IoU .5",
     "box_ap": "box AP",
+    "miou_cityscapes": "mIoU on Cityscapes",
+    "delta1": "depth within 1.25",
+    "delta2": "1.25^2",
+    "delta3": "1.25^3",
 }
 
 

@@ -419,6 +419,7 @@ def test_the_figure_of_the_loops():
     # Half of the classes, a quarter of the depths, all of the scales.
     assert loud == 30 * 40 * (0.5 + 0.25 + 1)
     assert figure.size[0] == 8 + 3 * (40 + 8)
+    assert loops_figure(None, looks[:1], ["a", "b"], [(0, 0, 0), (255, 255, 255)]).size[1] < 0.6 * figure.size[1]
     values = np.array(coloured(np.linspace(0, 1, 50)[None]).convert("L"))[0].astype(int)
     assert (np.diff(values) > 0).all()
     assert np.array(depth_picture(np.array([[0.0, 1.2346, 90.0]]))).tolist() == [[0, 1235, 65535]]
