@@ -142,13 +142,30 @@ def zigzag_maskrcnn(
     return mask_rcnn(pyramid, neck, channels, num_classes, in_chans, freeze_bn, heads)
 
 
+# The rows of Table 1: one way and adjacent maps without encoding; the result of the bottom-up way alone; both fused
+# once; exchanged, between adjacent maps.
+ENCODER_DECODER = dict(stages=1, bottom_up=False, dense=False, regions=())
+NO_FUSION = dict(stages=1, fusion=False)
+NO_EXCHANGE = dict(stages=1)
+ADJACENT = dict(dense=False)
+
 register_rows(
     zigzag,
     {
         "zigzag_r50": dict(backbone="resnet50"),
         "zigzag_r101": dict(backbone="resnet101"),
         "zigzag_r152": dict(backbone="resnet152"),
+        "zigzag_r101_encoder_decoder": dict(backbone="resnet101", **ENCODER_DECODER),
+        "zigzag_r101_no_fusion": dict(backbone="resnet101", **NO_FUSION),
+        "zigzag_r101_no_exchange": dict(backbone="resnet101", **NO_EXCHANGE),
+        "zigzag_r101_adjacent": dict(backbone="resnet101", **ADJACENT),
+        # Of Table 2.
+        "zigzag_r101_sum": dict(backbone="resnet101", combine="sum"),
         "zigzag_mobilenetv2": dict(**SMALL),
+        "zigzag_mobilenetv2_encoder_decoder": dict(**SMALL, **ENCODER_DECODER),
+        "zigzag_mobilenetv2_no_fusion": dict(**SMALL, **NO_FUSION),
+        "zigzag_mobilenetv2_no_exchange": dict(**SMALL, **NO_EXCHANGE),
+        "zigzag_mobilenetv2_adjacent": dict(**SMALL, **ADJACENT),
         "test_zigzag": dict(backbone="test_resnet", channels=16, stages=2, regions=(3, 5)),
     },
 )
