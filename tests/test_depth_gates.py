@@ -121,6 +121,11 @@ def test_weights_are_one_in_sum_at_every_pixel(gate):
 
 
 @torch.no_grad()
+def test_an_untrained_gate_says_a_metre_everywhere():
+    assert PredictedGate(32, 5)(torch.randn(2, 32, 6, 8)).log_depth.abs().max() < 0.1
+
+
+@torch.no_grad()
 def test_the_softmax_of_the_scales_is_taken_once():
     gate, x = PredictedGate(32, 5).eval(), torch.randn(1, 32, 6, 8)
     nn.init.normal_(gate.scale[1].weight, std=3)
