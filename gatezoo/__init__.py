@@ -24,27 +24,27 @@ from .registry import (
 )
 
 if TYPE_CHECKING:
-    from .evaluation import evaluate
+    from .evaluation.instance import evaluate_instances
+    from .evaluation.semantic import evaluate
     from .factory import create_model, from_pretrained, load_checkpoint
-    from .instance_evaluation import evaluate_instances
-    from .instance_prediction import predict_instances
-    from .model_folder import save_pretrained
-    from .prediction import predict
-    from .publishing import push_to_hub
+    from .inference.instance import predict_instances
+    from .inference.semantic import predict
+    from .publishing.model_folder import save_pretrained
+    from .publishing.publish import push_to_hub
 
 __version__ = "0.1.0"
 
 # Needed only to run a network: importing the package, listing models and the command line's help stay quick.
 _LAZY = {
     "create_model": "factory",
-    "evaluate": "evaluation",
-    "evaluate_instances": "instance_evaluation",
+    "evaluate": "evaluation.semantic",
+    "evaluate_instances": "evaluation.instance",
     "from_pretrained": "factory",
     "load_checkpoint": "factory",
-    "predict": "prediction",
-    "predict_instances": "instance_prediction",
-    "push_to_hub": "publishing",
-    "save_pretrained": "model_folder",
+    "predict": "inference.semantic",
+    "predict_instances": "inference.instance",
+    "push_to_hub": "publishing.publish",
+    "save_pretrained": "publishing.model_folder",
 }
 
 __all__ = [

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from .gates.depth import is_known, scale_bins
-from .layers import resize_to
+from .layers.conv import resize_to
 from .losses import CrossEntropy, mean_over_processes
 
 

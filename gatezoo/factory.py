@@ -10,15 +10,15 @@ from typing import Any
 import torch
 
 from . import hub
-from .checkpoints import LoadReport, cfg_of_checkpoint, load_tensors, skip_init
-from .conversions import convert, hint
-from .model_config import CONFIG, MAX_PARAMETERS, read_config
-from .model_folder import WEIGHTS, read_model_folder, versions
-from .network import Network
+from .pretrained import PretrainedCfg
+from .publishing.model_folder import WEIGHTS, read_model_folder, versions
 from .registry import Row, find_row, get_pretrained_cfg, is_model, list_models, list_pretrained
-from .sources import locate
-from .tensor_files import checkpoint_facts, read_checkpoint
-from .weights import PretrainedCfg
+from .segmenters.base import Network
+from .weights.checkpoint_files import checkpoint_facts, read_checkpoint
+from .weights.config import CONFIG, MAX_PARAMETERS, read_config
+from .weights.conversions import convert, hint
+from .weights.loading import LoadReport, cfg_of_checkpoint, load_tensors, skip_init
+from .weights.sources import locate
 
 
 def create_model(

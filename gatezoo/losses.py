@@ -13,7 +13,7 @@ import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .choices import one_of
+from .utils.choices import one_of
 
 
 class CrossEntropy(nn.Module):

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from . import weights
+from . import pretrained
 
 
 @dataclass(frozen=True)
@@ -146,7 +146,7 @@ def list_models(
     modules = _as_list(module)
     names = []
     for row in _rows.values():
-        tags = [cfg.tag for cfg in weights.of_architecture(row.name)]
+        tags = [cfg.tag for cfg in pretrained.of_architecture(row.name)]
         if (modules and row.module not in modules) or (pretrained and not tags) or task not in ("", row.task):
             continue
         names += [f"{row.name}.{tag}" for tag in tags] if include_tags and tags else [row.name]
@@ -200,7 +200,7 @@ def model_entrypoint(model_name: str) -> Callable:
     return build
 
 
-def get_pretrained_cfg(model_name: str) -> weights.PretrainedCfg | None:
+def get_pretrained_cfg(model_name: str) -> pretrained.PretrainedCfg | None:
     """What is known of the weights of ``name.tag`` (or of a name's first tag); None if it has none.
 
     Raises:
@@ -208,7 +208,7 @@ def get_pretrained_cfg(model_name: str) -> weights.PretrainedCfg | None:
     """
     name, tag = split_model_name_tag(model_name)
     find_row(name)
-    cfgs = {cfg.tag: cfg for cfg in weights.of_architecture(name)}
+    cfgs = {cfg.tag: cfg for cfg in pretrained.of_architecture(name)}
     if tag and tag not in cfgs:
         raise ValueError(f"weights of {name} have the tags {', '.join(cfgs) or '(none)'}; got {tag!r}")
     return cfgs[tag] if tag else next(iter(cfgs.values()), None)
@@ -216,4 +216,4 @@ def get_pretrained_cfg(model_name: str) -> weights.PretrainedCfg | None:
 
 def is_model_pretrained(model_name: str) -> bool:
     """Whether a model has published weights."""
-    return bool(weights.of_architecture(split_model_name_tag(model_name)[0]))
+    return bool(pretrained.of_architecture(split_model_name_tag(model_name)[0]))

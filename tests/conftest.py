@@ -11,7 +11,7 @@ os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
 import numpy as np
 import pytest
 import torch
-from hub import LoopbackHub
+from helpers.hub import LoopbackHub
 from huggingface_hub import close_session, constants
 from PIL import Image
 

@@ -6,9 +6,9 @@ import torch
 from safetensors.torch import save_file
 
 import gatezoo
-from gatezoo import factory, weights
-from gatezoo.checkpoints import LoadReport, load_tensors, skip_init
-from gatezoo.weights import PretrainedCfg
+from gatezoo import factory, pretrained
+from gatezoo.pretrained import PretrainedCfg
+from gatezoo.weights.loading import LoadReport, load_tensors, skip_init
 
 
 @pytest.fixture
@@ -26,11 +26,11 @@ def published(tmp_path, monkeypatch):
         (0.2, 0.2, 0.2),
         class_names=tuple("abcde"),
         size=path.stat().st_size,
-        sha256=weights.sha256_of(path),
+        sha256=pretrained.sha256_of(path),
         sources=(f"bundled:{path.name}",),
     )
-    monkeypatch.setattr(weights, "manifest", lambda: {cfg.name: cfg})
-    monkeypatch.setattr(weights, "BUNDLED", tmp_path)
+    monkeypatch.setattr(pretrained, "manifest", lambda: {cfg.name: cfg})
+    monkeypatch.setattr(pretrained, "BUNDLED", tmp_path)
     return model, path
 
 
@@ -175,7 +175,7 @@ def test_torch_hub_entry_points():
 
 
 def test_torch_hub_loads_from_the_checkout():
-    root = weights.PACKAGE.parent
+    root = pretrained.PACKAGE.parent
     model = torch.hub.load(str(root), "test_dignet", source="local", num_classes=3)
     assert model.num_classes == 3
     spec = importlib.util.spec_from_file_location("hubconf", root / "hubconf.py")

@@ -4,14 +4,12 @@ import ast
 import importlib.util
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import torch
+from helpers.paths import ROOT
 
 import gatezoo
-
-ROOT = Path(__file__).parent.parent
 
 
 def elsewhere(tmp_path, code):

@@ -1,9 +1,9 @@
 import pytest
 
 import gatezoo
-from gatezoo import registry, weights
+from gatezoo import pretrained, registry
+from gatezoo.pretrained import PretrainedCfg
 from gatezoo.registry import register_model, register_rows
-from gatezoo.weights import PretrainedCfg
 
 
 @pytest.fixture
@@ -13,7 +13,7 @@ def tags(monkeypatch):
         PretrainedCfg(name, tag, 2, (0.5,) * 3, (0.5,) * 3)
         for name, tag in [("test_fcn", "camvid"), ("test_fcn", "voc12"), ("test_dignet", "voc12")]
     ]
-    monkeypatch.setattr(weights, "manifest", lambda: {cfg.name: cfg for cfg in cfgs})
+    monkeypatch.setattr(pretrained, "manifest", lambda: {cfg.name: cfg for cfg in cfgs})
 
 
 @pytest.fixture

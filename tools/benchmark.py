@@ -38,20 +38,20 @@ from safetensors.torch import load_file, save_file
 from torch.utils.flop_counter import FlopCounterMode
 
 import gatezoo
-from gatezoo.allocator import keep_freed_memory
-from gatezoo.data.stream import Stream, loader_of
+from gatezoo.data.loader import Stream, loader_of
 from gatezoo.data.transforms import train_transform
-from gatezoo.describe import gmacs, on_meta, parameters
-from gatezoo.launch import open_splits, train_by_name
+from gatezoo.layers.normalize import normalization_of
 from gatezoo.losses import class_weights, make_loss
-from gatezoo.network import Network
-from gatezoo.optimizers import make_optimizer
-from gatezoo.precision import computable, mixed_precision
-from gatezoo.recipe import Recipe
+from gatezoo.model_info import gmacs, on_meta, parameters
+from gatezoo.recipes.recipe import Recipe
 from gatezoo.registry import keywords_of
-from gatezoo.segmenter import IterativeSegmenter
-from gatezoo.task import SegmentationTask
-from gatezoo.transforms import normalization_of
+from gatezoo.segmenters.base import Network
+from gatezoo.segmenters.segmenter import IterativeSegmenter
+from gatezoo.training.launch import open_splits, train_by_name
+from gatezoo.training.optimizers import make_optimizer
+from gatezoo.training.precision import computable, mixed_precision
+from gatezoo.training.task import SegmentationTask
+from gatezoo.utils.allocator import keep_freed_memory
 
 
 def timed(call: Callable[[], object], device: str) -> float:

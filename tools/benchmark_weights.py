@@ -23,8 +23,8 @@ from rich.table import Table
 from safetensors.torch import load_file, save_file
 
 import gatezoo
-from gatezoo import verified
-from gatezoo.checkpoints import skip_init
+from gatezoo.weights import digest_cache as verified
+from gatezoo.weights.loading import skip_init
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 

@@ -23,13 +23,13 @@ from safetensors.torch import save
 from torch import Tensor
 
 import gatezoo
-from gatezoo.checkpoints import load_tensors
-from gatezoo.conversions import FORMAT_VERSION
 from gatezoo.data.classes import class_names
-from gatezoo.files import write_whole
-from gatezoo.model_folder import versions
+from gatezoo.publishing.model_folder import versions
 from gatezoo.registry import find_row
-from gatezoo.tensor_files import read_checkpoint
+from gatezoo.utils.files import write_whole
+from gatezoo.weights.checkpoint_files import read_checkpoint
+from gatezoo.weights.conversions import FORMAT_VERSION
+from gatezoo.weights.loading import load_tensors
 
 # Of ImageNet, as all of torchvision's weights expect.
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)

@@ -6,10 +6,10 @@ import sys
 from pathlib import Path
 
 import gatezoo
-from gatezoo.describe import gmacs, on_meta, parameters
-from gatezoo.files import write_whole
-from gatezoo.recipes import experiments, figures_told
-from gatezoo.segmenter import IterativeSegmenter
+from gatezoo.model_info import gmacs, on_meta, parameters
+from gatezoo.recipes.experiments import experiments, figures_told
+from gatezoo.segmenters.segmenter import IterativeSegmenter
+from gatezoo.utils.files import write_whole
 
 README = Path(__file__).resolve().parent.parent / "README.md"
 

@@ -9,7 +9,7 @@ from typing import Any
 from torch import nn
 
 import gatezoo
-from gatezoo.describe import on_meta
+from gatezoo.model_info import on_meta
 
 
 def peer_networks(name: str) -> dict[str, Callable[[], nn.Module]]:

@@ -19,17 +19,17 @@ import numpy as np
 from safetensors.torch import load_file, save_file
 
 import gatezoo
-from gatezoo import weights
+from gatezoo import pretrained
 from gatezoo.data import FolderDataset, open_dataset, reader_for
-from gatezoo.depth_segmenter import DepthGated
-from gatezoo.evaluation import evaluate_passes
-from gatezoo.files import write_whole
+from gatezoo.evaluation.semantic import evaluate_passes
 from gatezoo.registry import keywords_of
-from gatezoo.segmenter import IterativeSegmenter
-from gatezoo.tensor_files import read_checkpoint
+from gatezoo.segmenters.depth import DepthGated
+from gatezoo.segmenters.segmenter import IterativeSegmenter
+from gatezoo.utils.files import write_whole
+from gatezoo.weights.checkpoint_files import read_checkpoint
 
 ROOT = Path(__file__).resolve().parent.parent
-MANIFEST, GOLDEN = ROOT / weights.MANIFEST, ROOT / "tests/golden/pretrained.json"
+MANIFEST, GOLDEN = ROOT / pretrained.MANIFEST, ROOT / "tests/golden/pretrained.json"
 PROBE = ROOT / "tests/golden/probe.png"
 DISTRIBUTIONS = ("torch", "torchvision", "timm")
 
@@ -44,7 +44,7 @@ def bundle(checkpoint: Path, tag: str) -> tuple[str, dict, Path]:
     if facts.get("model_kwargs"):
         raise ValueError(f"only rows as registered can be bundled; {checkpoint} has keywords {facts['model_kwargs']}")
     name = f"{facts['model']}.{tag}"
-    path = weights.BUNDLED / f"{name}.safetensors"
+    path = pretrained.BUNDLED / f"{name}.safetensors"
     half = {key: value.half() if value.is_floating_point() else value for key, value in tensors.items()}
     write_whole(path, lambda beside: save_file(half, beside))
     path.chmod(0o644)
@@ -117,8 +117,8 @@ def main() -> None:
         "ignore_index": facts["ignore_index"],
         "file": path.name,
         "size": path.stat().st_size,
-        "sha256": weights.sha256_of(path),
-        "keys_sha256": weights.keys_sha256(shapes),
+        "sha256": pretrained.sha256_of(path),
+        "keys_sha256": pretrained.keys_sha256(shapes),
         "sources": [f"bundled:{path.name}"],
         "train_data": args.train_data,
         "recipe": {**facts["recipe"], "step": facts["step"]},
@@ -132,7 +132,7 @@ def main() -> None:
     manifest = json.loads(MANIFEST.read_text())
     manifest["weights"][name] = entry
     write_json(MANIFEST, manifest)
-    weights.manifest.cache_clear()
+    pretrained.manifest.cache_clear()
 
     model = gatezoo.create_model(name, pretrained=True)
     figures, known = BY_TASK[model.task]

@@ -8,9 +8,9 @@ import sklearn.datasets
 from PIL import Image
 
 import gatezoo
-from gatezoo import visualize
-from gatezoo.files import write_whole
-from gatezoo.prediction import passes
+from gatezoo.inference.semantic import passes
+from gatezoo.utils.files import write_whole
+from gatezoo.visualization import figures as visualize
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -7,8 +7,10 @@ import os
 from collections.abc import Callable
 from typing import Any
 
-from ..choices import one_of
-from . import (
+from ..utils.choices import one_of
+from .base import Layer, Sample, SegmentationDataset
+from .classes import read_classes
+from .datasets import (
     ade20k,
     camvid,
     cityscapes,
@@ -21,10 +23,8 @@ from . import (
     sunrgbd,
     voc,
 )
-from .base import Layer, Sample, SegmentationDataset
-from .classes import read_classes
-from .coco import CocoInstances, coco_masks
-from .folder import FolderDataset, list_dataset
+from .datasets.coco import CocoInstances, coco_masks
+from .datasets.folder import FolderDataset, list_dataset
 from .instances import InstanceMaps, detection_batch
 
 # Readers by name: reader(root, split, transform=None, *, options of its own).

@@ -17,9 +17,9 @@ from torch.utils.data import Dataset
 from torchvision import tv_tensors
 from torchvision.transforms.v2 import functional as F
 
-from ..pictures import open_picture
-from ..visualize import voc_palette
-from .labels import Colour, Decoder, index_png
+from ..utils.images import open_picture
+from ..visualization.figures import voc_palette
+from .files.labels import Colour, Decoder, index_png
 
 Sample = dict[str, Any]
 
@@ -64,7 +64,7 @@ class SegmentationDataset(Dataset):
         pictures: files.
         label_files: their labels, in the same order.
         classes: K, or the names of the classes.
-        decode: reads a label file as an array (H, W) of ids (see :mod:`gatezoo.data.labels`).
+        decode: reads a label file as an array (H, W) of ids (see :mod:`gatezoo.data.files.labels`).
         ids: class, or ``ignore_index``, of every id that may occur. Default: the ids are the classes.
         ignore_index: value of "mask" where a pixel does not count.
         palette: colour of each class; default: the PASCAL VOC colours.

@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from .labels import Colour
+from .files.labels import Colour
 
 _COLOURED = re.compile(r"^(.+?)[\s,]+(\d+)[\s,]+(\d+)[\s,]+(\d+)$")
 
@@ -52,7 +52,7 @@ def class_names(told: str) -> tuple[tuple[str, ...], tuple[Colour, ...] | None]:
         told: a file (see :func:`read_classes`), "sky,road,...", or "camvid".
     """
     if told == "camvid":
-        from .camvid import CLASSES, PALETTE
+        from .datasets.camvid import CLASSES, PALETTE
 
         return CLASSES, PALETTE
     if "," not in told:

@@ -11,9 +11,9 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from torchvision import tv_tensors
 
-from ..pictures import open_picture
+from ..utils.images import open_picture
 from .base import Sample
-from .labels import Decoder, instance_png
+from .files.labels import Decoder, instance_png
 
 
 def boxes_of(masks: Tensor) -> Tensor:

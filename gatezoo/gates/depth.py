@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..layers import ConvNormAct
+from ..layers.conv import ConvNormAct
 
 DILATIONS = (1, 2, 4, 8, 16)
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from ..choices import one_of
+from ..utils.choices import one_of
 from .base import Feedback
 from .modulator import Modulator
 from .propagator import Propagator

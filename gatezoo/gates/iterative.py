@@ -11,8 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..choices import one_of
-from ..layers import resize_to
+from ..layers.conv import resize_to
+from ..utils.choices import one_of
 from .base import BlockFeedback, Feedback, open_gate
 
 # Table 4: what is done to the convolution's output, and how the gate meets the block's input.

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..layers import pool_to_grids, resize_to, sum_of_grids
+from ..layers.conv import pool_to_grids, resize_to, sum_of_grids
 from .base import open_gate
 
 

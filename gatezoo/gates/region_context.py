@@ -10,8 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..choices import one_of
-from ..layers import region_matrix
+from ..layers.conv import region_matrix
+from ..utils.choices import one_of
 
 POOLS = ("mean", "sum")
 

@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterable, Sequence
 import torch
 from torch import Tensor, nn
 
-from ..choices import one_of
-from ..layers import average_to, resize_to
+from ..layers.conv import average_to, resize_to
+from ..utils.choices import one_of
 from .region_context import RegionContext, RegionMatrices
 
 COMBINE = {"product": torch.mul, "sum": torch.add}

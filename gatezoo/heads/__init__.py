@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
-from ..choices import one_of
+from ..utils.choices import one_of
 from .aspp import ASPPHead
 from .fcn import FCNHead, LinearHead
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from ..choices import one_of
-from ..layers import ConvNormAct
-from .deeplabv3 import AtrousPooling
+from ..layers.conv import ConvNormAct
+from ..utils.choices import one_of
+from .deeplab import AtrousPooling
 from .dense_aspp import DenseASPP
 from .pyramid_pooling import PyramidPooling
 

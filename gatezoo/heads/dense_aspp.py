@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from ..layers import ConvNormAct
+from ..layers.conv import ConvNormAct
 
 
 class DenseASPP(nn.Module):

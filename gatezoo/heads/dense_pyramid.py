@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from ..layers import ConvNormAct, resize_to
+from ..layers.conv import ConvNormAct, resize_to
 
 
 class DenseFeaturePyramid(nn.Module):

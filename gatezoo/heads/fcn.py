@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
-from ..layers import ConvNormAct
+from ..layers.conv import ConvNormAct
 
 
 class LinearHead(nn.Conv2d):

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..gates.fusion import Fusion
-from ..layers import ConvNormAct, sum_resized
+from ..layers.conv import ConvNormAct, sum_resized
 from .base import GatedHead
 
 

@@ -7,14 +7,14 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from ..layers import ConvNormAct, PooledNorm, pool_to_grids, resize_to
+from ..layers.conv import ConvNormAct, PooledNorm, pool_to_grids, resize_to
 
 
 class PyramidPooling(nn.Module):
     """Context map of the whole picture: (B, C, h, w) -> (B, width, h, w), relu(norm(3x3 * [x, up(P_b)]))
 
     with P_b = relu(norm(1x1 * pool_b(x))) of C / len(bins) channels for each grid of b x b regions.
-    The 1 x 1 grid can be trained on a batch of one: see :class:`gatezoo.layers.PooledNorm`.
+    The 1 x 1 grid can be trained on a batch of one: see :class:`gatezoo.layers.conv.PooledNorm`.
 
     Args:
         in_channels: C.

@@ -4,9 +4,9 @@ What is cached and pinned to a commit costs no request. Before a download the hu
 one that does not answer is told within seconds: the client alone would go on asking for half a minute.
 """
 
-from .answers import SMALL, cache_folder
-from .plain import download, place_of
-from .pulling import cached, fetch, forget, resolve
-from .sending import upload
+from .download import cached, fetch, forget, resolve
+from .errors import SMALL, cache_folder
+from .https import download, place_of
+from .upload import upload
 
 __all__ = ["SMALL", "cache_folder", "cached", "download", "fetch", "forget", "place_of", "resolve", "upload"]

@@ -9,7 +9,7 @@ import torch
 from scipy.spatial import cKDTree
 from torch import Tensor
 
-from .totals import Totals
+from .sums import Totals
 
 # Share of the picture's diagonal, as Csurka et al. have it.
 TOLERANCE = 0.0075

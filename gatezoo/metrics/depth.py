@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 import torch
 from torch import Tensor
 
-from .totals import Totals
+from .sums import Totals
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torchmetrics.detection import MeanAveragePrecision
 
-from ..processes import gather_dealt
+from ..utils.distributed import gather_dealt
 from .segmentation import without_nan
 
 # COCO's figures by the names that torchmetrics gives them.

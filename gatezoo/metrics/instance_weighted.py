@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from .totals import Totals
+from .sums import Totals
 
 # Mean sizes in pixels of the instances of Cityscapes, as its evaluation script has them
 # (github.com/mcordts/cityscapesScripts, evaluation/evalPixelLevelSemanticLabeling.py).

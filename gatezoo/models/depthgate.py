@@ -15,8 +15,8 @@ from ..registry import register_rows
 from .fcn import MOBILENETV2
 
 if TYPE_CHECKING:
-    from ..depth_segmenter import DepthSegmenter, RecurrentDepthSegmenter
-    from ..multiscale_segmenter import MultiScaleSegmenter
+    from ..segmenters.depth import DepthSegmenter, RecurrentDepthSegmenter
+    from ..segmenters.multiscale import MultiScaleSegmenter
 
 
 def depthgate(
@@ -60,11 +60,11 @@ def depthgate(
         backbone_args: further keywords of the timm model.
         freeze_bn: keep the statistics of the backbone's batch norm in training.
     """
-    from ..backbone import Pyramid
-    from ..choices import one_of
-    from ..depth_segmenter import FEEDBACK, DepthSegmenter, RecurrentDepthSegmenter, check_thresholds
+    from ..backbones.base import Pyramid
     from ..gates.depth import GATES, NEARER, GatedPooling, ScaleBranches
-    from ..heads.pooling import PoolingHead
+    from ..heads.depth_pooling import PoolingHead
+    from ..segmenters.depth import FEEDBACK, DepthSegmenter, RecurrentDepthSegmenter, check_thresholds
+    from ..utils.choices import one_of
 
     make_gate = GATES[one_of("gate", gate, GATES)]
     one_of("unit", unit, NEARER)
@@ -136,12 +136,12 @@ def multiscale(
         backbone_args: further keywords of the timm model.
         freeze_bn: keep the statistics of the backbone's batch norm in training.
     """
-    from ..backbone import Pyramid
-    from ..choices import one_of
+    from ..backbones.base import Pyramid
     from ..gates.depth import AverageGate, GatedPooling, ScaleBranches
-    from ..gates.scale import SCALE_GATES
-    from ..heads.pooling import PoolingHead
-    from ..multiscale_segmenter import MultiScaleSegmenter
+    from ..gates.scale_attention import SCALE_GATES
+    from ..heads.depth_pooling import PoolingHead
+    from ..segmenters.multiscale import MultiScaleSegmenter
+    from ..utils.choices import one_of
 
     gate = SCALE_GATES[one_of("combine", combine, SCALE_GATES)](width, len(scales))
     pyramid = Pyramid(

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from ..registry import register_rows
 
 if TYPE_CHECKING:
-    from ..segmenter import Segmenter
+    from ..segmenters.segmenter import Segmenter
 
 
 # The rows on MobileNetV2 pad as the ImageNet weights they were trained from do.
@@ -41,9 +41,9 @@ def fcn(
         backbone_args: further keywords of the timm model.
         freeze_bn: keep the statistics of the backbone's batch norm in training.
     """
-    from ..backbone import Pyramid
+    from ..backbones.base import Pyramid
     from ..heads import make_head
-    from ..segmenter import Segmenter
+    from ..segmenters.segmenter import Segmenter
 
     pyramid = Pyramid(
         backbone,

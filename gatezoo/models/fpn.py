@@ -14,9 +14,9 @@ from .fcn import MOBILENETV2
 if TYPE_CHECKING:
     from torch import nn
 
-    from ..backbone import Pyramid
-    from ..detector import InstanceSegmenter
-    from ..segmenter import Segmenter
+    from ..backbones.base import Pyramid
+    from ..segmenters.instance import InstanceSegmenter
+    from ..segmenters.segmenter import Segmenter
 
 STRIDES = (4, 8, 16, 32)
 # For pictures of a few hundred pixels: smaller ones, smaller anchors, narrow heads.
@@ -47,7 +47,7 @@ def fpn(
     from ..heads.fcn import LinearHead
     from ..heads.finest import FinestHead
     from ..heads.fpn import FeaturePyramid
-    from ..segmenter import Segmenter
+    from ..segmenters.segmenter import Segmenter
 
     pyramid = four_maps(backbone, in_chans, pretrained_backbone, backbone_args)
     head = FinestHead(FeaturePyramid(pyramid.channels, channels, 1), LinearHead(channels, num_classes))
@@ -88,7 +88,7 @@ def maskrcnn_fpn(
 
 def four_maps(backbone: str, in_chans: int, pretrained: bool | str, backbone_args: dict[str, Any] | None) -> Pyramid:
     """The backbone of a network that fuses four maps."""
-    from ..backbone import Pyramid
+    from ..backbones.base import Pyramid
 
     return Pyramid(backbone, STRIDES, in_chans=in_chans, pretrained=pretrained, backbone_args=backbone_args)
 
@@ -103,7 +103,7 @@ def mask_rcnn(
     heads: dict[str, Any],
 ) -> InstanceSegmenter:
     """Mask R-CNN on the maps of a neck."""
-    from ..detector import InstanceSegmenter
+    from ..segmenters.instance import InstanceSegmenter
 
     return InstanceSegmenter(pyramid, neck, channels, num_classes, in_chans, freeze_bn, **heads)
 

@@ -17,7 +17,7 @@ from ..registry import register_rows
 from .pspnet import DEEPLABV3PLUS, DENSEASPP, SMALL
 
 if TYPE_CHECKING:
-    from ..segmenter import Segmenter
+    from ..segmenters.segmenter import Segmenter
 
 
 def gff(
@@ -58,13 +58,13 @@ def gff(
         backbone_args: further keywords of the timm model.
         freeze_bn: keep the statistics of the backbone's batch norm in training.
     """
+    from ..backbones.wide_resnet import make_pyramid
     from ..gates.fusion import make_fusion
     from ..heads import FCNHead
     from ..heads.context import make_context
     from ..heads.dense_pyramid import DenseFeaturePyramid
     from ..heads.fusion import FusionHead
-    from ..segmenter import Segmenter
-    from ..wide_resnet import make_pyramid
+    from ..segmenters.segmenter import Segmenter
 
     pyramid = make_pyramid(
         backbone,

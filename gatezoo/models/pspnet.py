@@ -16,7 +16,7 @@ from ..registry import register_rows
 from .fcn import MOBILENETV2
 
 if TYPE_CHECKING:
-    from ..segmenter import Segmenter
+    from ..segmenters.segmenter import Segmenter
 
 
 def pspnet(
@@ -53,12 +53,12 @@ def pspnet(
         backbone_args: further keywords of the timm model.
         freeze_bn: keep the statistics of the backbone's batch norm in training.
     """
-    from .. import dilation
+    from ..backbones import dilation
+    from ..backbones.wide_resnet import make_pyramid
     from ..heads import FCNHead
     from ..heads.context import ContextHead, make_context
-    from ..heads.deeplabv3 import DeepLabV3PlusHead
-    from ..segmenter import Segmenter
-    from ..wide_resnet import make_pyramid
+    from ..heads.deeplab import DeepLabV3PlusHead
+    from ..segmenters.segmenter import Segmenter
 
     strides = [min(stride, output_stride) for stride in ((4, 16, 32) if decoder else (16, 32))]
     pyramid = make_pyramid(

@@ -17,8 +17,8 @@ from .fcn import MOBILENETV2
 from .fpn import SMALL_HEADS, STRIDES, TINY_HEADS, four_maps, mask_rcnn
 
 if TYPE_CHECKING:
-    from ..detector import InstanceSegmenter
-    from ..segmenter import Segmenter
+    from ..segmenters.instance import InstanceSegmenter
+    from ..segmenters.segmenter import Segmenter
 
 # On small backbones: narrow, with grouped encoders that all stages share; they stay smaller than the backbone.
 SMALL = dict(**MOBILENETV2, channels=32, groups=4, share_rce=True)
@@ -69,7 +69,7 @@ def zigzag(
     from ..gates.zigzag import ZigZag
     from ..heads.fcn import LinearHead
     from ..heads.finest import FinestHead
-    from ..segmenter import MIN_SIZE, Segmenter
+    from ..segmenters.segmenter import MIN_SIZE, Segmenter
 
     pyramid = four_maps(backbone, in_chans, pretrained_backbone, backbone_args)
     fuse = ZigZag(

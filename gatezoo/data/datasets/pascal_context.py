@@ -1,0 +1,90 @@
+"""PASCAL Context (Mottaghi et al., 2014): whole scenes of PASCAL VOC 2010, the 59 usual classes.
+
+Layout: the pictures and lists of VOC 2010 in ``VOCdevkit/VOC2010/{JPEGImages, ImageSets/Main/{train,val}.txt}`` (4998
+and 5105 pictures), the labels in ``trainval/*.mat`` (variable ``LabelMap``, ids 1 .. 459, 0 where nothing was drawn),
+and ``labels.txt``, the names of the ids ("2: aeroplane"). Described at
+https://cs.stanford.edu/~roozbeh/pascal-context/.
+
+``CLASSES`` follow ``59_labels.txt`` of the publishers, the 20 objects of VOC first; tools built on the "Detail"
+interface have them in the order of the alphabet. What is not among them is ignored, or class 0 with
+``background=True``.
+Licence: pictures under Flickr's terms; no licence stated for the labels.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from ...utils.choices import one_of
+from ...visualization.figures import voc_palette
+from ..base import Sample, SegmentationDataset
+from ..files.layout import complete, expect, words
+from ..files.matlab import mat_file, needs
+
+CLASSES = (
+    "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "diningtable", "dog",
+    "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor", "bag", "bed", "bench",
+    "book", "building", "cabinet", "ceiling", "clothes", "computer", "cup", "door", "fence", "floor", "flower",
+    "food", "grass", "ground", "keyboard", "light", "mountain", "mouse", "curtain", "platform", "sign", "plate",
+    "road", "rock", "shelves", "sidewalk", "sky", "snow", "bedcloth", "track", "tree", "truck", "wall", "water",
+    "window", "wood",
+)  # fmt: skip
+PALETTE = tuple(voc_palette(len(CLASSES) + 1)[1:])
+
+# Three classes have another name among the 459.
+_NAMES_IN_LABELS = {"diningtable": "table", "clothes": "cloth", "bedcloth": "bedclothes"}
+
+_TREE = "ROOT/{VOCdevkit/VOC2010/{JPEGImages, ImageSets/Main/*.txt}, trainval/*.mat, labels.txt}"
+
+
+def pascal_context(
+    root: str | os.PathLike,
+    split: str,
+    transform: Callable[[Sample], Sample] | None = None,
+    *,
+    background: bool = False,
+) -> SegmentationDataset:
+    """PASCAL Context, 59 classes.
+
+    Args:
+        root: folder that holds ``VOCdevkit``, ``trainval`` and ``labels.txt``.
+        split: "train" or "val".
+        background: 60 classes: 0 is what is none of the 59, and class k becomes k + 1.
+    """
+    one_of("the split of PASCAL Context", split, ("train", "val"))
+    needs("scipy", "PASCAL Context's labels")
+    root = Path(root)
+    voc = root / "VOCdevkit" / "VOC2010"
+    names, chosen = root / "labels.txt", voc / "ImageSets" / "Main" / f"{split}.txt"
+    expect("PASCAL Context", _TREE, voc / "JPEGImages", chosen, root / "trainval", names)
+    stems = words(chosen)
+    pictures = [voc / "JPEGImages" / f"{stem}.jpg" for stem in stems]
+    masks = [root / "trainval" / f"{stem}.mat" for stem in stems]
+    complete("PASCAL Context", pictures, masks)
+    return SegmentationDataset(
+        pictures,
+        masks,
+        ("background", *CLASSES) if background else CLASSES,
+        decode=mat_file("LabelMap"),
+        ids=_ids(names, background),
+        palette=((0, 0, 0), *PALETTE) if background else PALETTE,
+        transform=transform,
+    )
+
+
+def _ids(file: Path, background: bool) -> dict[int, int]:
+    """Class of each of the 459 ids, by their names."""
+    try:
+        pairs = (line.split(":", 1) for line in file.read_text(encoding="utf-8").splitlines() if line.strip())
+        number_of = {name.strip(): int(number) for number, name in pairs}
+        chosen = [number_of[_NAMES_IN_LABELS.get(name, name)] for name in CLASSES]
+    except (ValueError, KeyError) as error:
+        raise ValueError(
+            f"labels.txt must name the 459 ids, a line each as '2: aeroplane'; {file} fails at {error}"
+        ) from None
+    rest = 0 if background else 255
+    return dict.fromkeys((0, *number_of.values()), rest) | {
+        number: k for k, number in enumerate(chosen, start=int(background))
+    }

@@ -1,0 +1,114 @@
+"""Stanford 2D-3D-Semantics (Armeni et al., 2017): six areas of offices, 13 classes, depth.
+
+Layout: ``area_*/pano/{rgb,semantic,depth}/*_{rgb,semantic,depth}.png`` (panoramas, 4096 x 2048), ``area_*/data/...``
+alike (1080 x 1080), and ``assets/semantic_labels.json``. A pixel of ``semantic`` is the colour R 65536 + G 256 + B =
+place in that list of object names ("beam_10_hallway_6_1"), whose first word is the class; <UNK>, and #0D0D0D where the
+scan has a hole, are ignored. Depth: metres = value / 512, 65535 = missing; along the ray in panoramas, along the axis
+otherwise.
+Described at https://github.com/alexsax/2D-3D-Semantics. Licence: the publishers' own terms, non-commercial.
+
+Splits: "train" and "val" are those of the depth-gating paper (Sec. 6.1: areas 3 and 4 for validation); "fold1_train",
+"fold1_val" and so on those of the publishers' three folds.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from torchvision import tv_tensors
+from torchvision.transforms.v2 import functional as F
+
+from ...utils.choices import one_of
+from ...visualization.figures import voc_palette
+from ..base import Layer, Sample, SegmentationDataset
+from ..files.depth import scaled_png
+from ..files.labels import packed_colours
+from ..files.layout import complete, expect, visible
+from ..transforms import resized
+
+CLASSES = (
+    "beam", "board", "bookcase", "ceiling", "chair", "clutter", "column", "door", "floor", "sofa", "table", "wall",
+    "window",
+)  # fmt: skip
+PALETTE = tuple(voc_palette(len(CLASSES) + 1)[1:])
+HOLE = 0x0D0D0D
+
+_AREAS = ("1", "2", "3", "4", "5a", "5b", "6")
+_HELD_OUT = {"": ("3", "4"), "fold1_": ("5a", "5b"), "fold2_": ("2", "4"), "fold3_": ("1", "3", "6")}
+SPLITS = {f"{fold}val": areas for fold, areas in _HELD_OUT.items()} | {
+    f"{fold}train": tuple(area for area in _AREAS if area not in areas) for fold, areas in _HELD_OUT.items()
+}
+
+_TREE = "ROOT/{assets/semantic_labels.json, area_*/{pano,data}/{rgb,semantic,depth}/*.png}"
+
+
+def stanford2d3d(
+    root: str | os.PathLike,
+    split: str,
+    transform: Callable[[Sample], Sample] | None = None,
+    *,
+    kind: str = "pano",
+    depth: bool = False,
+) -> SegmentationDataset:
+    """Stanford 2D-3D-Semantics, 13 classes.
+
+    Args:
+        root: folder that holds ``assets`` and the areas.
+        split: a key of ``SPLITS``.
+        kind: "pano" for panoramas, "data" for ordinary views.
+        depth: items have a "depth".
+    """
+    areas = SPLITS[one_of("the split of Stanford 2D-3D-S", split, SPLITS)]
+    one_of("the kind of picture", kind, ("pano", "data"))
+    root = Path(root)
+    names = root / "assets" / "semantic_labels.json"
+    folders = [root / f"area_{area}" / kind for area in sorted(areas)]
+    expect("Stanford 2D-3D-S", _TREE, names, *(folder / part for folder in folders for part in ("rgb", "semantic")))
+    pictures = [path for folder in folders for path in visible(folder / "rgb", (".png",))]
+    masks = [_beside(path, "semantic") for path in pictures]
+    complete("Stanford 2D-3D-S", pictures, masks)
+    layers = {}
+    if depth:
+        layers["depth"] = Layer([_beside(path, "depth") for path in pictures], scaled_png(1 / 512, (0, 65535)))
+        complete("Stanford 2D-3D-S' depth", layers["depth"].files)
+    return SegmentationDataset(
+        pictures,
+        masks,
+        CLASSES,
+        decode=packed_colours,
+        ids=_ids(names),
+        palette=PALETTE,
+        layers=layers,
+        transform=transform,
+    )
+
+
+def _beside(picture: Path, part: str) -> Path:
+    return picture.parents[1] / part / f"{picture.name.removesuffix('rgb.png')}{part}.png"
+
+
+def _ids(file: Path) -> dict[int, int]:
+    try:
+        objects = [name.split("_")[0] for name in json.loads(file.read_text(encoding="utf-8"))]
+        return {HOLE: 255} | {
+            number: 255 if name == "<UNK>" else CLASSES.index(name) for number, name in enumerate(objects)
+        }
+    except (ValueError, AttributeError) as error:
+        raise ValueError(f"semantic_labels.json must list objects as CLASS_...; {file} fails at {error}") from None
+
+
+def central_strip(sample: Sample) -> Sample:
+    """Panoramas as the depth-gating paper takes them (Sec. 6.1): half the size, rows 160 .. 863 of its 1024.
+
+    The top and bottom of a panorama are void. Depth stays as it is: all pictures shrink alike.
+    """
+    height, width = (side // 2 for side in sample["image"].shape[-2:])
+    top, rows = round(height * 160 / 1024), round(height * 704 / 1024)
+    small = {key: resized(value, (height, width)) for key, value in sample.items()}
+    return {
+        key: F.crop(value, top, 0, rows, width) if isinstance(value, tv_tensors.TVTensor) else value
+        for key, value in small.items()
+    }

@@ -1,0 +1,85 @@
+"""SUN RGB-D (Song et al., 2015): rooms by four depth cameras, 37 classes.
+
+Layout, as unpacked from the publishers' two archives: ``SUNRGBD/.../{image/*.jpg, depth_bfx/*.png}`` and
+``SUNRGBDtoolbox/{Metadata/SUNRGBDMeta.mat, Metadata/SUNRGBD2Dseg.mat, traintestSUNRGBD/allsplit.mat}``; 5285 train and
+5050 test. Labels are the cells ``seglabel`` of ``SUNRGBD2Dseg.mat`` (MATLAB 7.3), in the order of the metadata: 0 =
+unlabelled, ignored; 1 .. 37 become 0 .. 36. Depth is that of ``depth_bfx``, holes filled by the publishers, cut at 8 m.
+Described at https://rgbd.cs.princeton.edu. Licence: none stated; research use.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+
+from ...utils.choices import one_of
+from ...visualization.figures import voc_palette
+from ..base import Layer, Sample, SegmentationDataset, ids_from_one
+from ..files.depth import sun_png
+from ..files.layout import complete, expect
+from ..files.matlab import hdf5_cell, needs, read_mat
+
+CLASSES = (
+    "wall", "floor", "cabinet", "bed", "chair", "sofa", "table", "door", "window", "bookshelf", "picture", "counter",
+    "blinds", "desk", "shelves", "curtain", "dresser", "pillow", "mirror", "floor mat", "clothes", "ceiling", "books",
+    "fridge", "tv", "paper", "towel", "shower curtain", "box", "whiteboard", "person", "night stand", "toilet", "sink",
+    "lamp", "bathtub", "bag",
+)  # fmt: skip
+PALETTE = tuple(voc_palette(len(CLASSES) + 1)[1:])
+
+_TREE = (
+    "ROOT/{SUNRGBD/.../{image, depth_bfx}, SUNRGBDtoolbox/{Metadata/SUNRGBDMeta.mat, Metadata/SUNRGBD2Dseg.mat, "
+    "traintestSUNRGBD/allsplit.mat}}"
+)
+
+
+def sunrgbd(
+    root: str | os.PathLike,
+    split: str,
+    transform: Callable[[Sample], Sample] | None = None,
+    *,
+    depth: bool = False,
+) -> SegmentationDataset:
+    """SUN RGB-D, 37 classes.
+
+    Args:
+        root: folder that holds ``SUNRGBD`` and ``SUNRGBDtoolbox``.
+        split: "train" or "test".
+        depth: items have a "depth".
+    """
+    one_of("the split of SUN RGB-D", split, ("train", "test"))
+    needs("h5py", "SUN RGB-D's labels")
+    root = Path(root)
+    toolbox = root / "SUNRGBDtoolbox"
+    meta, labels = toolbox / "Metadata" / "SUNRGBDMeta.mat", toolbox / "Metadata" / "SUNRGBD2Dseg.mat"
+    parts = toolbox / "traintestSUNRGBD" / "allsplit.mat"
+    expect("SUN RGB-D", _TREE, root / "SUNRGBD", meta, labels, parts)
+    chosen = {_below(PurePosixPath(folder)) for folder in np.atleast_1d(read_mat(parts, f"all{split}")).tolist()}
+    pictures, places, depths = [], [], []
+    for number, frame in enumerate(np.atleast_1d(read_mat(meta, "SUNRGBDMeta"))):
+        folder = _below(PurePosixPath(frame.rgbpath).parents[1])
+        if folder in chosen:
+            pictures.append(root / folder / "image" / frame.rgbname)
+            depths.append(root / folder / "depth_bfx" / frame.depthname)
+            places.append(labels / f"{number:05}")
+    complete("SUN RGB-D", pictures, *([depths] if depth else []))
+    return SegmentationDataset(
+        pictures,
+        places,
+        CLASSES,
+        decode=partial(hdf5_cell, name="SUNRGBD2Dseg/seglabel"),
+        ids=ids_from_one(len(CLASSES)),
+        palette=PALETTE,
+        layers={"depth": Layer(depths, sun_png)} if depth else None,
+        transform=transform,
+    )
+
+
+def _below(folder: PurePosixPath) -> str:
+    """The metadata hold paths of the publishers' machine: what follows their data folder, from SUNRGBD on."""
+    parts = folder.parts
+    return "/".join(parts[parts.index("SUNRGBD") :] if "SUNRGBD" in parts else parts)

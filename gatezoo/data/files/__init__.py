@@ -1,0 +1,1 @@
+"""Decoders of label, depth, MATLAB and COCO files, and checks of folder layouts."""

@@ -1,0 +1,96 @@
+"""Decoders of depth files: a path in, metres out, float32 (H, W), NaN where nothing was measured; and quantiles."""
+
+from __future__ import annotations
+
+import json
+import os
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from .labels import INTEGER_MODES, open_raster
+
+if TYPE_CHECKING:
+    from ..base import SegmentationDataset
+
+
+def _values(path: Path) -> np.ndarray:
+    file = open_raster(path, "depth")
+    if file.mode not in INTEGER_MODES:
+        raise ValueError(f"depth must be one channel of whole numbers; {path} has mode {file.mode}")
+    return np.array(file)
+
+
+def scaled_png(metres: float, missing: tuple[int, ...] = (0,)) -> partial:
+    """Decoder of ``depth = metres * value``; the values in ``missing`` stand for no measurement."""
+    return partial(_scaled_png, metres=metres, missing=missing)
+
+
+def _scaled_png(path: Path, metres: float, missing: tuple[int, ...]) -> np.ndarray:
+    values = _values(path)
+    depth = values.astype(np.float32) * np.float32(metres)
+    depth[np.isin(values, missing)] = np.nan
+    return depth
+
+
+def sun_png(path: Path) -> np.ndarray:
+    """SUN RGB-D: millimetres turned by three bits to the left in their 16, cut at 8 m; 0 is missing.
+
+    As in ``read3dPoints.m`` of the publishers' toolbox.
+    """
+    values = _values(path).astype(np.uint16)
+    depth = (values >> 3 | values << 13).astype(np.float32) / 1000
+    return np.where(values == 0, np.float32(np.nan), depth.clip(max=8))
+
+
+def cityscapes_png(path: Path) -> np.ndarray:
+    """Cityscapes: depth = baseline * focal length / disparity, with disparity = (value - 1) / 256; 0 is missing.
+
+    Baseline (metres) and focal length (pixels) come from the picture's own file in ``camera``.
+    """
+    split, city = path.parts[-3:-1]
+    name = path.name.replace("_disparity.png", "_camera.json")
+    file = path.parents[3] / "camera" / split / city / name
+    try:
+        camera = json.loads(file.read_text(encoding="utf-8"))
+        factor = camera["extrinsic"]["baseline"] * camera["intrinsic"]["fx"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ValueError(
+            f"metres from disparity need the camera's baseline and fx; {file} gives none: {error}"
+        ) from None
+    values = _values(path).astype(np.float32)
+    with np.errstate(divide="ignore"):
+        # A disparity of 0 would be infinitely far: no measurement either.
+        return np.where(values > 1, np.float32(factor) * 256 / (values - 1), np.float32(np.nan)).astype(np.float32)
+
+
+def check_depth(data: SegmentationDataset, who: str) -> None:
+    """Raise ValueError if the items of a data set have no depth."""
+    if "depth" not in data.layers:
+        raise ValueError(f"{who} must have data with depth; these have none: open them so, --data-kwargs depth=True")
+
+
+def depth_quantiles(data: SegmentationDataset, parts: int) -> tuple[float, ...]:
+    """The parts - 1 depths, in metres, that cut the known pixels of a data set into parts of one size.
+
+    Of each picture some ten thousand pixels are looked at, evenly spread.
+
+    Raises:
+        ValueError: data without depth, or of which none is known.
+    """
+    check_depth(data, "scales by depth")
+    layer = data.layers["depth"]
+
+    def some(path: Path) -> np.ndarray:
+        depth = layer.read(path).ravel()
+        depth = depth[:: max(1, depth.size // 10_000)]
+        return depth[np.isfinite(depth) & (depth > 0)]
+
+    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+        known = np.concatenate(list(pool.map(some, layer.files)))
+    if not known.size:
+        raise ValueError("depth must be known at one pixel of the training data at least; all of it is missing")
+    return tuple(np.quantile(known.astype(np.float64), np.arange(1, parts) / parts).tolist())

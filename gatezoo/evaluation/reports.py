@@ -1,0 +1,129 @@
+"""What an evaluation found, as lines to print and as files: scores.json, pictures.csv, confusion.png."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from ..metrics import Scores
+from ..pretrained import sha256_of
+from ..publishing.model_folder import versions
+from ..registry import find_row
+from ..segmenters.base import Network
+from ..utils.files import make_folder, write_whole
+from ..visualization.figures import classes_of, confusion_figure
+from .semantic import Evaluation
+
+
+def lines_of(scores: Scores, names: list[str]) -> Iterator[str]:
+    """A line for each class and each figure: its name and its value."""
+    for name, iou in zip(names, scores.iou):
+        yield f"{name:18} {iou:.4f}" if iou == iou else f"{name:18} absent"
+    yield f"{'mIoU':18} {scores.miou:.4f}   ({scores.absent} absent classes left out)"
+    figures = {
+        "pixel accuracy": scores.pixel_accuracy,
+        "mean accuracy": scores.mean_accuracy,
+        "weighted IoU": scores.weighted_iou,
+        "boundary F-score": scores.boundary_f,
+        "instance IoU": scores.iiou,
+    }
+    if scores.depth:
+        within = {"1.25": scores.depth.delta1, "1.25^2": scores.depth.delta2, "1.25^3": scores.depth.delta3}
+        figures |= {f"depth within {bound}": share for bound, share in within.items()}
+        figures |= {"depth abs rel": scores.depth.abs_rel, "depth RMSE (m)": scores.depth.rmse}
+    for name, figure in figures.items():
+        if figure is not None:
+            yield f"{name:18} {figure:.4f}"
+
+
+def lines_of_objects(figures: dict[str, Any]) -> Iterator[str]:
+    """A line for each class and each figure of :func:`gatezoo.evaluate_instances`."""
+    for key, value in figures.items():
+        if isinstance(value, dict):
+            for name, own in value.items():
+                yield f"{key.removesuffix('_by_class') + ' AP of ' + name:30} {_number(own)}"
+        else:
+            title = key.replace("_", " ").replace(" ap", " AP").replace(" ar", " AR")
+            yield f"{title:30} {_number(value)}"
+
+
+def _number(value: float | None) -> str:
+    return "absent" if value is None else f"{value:.4f}"
+
+
+def write_objects_report(figures: dict[str, Any], model: Network, out: Path, data: dict[str, Any]) -> Path:
+    """Write scores.json into a folder; returns the file. Raises ValueError for a folder that cannot be written."""
+    make_folder(out)
+    protocol = {"mode": "whole pictures, COCO's evaluator", "precision": "float32"}
+    protocol |= {"score_threshold": model.score_threshold, "max_detections": model.max_detections}
+    report = {**_header_of(model, data, protocol), "scores": figures}
+    text = json.dumps(report, indent=1, ensure_ascii=False, allow_nan=False)
+    write_whole(out / "scores.json", lambda path: path.write_text(text + "\n", encoding="utf-8"))
+    return out / "scores.json"
+
+
+def report_of(evaluation: Evaluation, model: Network, data: dict[str, Any]) -> dict[str, Any]:
+    """Everything but the single pictures, ready for JSON.
+
+    Args:
+        data: facts about the data, as whoever opened them knows them.
+    """
+    return {
+        **_header_of(model, data, evaluation.protocol),
+        "scores": evaluation.scores.to_dict(),
+        "confusion_matrix": evaluation.matrix.tolist(),
+    }
+
+
+def _header_of(model: Network, data: dict[str, Any], protocol: dict[str, Any]) -> dict[str, Any]:
+    """What was evaluated, on what, and how."""
+    cfg = model.pretrained_cfg
+    variant = find_row(model.architecture).variant(model.model_args) if model.architecture else {}
+    weights = None
+    if cfg:
+        path = Path(cfg.file)
+        # A published file is known by its sum; that of a local one is not written down anywhere.
+        digest = cfg.sha256 or (sha256_of(path) if path.is_file() else None)
+        weights = {"name": cfg.name, "file": cfg.file, "sha256": digest}
+        weights |= {"train_data": cfg.train_data, "license": cfg.license}
+    return {
+        "model": cfg.architecture if cfg else type(model).__name__,
+        "weights": weights,
+        "data": data,
+        "protocol": variant | protocol,
+        "classes": classes_of(model)[0],
+        "versions": versions("torchmetrics"),
+    }
+
+
+def write_report(evaluation: Evaluation, model: Network, out: Path, data: dict[str, Any]) -> list[Path]:
+    """Write scores.json, pictures.csv and confusion.png into a folder, each as a whole; returns the files.
+
+    Raises:
+        ValueError: a folder that cannot be written.
+    """
+    make_folder(out)
+    names = classes_of(model)[0]
+    text = json.dumps(report_of(evaluation, model, data), indent=1, ensure_ascii=False, allow_nan=False)
+    figure = confusion_figure(evaluation.matrix.numpy(), names)
+    files = [out / "scores.json", out / "pictures.csv", out / "confusion.png"]
+    write_whole(files[0], lambda path: path.write_text(text + "\n", encoding="utf-8"))
+    write_whole(files[1], lambda path: _write_pictures(evaluation, names, path))
+    write_whole(files[2], figure.save)
+    return files
+
+
+def _write_pictures(evaluation: Evaluation, names: list[str], path: Path) -> None:
+    shares = [f"{kind} {name}" for name in names for kind in ("labelled", "predicted")]
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["picture", "height", "width", "miou", "pixel_accuracy", *shares])
+        for picture in evaluation.pictures:
+            pairs = zip(picture.labelled, picture.predicted)
+            figures = [picture.miou, picture.pixel_accuracy, *(share for pair in pairs for share in pair)]
+            # What is not a number, since nothing in the picture counts, is an empty cell.
+            cells = [f"{figure:.6f}" if figure == figure else "" for figure in figures]
+            writer.writerow([picture.name, picture.height, picture.width, *cells])

@@ -1,0 +1,67 @@
+"""Atrous pooling of DeepLabV3 and the decoder of DeepLabV3+ (Chen et al., ECCV 2018)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from ..layers.conv import ConvNormAct, PooledNorm, resize_to
+
+
+class AtrousPooling(nn.Module):
+    """Context map: (B, C, h, w) -> (B, width, h, w), 1x1 * [1x1 * x, 3x3 * x at each rate, up(1x1 * mean(x))].
+
+    Every convolution has ``width`` channels, norm and ReLU. The mean over the picture can be trained on a batch of
+    one: see :class:`gatezoo.layers.conv.PooledNorm`.
+
+    Args:
+        in_channels: C.
+        width: channels of the context map.
+        rates: dilations; (12, 24, 36) are the authors' at output stride 8.
+    """
+
+    def __init__(self, in_channels: int, width: int = 256, rates: Sequence[int] = (12, 24, 36)):
+        super().__init__()
+        self.branches = nn.ModuleList(
+            [ConvNormAct(in_channels, width, 1), *(ConvNormAct(in_channels, width, dilation=rate) for rate in rates)]
+        )
+        self.whole = ConvNormAct(in_channels, width, 1, norm=PooledNorm)
+        self.merge = ConvNormAct(width * (2 + len(rates)), width, 1)
+        self.out_channels = width
+
+    def forward(self, x: Tensor) -> Tensor:
+        whole = self.whole(x.mean((2, 3), keepdim=True)).expand(-1, -1, *x.shape[-2:])
+        return self.merge(torch.cat([*(branch(x) for branch in self.branches), whole], 1))
+
+
+class DeepLabV3PlusHead(nn.Module):
+    """Maps, finest first -> logits at the finest map's size: 1x1 * two 3x3 * [1x1 * finest, up(context(deepest))].
+
+    Args:
+        in_channels: of the finest map.
+        num_classes: K.
+        context: module from the deepest map to a context map, with the attribute ``out_channels``.
+        low: channels that the finest map is reduced to.
+        width: of the 3x3 convolutions.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        num_classes: int,
+        context: nn.Module,
+        low: int = 48,
+        width: int = 256,
+        dropout: float = 0.1,
+    ):
+        super().__init__()
+        self.context = context
+        self.low = ConvNormAct(in_channels, low, 1)
+        self.refine = nn.Sequential(ConvNormAct(context.out_channels + low, width), ConvNormAct(width, width))
+        self.classify = nn.Sequential(nn.Dropout(dropout), nn.Conv2d(width, num_classes, 1))
+
+    def forward(self, *maps: Tensor) -> Tensor:
+        context = resize_to(self.context(maps[-1]), maps[0].shape[-2:])
+        return self.classify(self.refine(torch.cat([context, self.low(maps[0])], 1)))

@@ -1,0 +1,1 @@
+"""Run a network on images: input preparation, inference modes, iterations, gate maps, output files."""

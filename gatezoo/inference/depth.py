@@ -1,0 +1,72 @@
+"""Depth beside the classes, of networks that predict both."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import torch
+
+from ..layers.conv import resize_to
+from ..segmenters.segmenter import SegmentationModel
+from ..visualization.depth import DepthLook
+from .inputs import as_picture, naming, prepare
+from .modes import (
+    MOST,
+    TOLERANCE,
+    Inference,
+    MultiScale,
+    Whole,
+    classes_of_logits,
+    metres_of,
+    outputs_of,
+    scaled,
+    softmax_of,
+    stable_classes,
+)
+
+
+@torch.inference_mode()
+def depth_passes(
+    model: SegmentationModel,
+    x: Any,
+    iterations: int | Literal["auto"] | None = None,
+    device: str | torch.device | None = None,
+    tolerance: float = TOLERANCE,
+    blur: float = 0.0,
+    mode: Inference | None = None,
+) -> list[DepthLook]:
+    """As :func:`predict` with depth for one picture: classes, depth and scales of every pass, the last one last."""
+    scale = check_depth(model, mode)
+    with naming(x):
+        batch = prepare(model, as_picture(x, model.in_chans), device)
+        size, seen = batch.shape[-2:], scaled(batch, scale)
+        if iterations == "auto":
+            iterations = len(stable_classes(model, seen, tolerance, MOST))
+        outputs = outputs_of(model, seen, iterations)
+        parts = zip(outputs.iterations, outputs.log_depth, outputs.scales, strict=True)
+        return [
+            DepthLook(
+                classes_of_logits(logits if seen is batch else resize_to(softmax_of(logits), size))[0].cpu().numpy(),
+                metres_of(resize_to(log_depth[:, None], size)[:, 0], blur)[0].cpu().numpy(),
+                weights[0].float().cpu().numpy(),
+            )
+            for logits, log_depth, weights in parts
+        ]
+
+
+def check_depth(model: SegmentationModel, mode: Inference | None) -> float:
+    """The scale of the picture that depth is predicted at.
+
+    Raises:
+        ValueError: a network that predicts no depth, or a mode that is not of whole pictures at one scale.
+    """
+    if not model.predicts_depth:
+        raise ValueError(
+            f"depth must be predicted by the network; {model.architecture or type(model).__name__} predicts none: "
+            "choose a depthgate_* with gate='predicted'"
+        )
+    if mode in (None, Whole()):
+        return 1.0
+    if isinstance(mode, MultiScale) and mode == MultiScale(mode.scales[:1], flip=False):
+        return mode.scales[0]
+    raise ValueError(f"depth is predicted from whole pictures; got {mode}: leave out the mode, or tell one scale alone")

@@ -1,0 +1,120 @@
+"""The gates of a network on one picture, and what becomes of the picture when one of them is closed."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..layers.conv import resize_to
+from ..segmenters.segmenter import Outputs, SegmentationModel
+from .inputs import as_picture, naming, prepare
+from .modes import outputs_of
+
+
+@dataclass(frozen=True)
+class GateMaps:
+    """What a network makes of a picture.
+
+    Attributes:
+        picture: (C, H, W), values in 0 .. 255.
+        classes: the class of every pixel, (H, W).
+        gates: each gate by its name, G1, G2, ...: (H, W), averaged over its channels and resized to the picture. Of an
+            unrolled network those of the last pass.
+        closed: name of the gate that was closed; None for none.
+        closed_classes: the class of every pixel without that gate.
+    """
+
+    picture: Tensor
+    classes: np.ndarray
+    gates: dict[str, np.ndarray] = field(default_factory=dict)
+    closed: str | None = None
+    closed_classes: np.ndarray | None = None
+
+
+@torch.inference_mode()
+def gate_maps(
+    model: SegmentationModel,
+    x: Any,
+    ablate: str | None = None,
+    iterations: int | None = None,
+    device: str | torch.device | None = None,
+) -> GateMaps:
+    """Prediction and gates of one picture, whole and at its own size.
+
+    Args:
+        x: one picture of any kind that :func:`gatezoo.predict` takes.
+        ablate: name of a gate, "G2", to set to zero everywhere, in every pass.
+        iterations: passes of an unrolled network; default: its own.
+
+    Raises:
+        ValueError: a network without gates, a gate that it does not have, and what :func:`gatezoo.predict` refuses.
+    """
+    with naming(x):
+        picture = as_picture(x, model.in_chans)
+        batch = prepare(model, picture, device)
+        outputs = outputs_of(model, batch, iterations)
+    gates = outputs.gates[-1] if outputs.gates else {}
+    if not gates:
+        raise ValueError("gates must be of a network that has some, with two passes at least if it is unrolled")
+    size, divisor = picture.shape[-2:], model.backbone.size_divisor
+    padded = tuple(-(-side // divisor) * divisor for side in size)
+    shown = {
+        f"G{number}": resize_to(gate.float().mean(1, keepdim=True), padded)[0, 0, : size[0], : size[1]].cpu().numpy()
+        for number, gate in sorted(gates.items())
+    }
+    found = GateMaps(picture, _classes(outputs), shown)
+    if ablate is None:
+        return found
+    with closed_gate(model, ablate) as name:
+        return GateMaps(picture, found.classes, shown, name, _classes(outputs_of(model, batch, iterations)))
+
+
+@contextlib.contextmanager
+def closed_gate(model: SegmentationModel, name: str) -> Iterator[str]:
+    """Context in which a gate is zero everywhere; gives its name.
+
+    Raises:
+        ValueError: a gate that the network does not have.
+    """
+    modules = {f"G{number}": module for number, module in sorted(model.gate_modules().items())}
+    key = name.upper() if name[:1] in ("G", "g") else f"G{name}"
+    if key not in modules:
+        raise ValueError(f"a gate to close must be one of {', '.join(modules) or '(none)'}; got {name!r}")
+    handle = modules[key].register_forward_hook(lambda module, inputs, gate: torch.zeros_like(gate))
+    try:
+        yield key
+    finally:
+        handle.remove()
+
+
+def effects(
+    before: np.ndarray, after: np.ndarray, labels: np.ndarray | None = None, ignore_index: int = 255
+) -> dict[str, np.ndarray]:
+    """Where a change of the prediction shows, as masks (H, W) by name.
+
+    Without labels: "changed", another class than before. With labels: "broken", right before and wrong after, and
+    "mended", wrong before and right after; pixels that do not count are neither.
+
+    Raises:
+        ValueError: labels of another size than the picture's.
+    """
+    changed = before != after
+    if labels is None:
+        return {"changed": changed}
+    if labels.shape != before.shape:
+        raise ValueError(
+            f"labels must have the size of their picture, {before.shape[0]}x{before.shape[1]}; "
+            f"got {labels.shape[0]}x{labels.shape[1]}"
+        )
+    counts = labels != ignore_index
+    return {"broken": counts & changed & (before == labels), "mended": counts & changed & (after == labels)}
+
+
+def _classes(outputs: Outputs) -> np.ndarray:
+    return outputs.logits.argmax(1)[0].cpu().numpy()

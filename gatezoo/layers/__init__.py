@@ -1,0 +1,1 @@
+"""Tensor building blocks without knowledge of networks: convolution, resizing, grid pooling, normalization."""

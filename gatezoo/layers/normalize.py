@@ -1,0 +1,42 @@
+"""Between pictures and the numbers that networks read."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from ..backbones.base import Pyramid, Stages
+from ..pretrained import PretrainedCfg
+from ..segmenters.base import Network
+
+
+class Normalize(nn.Module):
+    """uint8 (B, C, H, W) in 0 .. 255 -> float (x / 255 - mean) / std, on whatever device the batch is.
+
+    A mean and std of other length than C are those of colour pictures: their average is used for every channel.
+    """
+
+    def __init__(self, mean: Sequence[float], std: Sequence[float], in_chans: int = 3):
+        super().__init__()
+        if len(mean) != in_chans:
+            mean, std = [sum(mean) / len(mean)] * in_chans, [sum(std) / len(std)] * in_chans
+        self.register_buffer("scale", 1 / (255 * torch.tensor(std).view(-1, 1, 1)), persistent=False)
+        self.register_buffer(
+            "shift", -torch.tensor(mean).view(-1, 1, 1) / torch.tensor(std).view(-1, 1, 1), persistent=False
+        )
+
+    def forward(self, image: Tensor) -> Tensor:
+        return image * self.scale + self.shift
+
+
+def statistics_of(model: Network) -> PretrainedCfg | Pyramid | Stages:
+    """Whatever knows the mean and std that a network's weights expect: its own weights, else its backbone's."""
+    return model.statistics
+
+
+def normalization_of(model: Network) -> Normalize:
+    """The normalisation that a network's weights expect."""
+    expected = statistics_of(model)
+    return Normalize(expected.mean, expected.std, model.in_chans)

@@ -1,0 +1,1 @@
+"""Save model folders, render model cards and upload to the Hugging Face Hub."""

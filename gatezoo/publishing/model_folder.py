@@ -1,0 +1,114 @@
+"""A network as a folder that needs nothing else: ``config.json``, ``model.safetensors`` and a card."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import save
+
+from .. import pretrained
+from ..layers.normalize import statistics_of
+from ..pretrained import PretrainedCfg
+from ..registry import Row, find_row
+from ..segmenters.base import Network
+from ..utils.files import make_folder, write_whole
+from ..weights.config import CONFIG, config_of, read_config
+from .model_card import card_of
+
+WEIGHTS, CARD = "model.safetensors", "README.md"
+_DISTRIBUTIONS = ("torch", "torchvision", "timm", "safetensors")
+
+
+def save_pretrained(
+    model: Network,
+    folder: str | os.PathLike,
+    class_names: Sequence[str] | None = None,
+    license: str | None = None,
+) -> Path:
+    """Write a network that ``create_model`` made, trained or not, for ``create_model("local-dir:FOLDER")``.
+
+    The folder tells the row, all keywords of its builder and what the weights expect; reading it back fetches
+    nothing. Files that are there are replaced, each as a whole.
+
+    Args:
+        class_names: default: those of the weights, unless the network was given another number of classes.
+        license: of the weights; default: that of those it was made from.
+
+    Raises:
+        ValueError: a network that is no row of the registry, names that are not one a class, or a folder that cannot
+            be written.
+    """
+    about = facts_of(model, class_names)
+    if license is not None:
+        about["license"] = license
+    tensors = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
+    write_folder(folder, model.architecture, model.model_args, about, save(tensors), "local-dir:THIS_FOLDER")
+    return Path(folder)
+
+
+def facts_of(model: Network, class_names: Sequence[str] | None = None) -> dict[str, Any]:
+    """What a configuration tells of a network's weights, but for the file. Raises as :func:`save_pretrained` does."""
+    if model.architecture is None:
+        raise ValueError("a model folder must name a model of the registry; build this one with gatezoo.create_model")
+    if class_names is not None and len(class_names) != model.num_classes:
+        raise ValueError(f"class_names must be one for each of {model.num_classes} classes; got {len(class_names)}")
+    cfg, expected = model.pretrained_cfg, statistics_of(model)
+    # What is known of weights whose classifier was made anew is no longer known of these.
+    about = cfg.to_dict() if cfg and cfg.num_classes == model.num_classes else {}
+    about |= {"mean": expected.mean, "std": expected.std}
+    if class_names is not None:
+        about["class_names"] = list(class_names)
+    about |= {"num_classes": model.num_classes, "in_chans": model.in_chans, "versions": versions()}
+    shapes = {key: tuple(value.shape) for key, value in model.state_dict().items()}
+    return about | {"keys_sha256": pretrained.keys_sha256(shapes)}
+
+
+def versions(*more: str) -> dict[str, str]:
+    """Of the packages that shape a network and its file, and of ``more``."""
+    return {name: importlib.metadata.version(name).split("+")[0] for name in (*_DISTRIBUTIONS, *more)}
+
+
+def write_folder(
+    folder: str | os.PathLike,
+    architecture: str,
+    model_args: Mapping[str, Any],
+    about: Mapping[str, Any],
+    blob: bytes,
+    source: str,
+    name: str | None = None,
+) -> dict[str, Any]:
+    """Write the three files, each as a whole; returns the configuration.
+
+    Args:
+        blob: bytes of the weights' file.
+        source: what ``create_model`` will be given, for the card.
+        name: of the weights, for the card; default: the architecture.
+    """
+    folder = Path(folder)
+    make_folder(folder)
+    write_whole(folder / WEIGHTS, lambda path: path.write_bytes(blob))
+    about = {**about, "size": len(blob), "sha256": pretrained.sha256_of(folder / WEIGHTS)}
+    config = config_of(architecture, model_args, about)
+    text = json.dumps(config, indent=1, ensure_ascii=False)
+    write_whole(folder / CONFIG, lambda path: path.write_text(text + "\n", encoding="utf-8"))
+    # The card reads what the file says: lists, where the cfg has tuples.
+    card = card_of(json.loads(text), name or architecture, source, find_row(architecture).task)
+    write_whole(folder / CARD, lambda path: path.write_text(card, encoding="utf-8"))
+    return config
+
+
+def read_model_folder(folder: str | os.PathLike) -> tuple[Row, PretrainedCfg, dict[str, Any]]:
+    """What a model folder holds: its row, the entry of its weights, and keywords of the builder.
+
+    Raises:
+        ValueError: no such folder, or a configuration that is damaged, of another program, or not plain data.
+    """
+    folder = Path(folder)
+    if not (folder / CONFIG).is_file():
+        raise ValueError(f"a model folder must hold {CONFIG} and {WEIGHTS}; {folder} has no {CONFIG}")
+    return read_config(folder / CONFIG, f"local-dir:{folder / WEIGHTS}")

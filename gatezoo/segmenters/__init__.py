@@ -1,0 +1,1 @@
+"""The network classes that users hold."""

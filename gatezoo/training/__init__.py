@@ -1,0 +1,1 @@
+"""Train a network: loop, tasks, optimizer, precision, run folder, stages, fine-tuning."""

@@ -1,0 +1,214 @@
+"""Class maps as pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from PIL import Image, ImageDraw, ImageFont, ImageOps
+from torchvision.utils import draw_segmentation_masks
+
+from ..segmenters.base import Network
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+Palette = Sequence[tuple[int, int, int]]
+
+_CHANGED = (255, 0, 90)
+_MARGIN, _LINE = 8, 20
+_AT_ONCE = 1 << 20  # pixels of an overlay
+_ENLARGED = 1000  # the longer side of a small picture with captions
+
+
+def voc_palette(num_classes: int) -> list[tuple[int, int, int]]:
+    """The PASCAL VOC colours: the bits of the class number, dealt in turn to red, green and blue, highest first."""
+    colours = []
+    for number in range(num_classes):
+        bits = [sum((number >> (3 * place + channel) & 1) << (7 - place) for place in range(8)) for channel in range(3)]
+        colours.append(tuple(bits))
+    return colours
+
+
+def classes_of(model: Network) -> tuple[list[str], list[tuple[int, int, int]]]:
+    """Names and colours of a network's classes: those of its weights, else numbers and the PASCAL VOC colours."""
+    cfg, count = model.pretrained_cfg, model.num_classes
+    fits = cfg is not None and cfg.num_classes == count
+    names = list(cfg.class_names) if fits and cfg.class_names else [str(k) for k in range(count)]
+    palette = [tuple(colour) for colour in cfg.palette] if fits and cfg.palette else voc_palette(count)
+    return names, palette
+
+
+def index_picture(classes: np.ndarray, palette: Palette) -> Image.Image:
+    """Class map (H, W) -> a palette picture whose pixel values are the classes (16-bit grey beyond 256 of them)."""
+    if classes.dtype != np.uint8:
+        return Image.fromarray(classes.astype(np.uint16))
+    picture = Image.fromarray(classes)
+    picture.putpalette([value for colour in palette for value in colour])
+    return picture
+
+
+def overlay(picture: torch.Tensor, classes: np.ndarray, palette: Palette, alpha: float = 0.55) -> Image.Image:
+    """The classes' colours over the picture, uint8 (3, H, W); alpha 1 hides it."""
+    rows = max(1, _AT_ONCE // classes.shape[1])  # a mask for each class: of a large picture they do not fit into memory
+    drawn = np.empty((*classes.shape, 3), np.uint8)
+    for top in range(0, len(classes), rows):
+        part = classes[top : top + rows]
+        masks = torch.from_numpy(part == np.arange(len(palette))[:, None, None])
+        band = draw_segmentation_masks(
+            picture[:, top : top + rows], masks, alpha=alpha, colors=[tuple(colour) for colour in palette]
+        )
+        drawn[top : top + rows] = band.permute(1, 2, 0).numpy()
+    return Image.fromarray(drawn)
+
+
+def faded(picture: Image.Image) -> Image.Image:
+    """A picture in pale grey, to mark something on."""
+    return Image.blend(picture.convert("L").convert("RGB"), Image.new("RGB", picture.size, "white"), 0.5)
+
+
+def iterations_figure(
+    picture: torch.Tensor | None, maps: Sequence[np.ndarray], names: Sequence[str], palette: Palette
+) -> Image.Image:
+    """One figure: the picture, the class map of each pass, and below it where that pass changed the one before.
+
+    Without a picture (None) the changes are drawn on white.
+    """
+    columns: list[list[tuple[str, Image.Image | None]]] = []
+    faint = Image.new("RGB", maps[0].shape[::-1], "white")
+    if picture is not None:
+        shown = Image.fromarray(picture.permute(1, 2, 0).numpy())
+        faint = faded(shown)
+        columns.append([("picture", shown), ("", None)])
+    for number, classes in enumerate(maps, start=1):
+        below: tuple[str, Image.Image | None] = ("", None)
+        if number > 1:
+            changed = classes != maps[number - 2]
+            below = (f"changed in pass {number}: {changed.mean():.1%}", mark(faint, changed))
+        columns.append([(f"pass {number}", index_picture(classes, palette).convert("RGB")), below])
+    present = np.unique(np.concatenate([classes.ravel() for classes in maps]))
+    return grid(columns, [(names[k], tuple(palette[k])) for k in present])
+
+
+def mark(picture: Image.Image, changed: np.ndarray) -> Image.Image:
+    """The picture with pixels (H, W) of bool in a loud colour."""
+    marked = picture.copy()
+    marked.paste(_CHANGED, mask=Image.fromarray(changed))
+    return marked
+
+
+def objects_picture(
+    picture: torch.Tensor,
+    masks: Iterable[tuple[int, int, torch.Tensor]],
+    boxes: Sequence[Sequence[float]],
+    captions: Sequence[str],
+    alpha: float = 0.5,
+) -> Image.Image:
+    """Objects over the picture, uint8 (3, H, W): each mask in a colour of its own, with its box and caption.
+
+    Masks are taken one at a time, as (top, left, bool (h, w)). Where they overlap, the first object's colour stays.
+    A small picture is enlarged by a whole number, to at most 1000 pixels, lest captions hide what they name.
+    """
+    drawn = picture.permute(1, 2, 0).numpy().copy()
+    free = np.ones(drawn.shape[:2], bool)
+    colours = voc_palette(len(boxes) + 1)[1:]
+    for (top, left, mask), colour in zip(masks, colours, strict=True):
+        place = np.s_[top : top + mask.shape[0], left : left + mask.shape[1]]
+        where = mask.cpu().numpy() & free[place]
+        free[place] &= ~where
+        part = drawn[place]
+        part[where] = ((1 - alpha) * part[where] + alpha * np.array(colour)).round()
+    zoom = max(1, _ENLARGED // max(drawn.shape))
+    figure = ImageOps.scale(Image.fromarray(drawn), zoom, Image.Resampling.NEAREST)
+    draw, font = ImageDraw.Draw(figure), ImageFont.load_default(size=12)
+    for box, caption, colour in reversed(list(zip(boxes, captions, colours, strict=True))):
+        left, top, right, bottom = (zoom * edge for edge in box)
+        draw.rectangle((left, top, right, bottom), outline=colour)
+        edges = draw.textbbox((left + 2, max(0, top - 14)), caption, font=font)
+        draw.rectangle(edges, fill="black")
+        draw.text((left + 2, max(0, top - 14)), caption, fill=_readable(colour), font=font)
+    return figure
+
+
+def _readable(colour: tuple[int, int, int]) -> tuple[int, int, int]:
+    """The colour, light enough to be read on black."""
+    return tuple(max(value, 128) for value in colour)
+
+
+def confusion_figure(matrix: np.ndarray, names: Sequence[str]) -> Image.Image:
+    """Confusion matrix n[label, prediction] (K, K) as a picture: a row is a class' labelled pixels, in per cent.
+
+    Rows of classes without labels are blank. Up to 30 classes the numbers are written into the cells.
+
+    Raises:
+        ValueError: matplotlib is not installed.
+    """
+    count, numbers = len(names), len(names) <= 30
+    with np.errstate(invalid="ignore"):
+        shares = matrix / matrix.sum(1, keepdims=True)
+    side = 3 + count * (0.45 if numbers else 0.16)
+    figure = blank_figure("the picture of a confusion matrix", side, side)
+    axes = figure.add_subplot()
+    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    for row, column in np.argwhere(shares >= 0.005) if numbers else ():
+        ink = "white" if shares[row, column] > 0.5 else "black"
+        axes.text(column, row, f"{100 * shares[row, column]:.0f}", ha="center", va="center", color=ink)
+    size = 10 if numbers else 6
+    axes.set_xticks(range(count), names, rotation=90, fontsize=size)
+    axes.set_yticks(range(count), names, fontsize=size)
+    axes.set_xlabel("predicted, % of the labelled pixels")
+    axes.set_ylabel("labelled")
+    return rendered(figure)
+
+
+def blank_figure(what: str, width: float, height: float) -> Figure:
+    """A figure of matplotlib's, of so many times 100 pixels, for ``what``.
+
+    Raises:
+        ValueError: matplotlib is not installed.
+    """
+    try:
+        from matplotlib.figure import Figure
+    except ImportError:
+        raise ValueError(f"{what} needs matplotlib: pip install 'gatezoo[train]'") from None
+    return Figure(figsize=(width, height), dpi=100, layout="constrained")
+
+
+def rendered(figure: Figure) -> Image.Image:
+    """A figure of matplotlib's as a picture, drawn without a screen."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    return Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
+
+
+def grid(columns, legend: list[tuple[str, tuple[int, int, int]]]) -> Image.Image:
+    """Columns of captioned pictures of one size, and a legend below that breaks into lines."""
+    font = ImageFont.load_default(size=14)
+    width, height = columns[0][0][1].size
+    rows = len(columns[0])
+    full = _MARGIN + len(columns) * (width + _MARGIN)
+    places, x, line = [], _MARGIN, 0
+    for name, colour in legend:
+        wide = 24 + int(font.getlength(name)) + 16
+        if x + wide > full and x > _MARGIN:
+            x, line = _MARGIN, line + 1
+        places.append((x, line, name, colour))
+        x += wide
+    top = _MARGIN + rows * (_LINE + height + _MARGIN)
+    figure = Image.new("RGB", (full, top + (line + 1) * _LINE + _MARGIN), "white")
+    draw = ImageDraw.Draw(figure)
+    for column, tiles in enumerate(columns):
+        for row, (caption, tile) in enumerate(tiles):
+            left, upper = _MARGIN + column * (width + _MARGIN), _MARGIN + row * (_LINE + height + _MARGIN)
+            draw.text((left, upper), caption, fill="black", font=font)
+            if tile is not None:
+                figure.paste(tile, (left, upper + _LINE))
+    for x, line, name, colour in places:
+        y = top + line * _LINE
+        draw.rectangle((x, y + 2, x + 16, y + 14), fill=colour, outline="grey")
+        draw.text((x + 22, y), name, fill="black", font=font)
+    return figure

@@ -1,0 +1,122 @@
+import json
+import sys
+
+import pytest
+import torch
+from helpers.commands import run
+
+import gatezoo
+from gatezoo import hub as client
+from gatezoo import pretrained
+from gatezoo.cli import app as cli
+
+
+@pytest.fixture
+def entry(hub, tmp_path, monkeypatch):
+    """Weights that a hub has and the package has not."""
+    model = gatezoo.create_model("test_fcn", num_classes=2)
+    folder = gatezoo.save_pretrained(model, tmp_path / "m", ["a", "b"], "MIT")
+    commit = hub.put("org/net", {path.name: path.read_bytes() for path in folder.iterdir()})
+    about = json.loads((folder / "config.json").read_text())["pretrained_cfg"]
+    source = f"hf-hub:org/net@{commit}/model.safetensors"
+    cfg = pretrained.PretrainedCfg.from_config("test_fcn", about, source)
+    monkeypatch.setattr(pretrained, "manifest", lambda: {cfg.name: cfg})
+    return cfg, commit
+
+
+def test_list_and_where_of_what_is_bundled(monkeypatch, capsys):
+    code, out, _ = run(monkeypatch, capsys, "weights", "list")
+    assert code == 0
+    lines = out.splitlines()
+    assert [line.split()[0] for line in lines] == list(pretrained.manifest())
+    for line, cfg in zip(lines, pretrained.manifest().values(), strict=True):
+        assert "bundled" in line
+        assert cfg.license in line
+        title, figure = ("mIoU", "miou") if "miou" in cfg.metrics else ("mask AP", "mask_ap")
+        assert f"{title} {100 * cfg.metrics[figure]:.1f}" in line
+    code, out, _ = run(monkeypatch, capsys, "weights", "where", "dignet_mobilenetv2_8s")
+    assert out.strip() == str(pretrained.BUNDLED / "dignet_mobilenetv2_8s.camvid.safetensors")
+    code, out, _ = run(monkeypatch, capsys, "weights", "verify", "rignet_mobilenetv2_32s_pf.camvid")
+    assert (code, len(out.splitlines())) == (0, 1)
+    assert "rignet_mobilenetv2_32s_pf.camvid: whole" in out
+
+
+def test_from_not_here_to_fetched_whole_and_damaged(hub, entry, monkeypatch, capsys):
+    cfg, commit = entry
+    _, out, _ = run(monkeypatch, capsys, "weights", "list")
+    assert "not here" in out
+    assert run(monkeypatch, capsys, "weights", "verify")[:2] == (0, "test_fcn.local: not here\n")
+    code, _, err = run(monkeypatch, capsys, "weights", "where", "test_fcn")
+    assert code == 2
+    assert "it is neither bundled nor in" in err
+    assert "'gatezoo weights fetch test_fcn.local'" in err
+    assert hub.counted() == []
+
+    code, out, _ = run(monkeypatch, capsys, "weights", "fetch")
+    path = client.cached("org/net", commit, "model.safetensors")
+    assert (code, out) == (0, f"test_fcn.local: {path}\n")
+    hub.requests.clear()
+    assert run(monkeypatch, capsys, "weights", "where", "test_fcn") == (0, f"{path}\n", "")
+    assert run(monkeypatch, capsys, "weights", "verify") == (0, f"test_fcn.local: whole, {path}\n", "")
+    assert "hf-hub" in run(monkeypatch, capsys, "weights", "list")[1]
+    assert hub.counted() == []
+
+    data = bytearray(path.read_bytes())
+    data[1000] ^= 4
+    path.write_bytes(data)
+    code, out, err = run(monkeypatch, capsys, "weights", "verify")
+    assert code == 2
+    assert f"test_fcn.local: damaged, {cfg.sources[0]}: " in out
+    assert "must be those of the manifest; 1 damaged" in err
+    assert run(monkeypatch, capsys, "weights", "fetch", "test_fcn")[0] == 0
+    assert run(monkeypatch, capsys, "weights", "verify")[0] == 0
+
+
+def test_a_repository_is_fetched_for_a_machine_without_network(hub, entry, monkeypatch, capsys, tmp_path):
+    _, commit = entry
+    code, out, err = run(
+        monkeypatch, capsys, "weights", "fetch", f"hf-hub:org/net@{commit}", "--cache-dir", tmp_path / "usb"
+    )
+    assert code == 0, err
+    assert str(tmp_path / "usb") in out
+    hub.close()
+    model = gatezoo.create_model(f"hf-hub:org/net@{commit}", pretrained=True, cache_dir=tmp_path / "usb")
+    assert torch.is_tensor(model.head.weight)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("where", "fcn_resnet50_8s"), "fcn_resnet50_8s has none"),
+        (("fetch", "nope"), "got 'nope'"),
+        (("verify", "dignet_mobilenetv2_8s.x"), "have the tags camvid; got 'x'"),
+        (("fetch", "s3:org/net"), "a model is NAME"),
+    ],
+)
+def test_a_wrong_name_is_one_line(monkeypatch, capsys, arguments, message):
+    code, out, err = run(monkeypatch, capsys, "weights", *arguments)
+    assert code == 2
+    assert message in err
+    assert len(err.strip().splitlines()) == 1
+    assert out == ""
+
+
+def test_the_manifest_is_looked_through_without_torch():
+    import subprocess
+
+    code = (
+        "import sys, gatezoo.cli.app\n"
+        "for command in (['list'], ['verify'], ['where', 'dignet_mobilenetv2_8s']):\n"
+        "    sys.argv = ['gatezoo', 'weights', *command]\n"
+        "    try: gatezoo.cli.app.main()\n"
+        "    except SystemExit as end: assert not end.code, end.code\n"
+        "assert 'torch' not in sys.modules\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL)
+
+
+def test_weights_that_were_not_measured_are_told_as_such(entry, monkeypatch, capsys):
+    assert "not measured" in run(monkeypatch, capsys, "weights", "list")[1]
+    monkeypatch.setattr(sys, "argv", ["gatezoo", "info", "test_fcn"])
+    cli.app(standalone_mode=False)
+    assert "not measured; MIT" in capsys.readouterr().out

@@ -1,0 +1,284 @@
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from gatezoo.data import FolderDataset, Layer, SegmentationDataset, list_dataset, read_classes
+from gatezoo.data.classes import classes_told, ids_told
+from gatezoo.data.files.labels import color_png, instance_png
+
+
+def test_folder_pairs_by_stem(shapes):
+    data = FolderDataset(shapes, 2)
+    item = data[0]
+    assert len(data) == 24
+    assert item.keys() == {"image", "mask"}
+    assert item["image"].shape == (3, 64, 80)
+    assert item["image"].dtype == item["mask"].dtype == torch.uint8
+    assert set(item["mask"].unique().tolist()) == {0, 1, 255}
+    assert [path.name for path in data.pictures[:2]] == ["00.png", "01.png"]
+    assert data.classes == ("0", "1")
+    assert data.palette == ((0, 0, 0), (128, 0, 0))
+
+
+def test_frequencies_are_those_of_the_labelled_pixels(shapes):
+    data = FolderDataset(shapes, ["ground", "disc"])
+    masks = torch.stack([data.labels(i) for i in range(24)])
+    discs, labelled = (masks == 1).sum().item(), (masks < 2).sum().item()
+    assert data.frequencies().tolist() == pytest.approx([1 - discs / labelled, discs / labelled])
+    assert FolderDataset(shapes, 2, 0, ids={0: 0, 1: 1, 255: 0}).frequencies().tolist() == [0, 1]
+    with pytest.raises(ValueError, match=r"some pixels must be labelled; all labels are 255 \(ignored\)"):
+        FolderDataset(shapes, 2, ids={0: 255, 1: 255, 255: 255}).frequencies()
+
+
+def test_frequencies_where_a_class_is_present(shapes):
+    for path in sorted((shapes / "labels").iterdir())[:12]:
+        labels = np.array(Image.open(path))
+        Image.fromarray(np.where(labels == 1, 0, labels)).save(path)
+    data = FolderDataset(shapes, ["ground", "disc", "never"])
+    masks = torch.stack([data.labels(i) for i in range(24)])
+    ground = (masks == 0).sum() / (masks < 2).sum()
+    discs = (masks == 1).sum() / (masks[12:] < 2).sum()
+    assert data.frequencies(where_present=True).tolist() == pytest.approx([ground.item(), discs.item(), 0])
+
+
+def test_what_the_file_system_adds_is_no_picture(shapes):
+    (shapes / "images/._00.png").write_bytes(b"\0\5\x16\7")
+    (shapes / "images/Thumbs.db").write_bytes(b"\0")
+    assert len(FolderDataset(shapes, 2)) == 24
+
+
+def test_labels_outside_the_classes_name_file_and_value(shapes):
+    path = shapes / "labels/03.png"
+    labels = np.array(Image.open(path))
+    labels[0, 0] = 7
+    Image.fromarray(labels).save(path)
+    with pytest.raises(ValueError, match=r"labels must be 0 \.\. 1 or 255 \(ignored\); .*03\.png holds 7"):
+        FolderDataset(shapes, 2)[3]
+    with pytest.raises(ValueError, match=r"03\.png holds 7"):
+        FolderDataset(shapes, 2).frequencies()
+
+
+def test_refusals(shapes, tmp_path):
+    with pytest.raises(ValueError, match="must hold the folders images and labels"):
+        FolderDataset(tmp_path / "nowhere", 2)
+    (shapes / "labels/05.png").unlink()
+    with pytest.raises(ValueError, match=r"lacks 1 of them, first for 05\.png"):
+        FolderDataset(shapes, 2)
+    Image.new("RGB", (80, 64)).save(shapes / "labels/05.png")
+    with pytest.raises(ValueError, match=r"index PNG \(mode L or P\); .*05\.png has mode RGB"):
+        FolderDataset(shapes, 2)[5]
+    Image.new("L", (8, 6)).save(shapes / "labels/05.png")
+    with pytest.raises(ValueError, match=r"size of their picture; .*05\.png is \(6, 8\)"):
+        FolderDataset(shapes, 2)[5]
+    Image.new("L", (80, 64)).save(shapes / "labels/05.png", format="JPEG")
+    with pytest.raises(ValueError, match=r"lossless format; .*05\.png is a JPEG"):
+        FolderDataset(shapes, 2)[5]
+    whole = (shapes / "labels/04.png").read_bytes()
+    (shapes / "labels/04.png").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(ValueError, match=r"04\.png cannot be read"):
+        FolderDataset(shapes, 2)[4]
+    (shapes / "labels/04.png").write_bytes(b"hello")
+    with pytest.raises(ValueError, match=r"format that Pillow reads; .*04\.png is not"):
+        FolderDataset(shapes, 2)[4]
+    with pytest.raises(ValueError, match=r"1 to 256 classes and an ignore_index in 0 \.\. 255; got 2 and 999"):
+        FolderDataset(shapes, 2, 999)
+    with pytest.raises(ValueError, match="by reduce_zero_label or by ids; got both"):
+        FolderDataset(shapes, 2, ids={0: 0}, reduce_zero_label=True)
+    with pytest.raises(ValueError, match=r"ids must map to 0 \.\. 1 or 255 \(ignored\); 9 maps to 2"):
+        FolderDataset(shapes, 2, ids={9: 2})
+
+
+@pytest.fixture
+def disc(shapes):
+    """The labels of the first picture, and a way to write them as other files."""
+    labels = np.array(Image.open(shapes / "labels/00.png"))
+
+    def write(values):
+        for path in (shapes / "labels").iterdir():
+            Image.fromarray(values).save(path)
+
+    return labels, write
+
+
+def test_ids_that_start_at_one(shapes, disc):
+    labels, write = disc
+    write(np.choose(labels % 254, (1, 2)).astype(np.uint8) * (labels < 255))  # 255 % 254 = 1
+    mask = FolderDataset(shapes, 2, reduce_zero_label=True).labels(0)
+    assert np.array_equal(mask, labels)
+    with pytest.raises(ValueError, match=r"holds 2"):
+        FolderDataset(shapes, 2).labels(0)
+
+
+def test_what_is_ignored_already_stays_so_when_zero_is_reduced(shapes, disc):
+    labels, write = disc
+    write(np.where(labels == 255, 255, labels + 1).astype(np.uint8))
+    assert np.array_equal(FolderDataset(shapes, 2, reduce_zero_label=True).labels(0), labels)
+
+
+def test_masks_of_0_and_255_by_their_ids(shapes, disc):
+    labels, write = disc
+    write(np.where(labels == 1, 255, 0).astype(np.uint8))
+    mask = FolderDataset(shapes, 2, ids={0: 0, 255: 1}).labels(0)
+    assert np.array_equal(mask, labels == 1)
+
+
+def test_one_bit_masks(shapes, disc):
+    labels, write = disc
+    write(labels == 1)
+    assert Image.open(shapes / "labels/00.png").mode == "1"
+    assert np.array_equal(FolderDataset(shapes, 2).labels(0), labels == 1)
+
+
+def test_palette_masks_are_their_indices(shapes, disc):
+    labels, _ = disc
+    picture = Image.fromarray(labels)
+    picture.putpalette(list(range(255, -1, -1)) * 3)
+    picture.save(shapes / "labels/00.png")
+    assert Image.open(shapes / "labels/00.png").mode == "P"
+    assert np.array_equal(FolderDataset(shapes, 2).labels(0), labels)
+
+
+def test_rgb_masks_by_a_colour_table(shapes, disc):
+    labels, write = disc
+    colours = {(10, 20, 30): 0, (200, 0, 7): 1, (0, 0, 0): 255}
+    rgb = np.zeros((*labels.shape, 3), dtype=np.uint8)
+    for colour, k in colours.items():
+        rgb[labels == k] = colour
+    write(rgb)
+    assert np.array_equal(FolderDataset(shapes, 2, color_table=colours).labels(0), labels)
+    table = [(10, 20, 30), (200, 0, 7)]
+    with pytest.raises(
+        ValueError, match=r"colour table; .*00\.png holds \(0, 0, 0\) \(\d+ pixels of unknown colours\)"
+    ):
+        FolderDataset(shapes, 2, color_table=table).labels(0)
+    rgb[labels == 255] = table[0]
+    write(rgb)
+    data = FolderDataset(shapes, 2, color_table=table)
+    assert np.array_equal(data.labels(0), labels == 1)
+    assert data.palette == ((10, 20, 30), (200, 0, 7))
+    write(labels)
+    with pytest.raises(ValueError, match=r"must be an RGB picture; .*00\.png has mode L"):
+        data.labels(0)
+
+
+def test_colours_are_not_confused(tmp_path):
+    """Neither by their order in the table nor by the order of red, green and blue."""
+    colours = [(3, 2, 1), (1, 2, 3), (2, 3, 1), (255, 255, 255), (0, 0, 1)]
+    Image.fromarray(np.array([colours], dtype=np.uint8)).save(tmp_path / "a.png")
+    assert color_png(colours)(tmp_path / "a.png").tolist() == [[0, 1, 2, 3, 4]]
+    assert color_png({colour: 9 - k for k, colour in enumerate(colours)})(tmp_path / "a.png").tolist() == [
+        [9, 8, 7, 6, 5]
+    ]
+
+
+def test_numbers_beyond_8_bits(tmp_path):
+    Image.fromarray(np.array([[0, 255, 256, 40000]], dtype=np.uint16)).save(tmp_path / "a.png")
+    assert instance_png(tmp_path / "a.png").tolist() == [[0, 255, 256, 40000]]
+    Image.new("RGB", (4, 1)).save(tmp_path / "a.png")
+    with pytest.raises(ValueError, match=r"one channel of whole numbers; .*a\.png has mode RGB"):
+        instance_png(tmp_path / "a.png")
+
+
+def test_names_of_folders_and_suffix(shapes):
+    (shapes / "images").rename(shapes / "photos")
+    (shapes / "labels").rename(shapes / "truth")
+    for path in (shapes / "truth").iterdir():
+        path.rename(path.with_name(f"{path.stem}_mask.png"))
+    data = FolderDataset(shapes, 2, images="photos", labels="truth", label_suffix="_mask.png")
+    assert (data.labels(0) == 1).any()
+    with pytest.raises(ValueError, match=r"pictures need truth/STEM\.png"):
+        FolderDataset(shapes, 2, images="photos", labels="truth")
+
+
+def test_depth_of_a_folder(shapes):
+    (shapes / "depth").mkdir()
+    values = np.arange(64 * 80, dtype=np.uint16).reshape(64, 80)
+    for number in range(24):
+        Image.fromarray(values).save(shapes / "depth" / f"{number:02}.png")
+    depth = FolderDataset(shapes, 2, depth=0.001)[3]["depth"]
+    assert depth.dtype == torch.float32
+    assert depth.isnan().sum() == 1
+    assert depth[0, 0].isnan()
+    assert depth[10, 5].item() == pytest.approx(0.805)
+    assert "depth" not in FolderDataset(shapes, 2)[3]
+    Image.fromarray(values[:8]).save(shapes / "depth/07.png")
+    with pytest.raises(ValueError, match=r"depth must have the size of their picture; .*07\.png is \(8, 80\)"):
+        FolderDataset(shapes, 2, depth=0.001)[7]
+    (shapes / "depth/07.png").unlink()
+    with pytest.raises(ValueError, match=r"1 files are missing, first .*07\.png"):
+        FolderDataset(shapes, 2, depth=0.001)
+
+
+def test_a_list_of_pairs(shapes):
+    (shapes / "with space").mkdir()
+    for kind in ("images", "labels"):
+        (shapes / kind / "02.png").rename(shapes / "with space" / f"{kind}.png")
+    lines = ["# picture labels", "images/01.png labels/07.png", "", "with space/images.png\twith space/labels.png"]
+    (shapes / "list.txt").write_text("\n".join(lines))
+    data = list_dataset(shapes / "list.txt", ["ground", "disc"])
+    assert [path.name for path in data.pictures] == ["01.png", "images.png"]
+    assert torch.equal(data.labels(0), torch.from_numpy(np.array(Image.open(shapes / "labels/07.png"))))
+    (shapes.parent / "elsewhere.txt").write_text("images/01.png labels/01.png")
+    assert len(list_dataset(shapes.parent / "elsewhere.txt", 2, root=shapes)) == 1
+    with pytest.raises(ValueError, match=r"2 files are missing, first .*images/01\.png"):
+        list_dataset(shapes.parent / "elsewhere.txt", 2)
+    (shapes / "list.txt").write_text("images/01.png labels/01.png 3")
+    with pytest.raises(ValueError, match=r"must be PICTURE<TAB>LABELS; line 1 of .*list\.txt is"):
+        list_dataset(shapes / "list.txt", 2)
+    (shapes / "list.txt").write_text("\n")
+    with pytest.raises(ValueError, match=r"must hold pictures; this part of it has none"):
+        list_dataset(shapes / "list.txt", 2)
+    with pytest.raises(ValueError, match=r"there is none at .*nolist\.txt"):
+        list_dataset(shapes / "nolist.txt", 2)
+
+
+def test_subset(shapes):
+    data = FolderDataset(shapes, 2)
+    part = data.subset([5, 2])
+    part.transform = lambda sample: "transformed"
+    assert len(part) == 2
+    assert [path.stem for path in part.pictures] == ["05", "02"]
+    assert torch.equal(part.labels(1), data.labels(2))
+    assert part[0] == "transformed"
+    assert data.transform is None
+    assert len(data) == 24
+
+
+def test_lists_of_unlike_length(shapes):
+    pictures = FolderDataset(shapes, 2).pictures
+    with pytest.raises(ValueError, match="one file of labels for each picture; got 3 for 24"):
+        SegmentationDataset(pictures, pictures[:3], 2)
+    with pytest.raises(ValueError, match="one file of heat for each picture; got 2 for 24"):
+        SegmentationDataset(pictures, pictures, 2, layers={"heat": Layer(pictures[:2], instance_png)})
+
+
+def test_class_lists(tmp_path):
+    path = tmp_path / "classes.txt"
+    path.write_text("# mine\nroad\n\ntraffic light\n")
+    assert read_classes(path) == (("road", "traffic light"), None)
+    path.write_text("road 128 64 128\ntraffic light, 250,170, 30\n")
+    assert read_classes(path) == (("road", "traffic light"), ((128, 64, 128), (250, 170, 30)))
+    for text, message in (
+        ("", "must name a class on each line"),
+        ("road\nsky\nroad", "'road' 2 times"),
+        ("road 1 2 3\nsky", "'sky' has none"),
+        ("road 1 2 300", r"different and of 0 \.\. 255; .* 'road' has \(1, 2, 300\)"),
+        ("road 1 2 3\nsky 1 2 3", "colours must be different"),
+    ):
+        path.write_text(text)
+        with pytest.raises(ValueError, match=message):
+            read_classes(path)
+    with pytest.raises(ValueError, match="there is none at"):
+        read_classes(tmp_path / "none.txt")
+
+
+def test_what_the_command_line_tells_of_classes(tmp_path):
+    (tmp_path / "classes.txt").write_text("a\nb")
+    assert classes_told(None) == (None, None)
+    assert classes_told("12") == (12, None)
+    assert classes_told(str(tmp_path / "classes.txt")) == (("a", "b"), None)
+    assert ids_told([]) is None
+    assert ids_told(["0=0", "255=1"]) == {0: 0, 255: 1}
+    with pytest.raises(ValueError, match="told as ID=CLASS, such as 255=1; got 255:1"):
+        ids_told(["255:1"])

@@ -1,0 +1,196 @@
+"""Gates of a picture, and the figure of them."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+import torch
+from helpers.commands import run
+from PIL import Image
+from safetensors.torch import save_file
+
+import gatezoo
+from gatezoo.inference.gate_maps import GateMaps, closed_gate, effects, gate_maps
+from gatezoo.inference.inputs import prepare
+from gatezoo.inference.modes import outputs_of
+from gatezoo.visualization import gates as gate_figures
+from gatezoo.visualization.gates import COLOURS, gates_figure, scale
+
+GATED = ["test_gff", "test_dignet", "test_rignet", "test_rignet_su"]
+
+
+@pytest.fixture
+def picture():
+    return torch.randint(256, (3, 65, 97), dtype=torch.uint8)
+
+
+def loud(model):
+    """Gates that differ from place to place."""
+    for gate in model.gate_modules().values():
+        for conv in (module for module in gate.modules() if isinstance(module, torch.nn.Conv2d)):
+            torch.nn.init.normal_(conv.weight, std=0.3)
+    return model
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("name", [*GATED, "test_depthgate"])
+def test_gates_are_those_of_the_outputs(name, picture):
+    model = loud(gatezoo.create_model(name, num_classes=4))
+    found = gate_maps(model, picture)
+    outputs = model.outputs(prepare(model, picture))
+    assert found.gates.keys() == {f"G{number}" for number in outputs.gates[-1]}
+    assert np.array_equal(found.classes, gatezoo.predict(model, picture))
+    for number, gate in outputs.gates[-1].items():
+        mean = torch.nn.functional.interpolate(gate.mean(1, keepdim=True), (65, 97), mode="bilinear")[0, 0]
+        np.testing.assert_allclose(found.gates[f"G{number}"], mean.numpy(), atol=1e-6)
+    assert found.closed is None
+
+
+@torch.no_grad()
+def test_gates_of_a_padded_picture_are_cut_back(picture):
+    model = gatezoo.create_model("test_gff", backbone="hrnet_w18_small", output_stride=32).eval()
+    found = gate_maps(model, picture)
+    gate = model.outputs(prepare(model, picture)).gates[0][4]
+    assert gate.shape[-2:] == (3, 4)
+    whole = torch.nn.functional.interpolate(gate, (96, 128), mode="bilinear")[0, 0, :65, :97]
+    np.testing.assert_allclose(found.gates["G4"], whole.numpy(), atol=1e-6)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("name", GATED)
+def test_a_closed_gate_is_zero_and_opens_again(name, picture):
+    model = loud(gatezoo.create_model(name, num_classes=4)).eval()
+    batch = prepare(model, picture)
+    before = model.outputs(batch)
+    for number in model.gate_modules():
+        with closed_gate(model, f"g{number}") as key:
+            assert key == f"G{number}"
+            outputs = model.outputs(batch)
+        assert not outputs.gates[-1][number].any()
+        assert not torch.equal(outputs.logits, before.logits)
+        others = {n for n, gate in outputs.gates[-1].items() if not gate.any()}
+        assert others == {number}
+    assert torch.equal(model(batch), before.logits)
+    with pytest.raises(RuntimeError, match="on purpose"), closed_gate(model, "G4"):
+        raise RuntimeError("on purpose")
+    assert torch.equal(model(batch), before.logits)
+
+
+@torch.no_grad()
+def test_ablation_compares_with_the_gate_as_learnt(picture, monkeypatch):
+    model = loud(gatezoo.create_model("test_gff", num_classes=4)).eval()
+    seen = []
+
+    def kept(*arguments):
+        seen.append(outputs_of(*arguments))
+        return seen[-1]
+
+    monkeypatch.setattr("gatezoo.inference.gate_maps.outputs_of", kept)
+    found = gate_maps(model, picture, ablate="2")
+    learnt, closed = seen
+    assert found.closed == "G2"
+    assert learnt.gates[0][2].any()
+    assert not closed.gates[0][2].any()
+    assert np.array_equal(found.classes, learnt.logits.argmax(1)[0].numpy())
+    assert np.array_equal(found.closed_classes, closed.logits.argmax(1)[0].numpy())
+    assert found.gates["G2"].any()
+
+
+def test_effects():
+    before = np.array([[0, 1, 2, 3, 1]])
+    after = np.array([[0, 2, 1, 0, 0]])
+    labels = np.array([[0, 1, 1, 2, 255]])
+    assert effects(before, after)["changed"].tolist() == [[False, True, True, True, True]]
+    found = effects(before, after, labels)
+    assert found["broken"].tolist() == [[False, True, False, False, False]]
+    assert found["mended"].tolist() == [[False, False, True, False, False]]
+    assert effects(before, after, np.array([[9, 1, 9, 9, 0]]), ignore_index=9)["mended"].tolist() == [
+        [False] * 4 + [True]
+    ]
+    with pytest.raises(ValueError, match="labels must have the size of their picture, 1x5; got 5x1"):
+        effects(before, after, labels.T)
+
+
+def test_the_colour_bar_ends_at_0_and_1_or_at_what_gates_reach():
+    def maps(*values):
+        return GateMaps(torch.zeros(3, 2, 2), np.zeros((2, 2)), {"G1": np.array([values])})
+
+    assert scale(maps(0.2, 0.9)) == (0, 1)
+    assert scale(maps(-0.5, 3.0)) == (-0.5, 3.0)
+
+
+@torch.no_grad()
+def test_the_figure_shows_each_gate_and_what_changed(picture, monkeypatch):
+    model = loud(gatezoo.create_model("test_gff", num_classes=4))
+    shown = []
+    blank = gate_figures.blank_figure
+
+    def kept(*arguments):
+        shown.append(blank(*arguments))
+        return shown[-1]
+
+    monkeypatch.setattr(gate_figures, "blank_figure", kept)
+    random = np.random.default_rng(0)
+    classes = {key: random.integers(4, size=(65, 97)) for key in ("classes", "closed_classes")}
+    found = dataclasses.replace(gate_maps(model, picture, ablate="G1"), **classes)
+    drawn = np.array(gates_figure(found, model))
+    titles = [axes.get_title() for axes in shown[0].axes if axes.get_title()]
+    changed = effects(found.classes, found.closed_classes)["changed"]
+    assert titles[:3] == ["picture", "prediction", f"G1 = 0: changed {changed.mean():.1%}"]
+    assert [title.split(",")[0] for title in titles[3:]] == ["G1", "G2", "G3", "G4"]
+    for axes, gate in zip(shown[0].axes[3:], found.gates.values()):
+        (image,) = axes.images
+        np.testing.assert_allclose(image.get_array(), gate)
+        assert image.get_clim() == (0, 1)
+    marked = np.array(shown[0].axes[2].images[0].get_array())
+    assert np.array_equal((marked == COLOURS["changed"]).all(-1), changed)
+    assert drawn.shape[2] == 3
+    labels = torch.randint(4, (65, 97)).numpy()
+    gates_figure(found, model, labels)
+    title = shown[1].axes[2].get_title()
+    parts = effects(found.classes, found.closed_classes, labels)
+    assert title == f"G1 = 0: broken {parts['broken'].mean():.1%}, mended {parts['mended'].mean():.1%}"
+    beyond = np.linspace(-0.5, 3.0, 65 * 97).reshape(65, 97)
+    gates_figure(dataclasses.replace(found, gates={"G1": beyond}), model)
+    assert shown[2].axes[3].images[0].get_clim() == (-0.5, 3.0)
+
+
+def test_the_command_draws_gates_and_closes_one(monkeypatch, capsys, shapes, tmp_path):
+    picture, out = shapes / "images/03.png", tmp_path / "new/gates.png"
+    name = "dignet_mobilenetv2_8s"
+    code, text, err = run(monkeypatch, capsys, "gates", name, picture, "--out", out)
+    assert code == 0, err
+    assert [line.split(":")[0] for line in text.splitlines()] == ["G3", "G4", "G5", "G6", str(out)]
+    assert Image.open(out).format == "PNG"
+    code, text, err = run(
+        monkeypatch, capsys, "gates", name, picture, "--out", out, "--ablate", "g5", "--labels",
+        shapes / "labels/03.png",
+    )  # fmt: skip
+    assert code == 0, err
+    assert [line.split()[3] for line in text.splitlines() if line.startswith("G5 = 0")] == ["broken", "mended"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("plain.safetensors", "03.png"), "gates must be of a network that has some"),
+        (("dignet_mobilenetv2_8s", "03.png", "--iterations", 1), "with two passes at least if it is unrolled"),
+        (("dignet_mobilenetv2_8s", "03.png", "--ablate", "G9"), "must be one of G3, G4, G5, G6; got 'G9'"),
+        (("dignet_mobilenetv2_8s", "03.png", "--ablate", ""), "must be one of G3, G4, G5, G6; got ''"),
+        (("plain.safetensors", "03.png", "--iterations", 2), "iterations must be of a network that is unrolled"),
+        (("dignet_mobilenetv2_8s", "03.png", "--labels", "x.png"), "add --ablate G1"),
+        (("dignet_mobilenetv2_8s", "absent.png"), "there is none at absent.png"),
+    ],
+)
+def test_refusals_are_one_line(monkeypatch, capsys, shapes, arguments, message):
+    monkeypatch.chdir(shapes / "images")
+    facts = {"model": "test_fcn", "num_classes": 4, "class_names": list("abcd"), "mean": [0] * 3, "std": [1] * 3}
+    plain = gatezoo.create_model("test_fcn", num_classes=4).state_dict()
+    save_file(plain, "plain.safetensors", {"gatezoo": json.dumps(facts)})
+    code, out, err = run(monkeypatch, capsys, "gates", *arguments, "--out", "gates.png")
+    assert (code, out) == (2, "")
+    assert message in err
+    assert len(err.strip().splitlines()) == 1
+    code, _, err = run(monkeypatch, capsys, "gates", "plain.safetensors", "03.png", "--out", "gates.gif")
+    assert (code, err) == (2, "gatezoo: the figure must be a .png or .jpg; got gates.gif\n")

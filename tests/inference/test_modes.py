@@ -1,0 +1,267 @@
+import itertools
+import math
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import nn
+
+import gatezoo
+from gatezoo.inference.modes import MultiScale, SlidingWindow, Whole, choose_mode, window_weights, with_iterations
+from gatezoo.inference.semantic import predict_files
+
+
+class Net(nn.Module):
+    """A convolution, and the mean of what it sees: unlike windows give unlike logits for the same pixel."""
+
+    def __init__(self, classes=4):
+        super().__init__()
+        self.conv = nn.Conv2d(3, classes, 3, padding=1)
+        self.calls = []
+
+    def forward(self, x):
+        self.calls.append(tuple(x.shape))
+        return self.conv(x) + x.mean((2, 3), keepdim=True).sum(1, keepdim=True) * torch.arange(4.0).view(1, 4, 1, 1)
+
+
+@pytest.fixture
+def net():
+    return Net().eval()
+
+
+MODES = [
+    Whole(),
+    MultiScale(),
+    MultiScale((0.5, 1.25), flip=False),
+    SlidingWindow(40),
+    SlidingWindow((36, 50), 0.2),
+    MultiScale((0.8, 1.0), True, SlidingWindow(40)),
+    SlidingWindow(40, 0.5, MultiScale((0.9, 1.5))),
+]
+
+
+@pytest.mark.parametrize("mode", MODES, ids=str)
+def test_constant_logits_stay_constant_in_every_mode(mode):
+    logits = torch.tensor([0.3, -2.0, 1.7]).view(1, 3, 1, 1)
+    result = mode(lambda x: logits.expand(len(x), 3, *x.shape[2:]), torch.randn(2, 3, 71, 90))
+    assert result.shape == (2, 3, 71, 90)
+    torch.testing.assert_close(result.softmax(1), logits.softmax(1).expand_as(result))
+    torch.testing.assert_close(result, result[:, :, :1, :1].expand_as(result))
+
+
+@pytest.mark.parametrize("mode", MODES, ids=str)
+def test_classes_are_the_largest_logits(mode, net):
+    image = torch.randn(2, 3, 65, 101)
+    classes = mode.classes(net, image)
+    assert classes.dtype == torch.uint8
+    assert torch.equal(classes.long(), mode(net, image).argmax(1))
+
+
+def test_beyond_256_classes_a_byte_is_too_small():
+    wide = nn.Conv2d(3, 300, 1)
+    assert SlidingWindow(40).classes(wide, torch.randn(1, 3, 50, 50)).dtype == torch.int32
+
+
+def test_one_scale_without_flip_is_the_plain_network(net):
+    image = torch.randn(1, 3, 60, 80)
+    assert torch.equal(MultiScale((1.0,), flip=False)(net, image), net(image))
+    inner = SlidingWindow(40)
+    assert torch.equal(MultiScale((1.0,), flip=False, inner=inner)(net, image), inner(net, image))
+
+
+def test_scales_and_flips_are_averaged_as_probabilities(net):
+    image = torch.randn(1, 3, 50, 70)
+    total = torch.zeros(1, 4, 50, 70)
+    for height, width in ((40, 56), (50, 70), (75, 105)):  # scales .8, 1, 1.5
+        small = F.interpolate(image, (height, width), mode="bilinear", antialias=True)
+        mirrored = torch.from_numpy(small.numpy()[..., ::-1].copy())
+        for x, turned in ((small, False), (mirrored, True)):
+            odds = net(x).detach().double().exp().numpy()
+            p = odds / odds.sum(1, keepdims=True)
+            p = torch.from_numpy((p[..., ::-1] if turned else p).copy()).float()
+            total += F.interpolate(p, (50, 70), mode="bilinear", align_corners=False) / 6
+    result = MultiScale((0.8, 1, 1.5))(net, image)
+    torch.testing.assert_close(result.softmax(1), total)
+    torch.testing.assert_close(result.exp(), total)
+
+
+@pytest.mark.parametrize("mode", [MultiScale((1.0,)), MultiScale((0.7, 1.0, 1.6)), MultiScale((0.9,), True)], ids=str)
+def test_with_flips_a_mirrored_picture_gives_the_mirrored_prediction(mode, net):
+    image = torch.randn(1, 3, 48, 66)
+    torch.testing.assert_close(mode(net, image.flip(-1)), mode(net, image).flip(-1), rtol=1e-4, atol=1e-5)
+    plain = MultiScale(mode.scales, flip=False)
+    assert (plain(net, image.flip(-1)) - plain(net, image).flip(-1)).abs().max() > 0.01
+
+
+def test_a_probability_of_zero_keeps_its_logarithm_finite():
+    result = MultiScale((1.0,))(lambda x: x * 1000, torch.tensor([1.0, -1.0]).view(1, 2, 1, 1).expand(1, 2, 40, 40))
+    assert torch.isfinite(result).all()
+
+
+def test_no_scaled_side_falls_below_what_networks_take(net):
+    MultiScale((0.25, 2), flip=False)(net, torch.randn(1, 3, 160, 40))
+    assert net.calls == [(1, 3, 40, 32), (1, 3, 320, 80)]
+    model = gatezoo.create_model("test_fcn", num_classes=3).eval()
+    with pytest.raises(ValueError, match="at least 32 pixels on each side; got 28x32"):
+        MultiScale((0.5,))(model, torch.randn(1, 3, 28, 40))
+
+
+def by_loops(net, image, tops, lefts, tall, wide):
+    """Windows at the places given, a pixel at a time."""
+    height, width = image.shape[2:]
+    sums, weights = np.zeros((4, height, width)), np.zeros((height, width))
+    for top, left in itertools.product(tops, lefts):
+        logits = net(image[..., top : top + tall, left : left + wide]).detach().numpy()[0]
+        for y in range(tall):
+            for x in range(wide):
+                weight = min(y + 1, tall - y) * min(x + 1, wide - x)
+                sums[:, top + y, left + x] += weight * logits[:, y, x]
+                weights[top + y, left + x] += weight
+    assert (weights > 0).all()
+    return torch.from_numpy(sums / weights).float()[None]
+
+
+@pytest.mark.parametrize(
+    ("mode", "size", "tops", "lefts", "window"),
+    [
+        (SlidingWindow(40, 0.5), (70, 61), (0, 15, 30), (0, 10, 21), (40, 40)),
+        (SlidingWindow(40, 0.0), (81, 80), (0, 20, 41), (0, 40), (40, 40)),
+        (SlidingWindow((34, 60), 0.25), (50, 44), (0, 16), (0,), (34, 44)),
+        (SlidingWindow(33, 0.9), (36, 33), (0, 3), (0,), (33, 33)),
+    ],
+    ids=str,
+)
+def test_windows_are_those_of_a_slow_loop(mode, size, tops, lefts, window, net):
+    image = torch.randn(1, 3, *size)
+    starts = [start for start, _ in window_weights(size[1], window[1], mode.overlap)]
+    assert starts == list(lefts)
+    torch.testing.assert_close(mode(net, image), by_loops(net, image, tops, lefts, *window), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("overlap", [0, 0.1, 0.5, 2 / 3, 0.97])
+@pytest.mark.parametrize(("length", "window"), [(33, 33), (34, 33), (100, 40), (1025, 64), (513, 512)])
+def test_window_weights_are_positive_and_sum_to_one_everywhere(length, window, overlap):
+    total = torch.zeros(length, dtype=torch.float64)
+    starts = []
+    for start, weights in window_weights(length, window, overlap):
+        assert len(weights) == window
+        assert (weights > 0).all()
+        total[start : start + window] += weights
+        starts.append(start)
+    torch.testing.assert_close(total, torch.ones_like(total))
+    assert (starts[0], starts[-1]) == (0, length - window)
+    steps = [after - before for before, after in itertools.pairwise(starts)]
+    assert all(0 < step <= max(1, round(window * (1 - overlap))) for step in steps)
+
+
+def test_a_picture_no_larger_than_the_window_is_run_as_a_whole(net):
+    image = torch.randn(1, 3, 64, 50)
+    assert torch.equal(SlidingWindow(64)(net, image), net(image))
+    assert net.calls == [(1, 3, 64, 50)] * 2
+
+    class Marked(Whole):
+        def classes(self, forward, batch):
+            return "those of the inner mode"
+
+    assert SlidingWindow(64, inner=Marked()).classes(net, image) == "those of the inner mode"
+    assert SlidingWindow(63, inner=Marked()).classes(net, image).shape == (1, 64, 50)
+
+
+def test_a_local_network_does_not_see_the_windows():
+    local = nn.Conv2d(3, 4, 1)
+    image = torch.randn(2, 3, 90, 77)
+    torch.testing.assert_close(SlidingWindow(35, 0.3)(local, image), local(image), rtol=1e-4, atol=1e-5)
+
+
+def test_half_precision_is_summed_in_float32(net):
+    image = torch.randn(1, 3, 70, 70)
+    half = SlidingWindow(40)(lambda x: net(x).bfloat16(), image)
+    assert half.dtype == torch.float32
+    assert MultiScale((1.0,))(lambda x: net(x).bfloat16(), image).dtype == torch.float32
+    torch.testing.assert_close(half, SlidingWindow(40)(net, image), rtol=0.02, atol=0.02)
+
+
+def test_memory_does_not_grow_with_the_logits_of_the_whole_picture():
+    code = """
+import resource, sys, torch
+from gatezoo.inference import SlidingWindow
+torch.set_num_threads(1)
+forward, mode = torch.nn.Conv2d(3, 19, 1), SlidingWindow(256)
+picture = torch.rand(1, 3, 3000, 1024)
+unit = 1 if sys.platform == "darwin" else 1024
+peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+mode.classes(forward, picture[:, :, :300, :300])
+before = peak()
+classes = mode.classes(forward, picture)
+print(peak() - before, classes.shape == (1, 3000, 1024))
+"""
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    added, right = done.stdout.split()
+    logits, band = 19 * 3000 * 1024 * 4, 19 * 256 * 1024 * 4
+    assert right == "True"
+    assert int(added) < 4 * band < logits / 2.5
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: SlidingWindow(32), r"a window must be a whole number of pixels larger than 32; got 32"),
+        (lambda: SlidingWindow((512, 8)), r"larger than 32; got \(512, 8\)"),
+        (lambda: SlidingWindow(64.5), "a whole number of pixels .* got 64.5"),
+        (lambda: SlidingWindow(64, 1.0), "from 0 and below 1; got 1.0"),
+        (lambda: SlidingWindow(64, -0.1), "from 0 and below 1; got -0.1"),
+        (lambda: MultiScale(()), r"scales must be positive numbers, at least one; got \[\]"),
+        (lambda: MultiScale((1, 0)), r"scales must be positive .* got \[1, 0\]"),
+        (lambda: MultiScale((1, -2)), "scales must be positive"),
+        (lambda: MultiScale((math.nan,)), "scales must be positive"),
+        (lambda: choose_mode(overlap=0.5), "an overlap must be of windows; got overlap 0.5 and no window"),
+    ],
+)
+def test_what_cannot_be_is_refused(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+def test_choose_mode():
+    assert choose_mode() == Whole()
+    assert choose_mode(window=64) == SlidingWindow(64, 0.5)
+    assert choose_mode(flip=True) == MultiScale((1.0,), True)
+    windows = SlidingWindow(64, 0.25)
+    mode = choose_mode([0.5, 1], False, 64, 0.25)
+    assert mode == MultiScale((0.5, 1), False, windows)
+    assert str(mode) == "scales 0.5, 1, windows of 64x64 that overlap by 25%"
+    assert str(choose_mode(flip=True)) == "scale 1 with flips, whole pictures"
+
+
+def test_iterations_are_of_networks_that_unroll():
+    gated = gatezoo.create_model("test_dignet", num_classes=3).eval()
+    image = torch.randn(1, 3, 40, 40)
+    with torch.no_grad():
+        assert torch.equal(with_iterations(gated, 3)(image), gated(image, iterations=3))
+        assert torch.equal(with_iterations(gated, None)(image), gated(image))
+    with pytest.raises(ValueError, match=r"iterations must be of a network that is unrolled; .* got 2"):
+        with_iterations(gatezoo.create_model("test_fcn", num_classes=3), 2)
+
+
+def test_predict_takes_a_mode(tmp_path):
+    model = gatezoo.create_model("test_dignet", num_classes=4).eval()
+    picture = np.random.default_rng(0).integers(0, 256, (70, 90, 3), dtype=np.uint8)
+    Image.fromarray(picture).save(tmp_path / "street.png")
+    mode = MultiScale((0.75, 1), True, SlidingWindow(48))
+    batch = (
+        torch.from_numpy(picture).permute(2, 0, 1)[None] / 255 - torch.tensor(model.backbone.mean).view(3, 1, 1)
+    ) / (torch.tensor(model.backbone.std).view(3, 1, 1))
+    with torch.no_grad():
+        model.head.bias -= model(batch, iterations=3).mean((0, 2, 3))  # or else one class wins everywhere
+        expected = mode.classes(with_iterations(model, 3), batch)[0].numpy()
+    (listed,) = gatezoo.predict(model, [tmp_path / "street.png"], iterations=3, mode=mode)
+    assert np.mean(listed == expected) > 0.999  # up to ties: the normalisation rounds otherwise
+    assert np.mean(listed == gatezoo.predict(model, picture, iterations=3)) < 0.999
+    (written,) = predict_files(model, [tmp_path / "street.png"], tmp_path / "out", iterations=3, mode=mode)
+    assert np.array_equal(np.array(Image.open(written.files[0])), listed)
+    with pytest.raises(ValueError, match=r"passes are drawn of whole pictures; got scales 0.75, 1 with flips, windows"):
+        list(predict_files(model, [tmp_path / "street.png"], tmp_path / "out", show_iterations=True, mode=mode))

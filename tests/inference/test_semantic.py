@@ -1,0 +1,248 @@
+import json
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import gatezoo
+from gatezoo.inference.inputs import as_picture
+from gatezoo.inference.modes import SlidingWindow
+from gatezoo.inference.semantic import passes, predict_files
+from gatezoo.utils.images import open_picture, to_rgb
+from gatezoo.visualization import figures as visualize
+
+
+@pytest.fixture(scope="module")
+def model():
+    torch.manual_seed(0)
+    return gatezoo.create_model("test_dignet", num_classes=4)
+
+
+@pytest.fixture
+def photo(tmp_path):
+    random = np.random.default_rng(0)
+    path = tmp_path / "street.view.png"
+    Image.fromarray(random.integers(0, 256, (50, 70, 3), dtype=np.uint8)).save(path)
+    return path
+
+
+def test_every_kind_of_picture_gives_the_same_classes(model, photo):
+    array = np.array(Image.open(photo))
+    tensor = torch.from_numpy(array).permute(2, 0, 1)
+    expected = gatezoo.predict(model, photo)
+    assert expected.shape == (50, 70)
+    assert expected.dtype == np.uint8
+    assert not model.training
+    for same in (str(photo), Image.open(photo), array, tensor, tensor / 255, array / np.float32(255)):
+        assert np.array_equal(gatezoo.predict(model, same), expected)
+    for several, count in (([photo, array], 2), (torch.stack([tensor, tensor]), 2), (photo.parent, 1)):
+        listed = gatezoo.predict(model, several)
+        assert len(listed) == count
+        assert all(np.array_equal(classes, expected) for classes in listed)
+
+
+def test_predict_is_the_largest_logit_of_the_normalised_picture(model, photo):
+    image = open_picture(photo)[None] / 255
+    mean, std = (torch.tensor(v).view(3, 1, 1) for v in (model.backbone.mean, model.backbone.std))
+    with torch.no_grad():
+        expected = model.eval()((image - mean) / std, iterations=3).argmax(1)[0]
+    assert np.array_equal(gatezoo.predict(model, photo, iterations=3), expected.numpy())
+
+
+def test_passes(model, photo):
+    assert len(passes(model, photo, iterations=3)) == 3
+    assert np.array_equal(passes(model, photo)[-1], gatezoo.predict(model, photo))
+
+
+def test_exif_rotation_is_honoured(tmp_path):
+    picture = Image.new("RGB", (60, 40), "black")
+    picture.paste("white", (0, 0, 60, 10))
+    exif = Image.Exif()
+    exif[0x0112] = 6  # the camera was turned: rotate a quarter clockwise to look at it
+    picture.save(tmp_path / "turned.png", exif=exif)
+    image = open_picture(tmp_path / "turned.png")
+    assert image.shape == (3, 60, 40)
+    assert (image[:, :, 30:] == 255).all()
+    assert (image[:, :, :30] == 0).all()
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "PA", "RGBA", "CMYK", "I;16", "I", "F"])
+def test_pictures_of_any_mode(mode):
+    grey = Image.fromarray(np.tile(np.linspace(0, 255, 40).astype(np.uint8), (36, 1)))
+    picture = Image.fromarray(np.array(grey).astype(np.uint16) * 257) if mode == "I;16" else grey.convert(mode)
+    image = to_rgb(picture)
+    assert image.shape == (3, 36, 40)
+    assert image[:, 0, 0].max() < 20
+    assert image[:, 0, -1].min() > 235
+
+
+def test_transparency_is_on_white():
+    image = to_rgb(Image.new("RGBA", (40, 40), (10, 20, 30, 0)))
+    assert (image == 255).all()
+
+
+@pytest.mark.parametrize(
+    ("x", "message"),
+    [
+        (torch.full((3, 40, 40), float("nan")), "must be finite"),
+        (torch.randn(3, 40, 40), r"must be in 0 \.\. 1; got .*: for normalised images call model"),
+        (torch.zeros(3, 40, 40, dtype=torch.int64), r"must be uint8 .* got torch\.int64"),
+        (torch.zeros(4, 40, 40), r"must have 3 channels: .* got \(4, 40, 40\)"),
+        (np.zeros((40, 40, 4), np.uint8), r"got \(4, 40, 40\)"),
+        (torch.zeros(3, 20, 40), "at least 32 pixels on each side; got 20x40"),
+        (17, "must be a path, a PIL picture, an array or a tensor; got int"),
+    ],
+)
+def test_bad_pictures(model, x, message):
+    with pytest.raises(ValueError, match=message):
+        gatezoo.predict(model, x)
+
+
+def test_bad_files_are_named(model, tmp_path, photo):
+    with pytest.raises(ValueError, match=r"there is none at .*absent\.jpg"):
+        gatezoo.predict(model, tmp_path / "absent.jpg")
+    text = tmp_path / "text.jpg"
+    text.write_text("not a picture")
+    with pytest.raises(ValueError, match=r"a format that Pillow reads; .*text\.jpg is not"):
+        gatezoo.predict(model, text)
+    cut = tmp_path / "cut.png"
+    cut.write_bytes(photo.read_bytes()[:3000])
+    with pytest.raises(ValueError, match=r"the picture .*cut\.png cannot be read"):
+        gatezoo.predict(model, cut)
+    Image.new("RGB", (20, 20)).save(tmp_path / "small.png")
+    with pytest.raises(ValueError, match=r"small\.png: images must be at least 32 pixels"):
+        gatezoo.predict(model, tmp_path / "small.png")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ValueError, match=r"a folder must hold pictures .*empty has none"):
+        gatezoo.predict(model, tmp_path / "empty")
+
+
+def test_predict_files(model, photo, tmp_path):
+    out = tmp_path / "out"
+    (written,) = predict_files(model, [photo], out, show_iterations=True)
+    names = ["street.view.json", "street.view.png", "street.view_iterations.png", "street.view_overlay.jpg"]
+    assert sorted(path.name for path in out.iterdir()) == names
+    classes = np.array(Image.open(out / "street.view.png"))
+    assert np.array_equal(classes, gatezoo.predict(model, photo))
+    assert Image.open(out / "street.view.png").mode == "P"
+    shares = json.loads((out / "street.view.json").read_text())["shares"]
+    assert sum(shares.values()) == pytest.approx(1, abs=1e-4)
+    assert shares == written.shares
+    assert shares[str(classes[0, 0])] == pytest.approx((classes == classes[0, 0]).mean(), abs=1e-5)
+    assert Image.open(out / "street.view_overlay.jpg").size == (70, 50)
+
+
+def test_files_of_one_stem_are_refused_before_any_is_written(model, photo, tmp_path):
+    twin = photo.with_suffix(".jpg")
+    Image.open(photo).save(twin)
+    with pytest.raises(ValueError, match="must differ in their names without suffix"):
+        list(predict_files(model, [photo, twin], tmp_path / "out"))
+    assert not (tmp_path / "out").exists()
+
+
+def test_nothing_is_left_half_written(model, photo, tmp_path, monkeypatch):
+    def full(self, path, *_, **__):
+        path.write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Image.Image, "save", full)
+    with pytest.raises(ValueError, match="must be writable; No space left on device"):
+        list(predict_files(model, [photo], tmp_path / "out"))
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_out_that_is_no_folder(model, photo, tmp_path):
+    (tmp_path / "out").write_text("")
+    with pytest.raises(ValueError, match="the output folder must be writable"):
+        list(predict_files(model, [photo], tmp_path / "out"))
+
+
+def test_the_figure_marks_what_changed():
+    picture = torch.zeros(3, 40, 50, dtype=torch.uint8)
+    first = np.zeros((40, 50), np.uint8)
+    second = first.copy()
+    second[10:20, 5:25] = 1
+    figure = np.array(visualize.iterations_figure(picture, [first, second], ["a", "b"], [(0, 0, 0), (0, 255, 0)]))
+    assert (figure == visualize._CHANGED).all(-1).sum() == 200
+    assert (figure == (0, 255, 0)).all(-1).sum() >= 200
+
+
+def test_voc_palette():
+    assert visualize.voc_palette(5) == [(0, 0, 0), (128, 0, 0), (0, 128, 0), (128, 128, 0), (0, 0, 128)]
+    assert len(set(visualize.voc_palette(150))) == 150
+
+
+def test_many_classes_need_more_than_a_byte():
+    classes = np.full((4, 4), 300, np.int32)
+    assert np.array(visualize.index_picture(classes, visualize.voc_palette(301)))[0, 0] == 300
+
+
+def test_as_picture_of_another_number_of_channels():
+    assert as_picture(np.zeros((40, 50), np.uint8), in_chans=1).shape == (1, 40, 50)
+    assert as_picture(np.zeros((40, 50, 4), np.uint8), in_chans=4).shape == (4, 40, 50)
+
+
+def test_an_overlay_drawn_in_bands_is_that_of_the_whole_picture(monkeypatch):
+    picture = torch.randint(0, 256, (3, 50, 40), dtype=torch.uint8)
+    classes = np.random.default_rng(0).integers(0, 3, (50, 40)).astype(np.uint8)
+    palette = visualize.voc_palette(3)
+    whole = np.array(visualize.overlay(picture, classes, palette))
+    colours = np.array(palette)[classes]
+    blended = 0.45 * picture.permute(1, 2, 0).numpy() + 0.55 * colours
+    assert np.abs(whole - blended).max() < 1
+    monkeypatch.setattr(visualize, "_AT_ONCE", 7 * 40)
+    assert np.array_equal(np.array(visualize.overlay(picture, classes, palette)), whole)
+
+
+# Of 100 columns, how many each pass gives class 1: the passes change .2, .05, .01 and none of the pixels.
+COLUMNS = (50, 70, 75, 76, 76, 76)
+
+
+@pytest.fixture
+def changing(monkeypatch):
+    """A network whose passes change ever less; counts those that were run."""
+    model, ran = gatezoo.create_model("test_rignet_su", num_classes=2), []
+    model.unroll = "parallel"
+
+    def iterate(batch, most):
+        for passed in range(most):
+            ran.append(passed + 1)
+            logits = torch.zeros(1, 2, *batch.shape[-2:])
+            logits[:, 1, :, : COLUMNS[passed]] = 1
+            logits[:, 0, :, COLUMNS[passed] :] = 1
+            yield logits
+
+    monkeypatch.setattr(model, "iterate", iterate)
+    return model, ran
+
+
+@pytest.mark.parametrize(("tolerance", "expected"), [(0.5, 2), (0.2, 2), (0.19, 3), (0.05, 3), (0.02, 4), (0, 5)])
+def test_passes_until_nothing_changes(changing, tmp_path, tolerance, expected):
+    model, ran = changing
+    picture = torch.zeros(3, 40, 100)
+    last = gatezoo.predict(model, picture, iterations="auto", tolerance=tolerance)
+    assert ran == list(range(1, expected + 1))
+    assert (last == 1).sum() == 40 * COLUMNS[expected - 1]
+    assert len(passes(model, picture, iterations="auto", tolerance=tolerance)) == expected
+    Image.new("RGB", (100, 40)).save(tmp_path / "a.png")
+    (written,) = predict_files(model, [tmp_path / "a.png"], tmp_path / "out", iterations="auto", tolerance=tolerance)
+    assert json.loads((tmp_path / "out/a.json").read_text())["iterations"] == written.passes == expected
+
+
+def test_passes_end_even_if_they_always_change(changing, monkeypatch):
+    model, _ = changing
+    monkeypatch.setattr(f"{__name__}.COLUMNS", (10, 90) * 5)
+    assert len(passes(model, torch.zeros(3, 40, 100), iterations="auto", tolerance=0)) == 10
+
+
+def test_auto_needs_whole_passes_and_whole_pictures(changing):
+    changing, _ = changing
+    picture = torch.rand(3, 64, 64)
+    for name in ("test_fcn", "test_rignet_su"):
+        with pytest.raises(ValueError, match="iterations='auto' needs a network that is unrolled in whole passes"):
+            gatezoo.predict(gatezoo.create_model(name), picture, iterations="auto")
+    with pytest.raises(ValueError, match="iterations='auto' looks at whole pictures"):
+        gatezoo.predict(changing, picture, iterations="auto", mode=SlidingWindow(48))
+    with pytest.raises(ValueError, match=r"tolerance must be in 0 \.\. 1"):
+        gatezoo.predict(changing, picture, iterations="auto", tolerance=2)

@@ -1,0 +1,244 @@
+"""PSPNet, its kin and gated fully fusion as whole networks."""
+
+import pytest
+import torch
+from torch import nn
+
+import gatezoo
+from gatezoo.backbones.base import Pyramid
+from gatezoo.layers.conv import PooledNorm
+from gatezoo.layers.normalize import normalization_of
+from gatezoo.losses import make_loss
+from gatezoo.model_info import gmacs, on_meta, parameters
+from gatezoo.registry import find_row
+from gatezoo.training.task import SegmentationTask
+
+RIVALS = ["concat", "addition", "fpn", "gated_fpn", "gff"]
+# Worked out by hand for ResNet-101 and 19 classes: laterals with norm, two 3x3 with norm a level, and what the
+# classifier reads beyond the context.
+LATERALS, REFINED, READ = (256 + 512 + 1024 + 2048) * 256 + 4 * 512, 8 * (9 * 256 * 256 + 512), 4 * 256 * 19
+GATES = 256 + 512 + 1024 + 2048 + 4
+
+
+def test_parameters_of_the_baseline_and_of_gff_as_the_text_has_it():
+    """The paper's Table 3 has 65.6, 69.7 and 70.5 M: the first is met, the others are not reproduced."""
+    plain = on_meta("pspnet_r101", num_classes=19, auxiliary=False)
+    assert parameters(plain) == 65_583_699
+    fused = on_meta("gff_pspnet_r101", num_classes=19, auxiliary=False, dfp=False)
+    assert parameters(fused) == 65_583_699 + LATERALS + REFINED + READ + GATES == 71_314_775
+    full = on_meta("gff_pspnet_r101", num_classes=19, auxiliary=False)
+    inputs = sum(512 + 256 * count for count in (1, 2, 3, 4))
+    assert parameters(full) == 71_314_775 + 9 * 256 * inputs + 4 * 512
+    helped = on_meta("gff_pspnet_r101", num_classes=19)
+    assert parameters(helped) - parameters(full) == 9 * 1024 * 512 + 2 * 512 + 512 * 19 + 19
+
+
+@pytest.mark.parametrize(
+    ("fusion", "more"),
+    [
+        ("addition", 0),
+        ("concat", 4 * (4 * 256 * 256 + 512)),
+        ("fpn", 512 * 256 + 512),
+        ("gated_fpn", 512 * 256 + 512 + GATES + 512 + 1),
+        ("gff", GATES),
+    ],
+)
+def test_rivals_stand_on_the_same_base(fusion, more):
+    names = {"gff": "gff_pspnet_r101"}
+    model = on_meta(names.get(fusion, f"{fusion}_pspnet_r101"), num_classes=19, auxiliary=False, dfp=False)
+    assert parameters(model) == 65_583_699 + LATERALS + REFINED + READ + more
+
+
+@torch.no_grad()
+def test_pspnet_is_its_parts_one_after_the_other():
+    model = gatezoo.create_model("test_pspnet").eval()
+    image = torch.randn(1, 3, 65, 97)
+    context = model.head.context(model.backbone(image)[-1])
+    coarse = model.head.classify[1](context)
+    assert torch.equal(model(image), nn.functional.interpolate(coarse, (65, 97), mode="bilinear"))
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("dfp", [True, False])
+def test_gff_is_its_parts_one_after_the_other(dfp):
+    model = gatezoo.create_model("test_gff", dfp=dfp).eval()
+    head, image = model.head, torch.randn(1, 3, 65, 97)
+    maps = model.backbone(image)
+    assert [tuple(x.shape[-2:]) for x in maps] == [(17, 25), (9, 13), (9, 13), (9, 13)]
+    context = head.context(maps[-1])
+    fused, gates = head.fusion(maps, context)
+    refined = [refine(x) for refine, x in zip(head.refine, fused, strict=True)]
+    read = head.pyramid(refined, context) if dfp else [*refined, context]
+    whole = torch.cat([nn.functional.interpolate(x, (17, 25), mode="bilinear") for x in read], 1)
+    coarse = nn.functional.conv2d(whole, head.classify.weight, head.classify.bias)
+    expected = nn.functional.interpolate(coarse, (65, 97), mode="bilinear")
+    torch.testing.assert_close(model(image), expected, atol=1e-5, rtol=1e-5)
+    outputs = model.outputs(image)
+    assert torch.equal(outputs.logits, model(image))
+    assert len(outputs.gates) == 1
+    assert [tuple(g.shape) for g in outputs.gates[0].values()] == [(1, 1, *x.shape[-2:]) for x in maps]
+    assert all(torch.equal(outputs.gates[0][level], gates[level]) for level in (1, 2, 3, 4))
+
+
+def test_auxiliary_heads_are_run_by_outputs_alone(monkeypatch):
+    model = gatezoo.create_model("test_gff")
+    assert list(model.auxiliary) == ["2"]
+    calls = []
+    model.auxiliary["2"].register_forward_hook(lambda *_: calls.append(1))
+    image = torch.randn(2, 3, 64, 64)
+    for mode in (True, False):
+        model.train(mode)(image)
+    assert calls == []
+    extra = model.outputs(image).auxiliary
+    assert [tuple(x.shape) for x in extra] == [(2, 21, 64, 64)]
+    coarse = model.auxiliary["2"](model.backbone(image)[2])
+    assert torch.equal(extra[0], nn.functional.interpolate(coarse, (64, 64), mode="bilinear"))
+    assert gatezoo.create_model("test_gff", auxiliary=False).outputs(image).auxiliary == []
+
+
+@pytest.mark.parametrize("weight", [0.0, 0.4, 1.0])
+def test_the_loss_of_auxiliary_heads_is_weighed(weight):
+    model = gatezoo.create_model("test_gff", num_classes=4).eval()
+    loss, normalize = make_loss("cross_entropy"), normalization_of(model)
+    images = torch.randint(256, (2, 3, 64, 64), dtype=torch.uint8)
+    labels = torch.randint(4, (2, 64, 64), dtype=torch.uint8)
+    outputs = model.outputs(normalize(images))
+    expected = loss(outputs.logits, labels.long()) + weight * loss(outputs.auxiliary[0], labels.long())
+    task = SegmentationTask(model, normalize, loss, aux_loss=weight)
+    torch.testing.assert_close(task(images, labels), expected)
+    task(images, labels).backward()
+    assert all((p.grad is None) == (weight == 0) for p in model.auxiliary.parameters())
+    assert all(p.grad is not None for p in model.head.parameters())
+
+
+def test_the_weight_of_auxiliary_heads_goes_from_the_recipe_to_the_task(shapes, tmp_path):
+    from gatezoo.data import FolderDataset
+    from gatezoo.recipes.recipe import Recipe
+    from gatezoo.training.trainer import Trainer
+
+    assert Recipe().aux_loss == 0.4
+    data = FolderDataset(shapes, ["ground", "disc"])
+    model = gatezoo.create_model("test_pspnet", num_classes=2)
+    recipe = Recipe(steps=1, batch_size=1, crop=48, amp="none", aux_loss=0.7)
+    trainer = Trainer(model, data, data, tmp_path / "out", recipe, {}, "cpu", 0, False, None)
+    assert trainer.task.aux_loss == 0.7
+    assert trainer.accelerator.ddp_handler.find_unused_parameters is False
+    trainer = Trainer(model, data, data, tmp_path / "b", Recipe(batch_size=1, aux_loss=0.0), {}, "cpu", 0, False, None)
+    assert trainer.accelerator.ddp_handler.find_unused_parameters is True
+
+
+@pytest.mark.parametrize("name", ["test_pspnet", "test_gff"])
+@pytest.mark.parametrize("size", [(32, 32), (33, 47), (65, 97)])
+def test_a_batch_of_one_trains_at_odd_sizes(name, size):
+    model = gatezoo.create_model(name, num_classes=4).train()
+    before = {
+        key: module.running_mean.clone() for key, module in model.named_modules() if isinstance(module, PooledNorm)
+    }
+    logits = model(torch.randn(1, 3, *size))
+    assert logits.shape == (1, 4, *size)
+    logits.square().mean().backward()
+    unused = {name for name, p in model.named_parameters() if p.grad is None}
+    assert unused == {name for name, _ in model.named_parameters() if name.startswith("auxiliary.")}
+    assert all(torch.isfinite(p.grad).all() for p in model.parameters() if p.grad is not None)
+    kept = [torch.equal(model.get_submodule(key).running_mean, mean) for key, mean in before.items()]
+    assert kept == [True, False, False, False]
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(
+    ("backbone", "output_stride"),
+    [
+        ("convnext_atto", 8),
+        ("swin_tiny_patch4_window7_224", 32),
+        ("pvt_v2_b0", 32),
+        ("mobilenetv2_035", 16),
+        ("hrnet_w18_small", 32),
+    ],
+)
+def test_gff_stands_on_other_backbones(backbone, output_stride):
+    model = gatezoo.create_model("test_gff", backbone=backbone, output_stride=output_stride, num_classes=3).eval()
+    assert model.backbone.strides == [min(stride, output_stride) for stride in (4, 8, 16, 32)]
+    outputs = model.outputs(torch.randn(1, 3, 65, 97))
+    assert outputs.logits.shape == (1, 3, 65, 97)
+    assert list(outputs.gates[0]) == [1, 2, 3, 4]
+
+
+def test_gff_stands_on_maxvit():
+    model = on_meta("test_gff", backbone="maxvit_tiny_tf_224", output_stride=32, strides=(4, 16, 32))
+    with torch.no_grad():
+        assert model(torch.empty(1, 3, 65, 97, device="meta")).shape == (1, 21, 65, 97)
+
+
+def test_the_levels_are_the_last_maps_of_the_stages():
+    """Strides 4 8 8 8: the three maps at stride 8 are of three stages."""
+    model = on_meta("gff_pspnet_r101")
+    assert (model.backbone.channels, model.backbone.strides) == ([256, 512, 1024, 2048], [4, 8, 8, 8])
+    model = on_meta("gff_denseaspp_densenet121")
+    assert (model.backbone.channels, model.backbone.strides) == ([256, 512, 1024, 1024], [4, 8, 8, 8])
+    model = on_meta("gff_deeplabv3plus_wrn38")
+    assert (model.backbone.channels, model.backbone.strides) == ([256, 512, 1024, 4096], [4, 8, 8, 8])
+
+
+@torch.no_grad()
+def test_a_trained_pspnet_starts_its_fusions():
+    """As the paper starts them: what fits by name is the backbone, the context and the auxiliary head."""
+    plain, fused = gatezoo.create_model("test_pspnet"), gatezoo.create_model("test_gff")
+    held, own = plain.state_dict(), fused.state_dict()
+    same = {key for key, value in held.items() if key in own and own[key].shape == value.shape}
+    left = {key for key in held if key not in same and not key.startswith(("auxiliary.", "head.classify."))}
+    assert left == set()
+    assert any(key.startswith("head.context.") for key in same)
+
+
+def test_deeplabv3plus_reads_a_shallow_map():
+    model = on_meta("deeplabv3plus_wrn38", num_classes=19, auxiliary=False)
+    assert model.backbone.strides == [4, 8, 8]
+    model = gatezoo.create_model(
+        "test_pspnet", context="atrous_pooling", decoder=True, num_classes=3, auxiliary=False
+    ).train()
+    image = torch.randn(1, 3, 65, 97)
+    model(image).square().mean().backward()
+    assert all(p.grad is not None for p in model.parameters())
+    assert model.head(*model.backbone(image)).shape[-2:] == (17, 25)
+
+
+def test_multiplications_of_gff():
+    """GMAC at 512 x 512: what Table 3 calls a little more is mostly the dense pyramid at stride 4."""
+    plain, fused = (on_meta("gff_pspnet_r101", num_classes=19, dfp=dfp, auxiliary=False) for dfp in (False, True))
+    pixels, inputs = 128 * 128, sum(512 + 256 * count for count in (1, 2, 3, 4))
+    # Levels 2, 3, 4 and the context are classified at stride 4 after the pyramid, at stride 8 without.
+    moved = (3 * 256 + 512) * 19 * (pixels - pixels // 4) / 1e9
+    assert gmacs(fused, 512, 512) - gmacs(plain, 512, 512) == pytest.approx(9 * 256 * inputs * pixels / 1e9 + moved)
+
+
+@pytest.mark.parametrize(
+    ("keywords", "message"),
+    [
+        (dict(fusion="sum"), f"fusion must be one of {', '.join(RIVALS)}; got 'sum'"),
+        (dict(strides=(32,)), "levels to fuse must be at least two; got 1: ask for more strides"),
+        (dict(strides=(2, 3)), r"strides of backbone 'test_resnet' at output_stride=8 are \[2, 4, 8, 8, 8\]; got 2, 3"),
+        (dict(backbone="convnext_atto", strides=(2, 4)), r"are \[4, 8, 8, 8\]; got 2, 4"),
+        (dict(backbone="pvt_v2_b0"), r"output_stride of backbone 'pvt_v2_b0' can be \[32\]; got 8"),
+        (dict(context="ppm"), "context must be one of pyramid_pooling, dense_aspp, atrous_pooling; got 'ppm'"),
+        (dict(fussion="gff"), "got 'fussion'. Did you mean fusion"),
+    ],
+)
+def test_refusals_are_one_line(keywords, message):
+    with pytest.raises(ValueError, match=message) as caught:
+        gatezoo.create_model("test_gff", **keywords)
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_rows_of_the_paper_exist():
+    names = {f"{kind}pspnet_{net}" for kind in ("", "gff_") for net in ("r18", "r50", "r101", "mobilenetv2")}
+    names |= {f"{fusion}_pspnet_r101" for fusion in RIVALS}
+    names |= {f"{kind}{net}" for kind in ("", "gff_") for net in ("denseaspp_densenet121", "deeplabv3plus_wrn38")}
+    assert names <= set(gatezoo.list_models())
+    assert not find_row("fpn_pspnet_r101").keywords["dfp"]
+
+
+def test_recomputed_activations_of_a_dilated_densenet():
+    net = Pyramid("densenet121", (4, 8), output_stride=8).train()
+    net.set_grad_checkpointing()
+    sum(x.mean() for x in net(torch.randn(2, 3, 32, 32))).backward()
+    assert all(p.grad is not None for p in net.parameters() if p.requires_grad)

@@ -1,0 +1,297 @@
+"""From a trained file to a repository and an entry of the manifest, against a hub on this machine."""
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from helpers.commands import run
+from helpers.paths import ROOT
+from huggingface_hub import ModelCard, snapshot_download
+from safetensors.torch import load_file, save_file
+
+import gatezoo
+from gatezoo import pretrained
+from gatezoo.publishing import model_card as card
+from gatezoo.publishing import publish as publishing
+from gatezoo.publishing.publish import prepare, publish
+
+TOLD = {
+    "license": "CC-BY-NC-4.0",
+    "data_license": "CC BY-NC 4.0, research use",
+    "train_data": "Discs, 24 pictures",
+    "command": "gatezoo train test_fcn --data DISCS",
+}
+FACTS = {
+    "model": "test_fcn",
+    "num_classes": 2,
+    "in_chans": 3,
+    "mean": [0.5] * 3,
+    "std": [0.25] * 3,
+    "class_names": ["ground", "disc"],
+    "palette": [[0, 0, 0], [250, 120, 0]],
+    "ignore_index": 255,
+    "recipe": {"steps": 2, "lr": 0.1},
+    "step": 2,
+    "format_version": 2,
+}
+
+
+@pytest.fixture
+def trained(tmp_path):
+    """A file as ``gatezoo train`` writes it."""
+    torch.manual_seed(6)
+    path = tmp_path / "best.safetensors"
+    save_file(gatezoo.create_model("test_fcn", num_classes=2).state_dict(), path, {"gatezoo": json.dumps(FACTS)})
+    return path
+
+
+@pytest.fixture
+def manifest(tmp_path):
+    return Path(shutil.copy(ROOT / pretrained.MANIFEST, tmp_path / "manifest.json"))
+
+
+@pytest.fixture
+def scores(trained, tmp_path):
+    """As ``gatezoo eval --out`` writes them."""
+    told = {
+        "scores": {"miou": 0.61234, "pixel_accuracy": 0.9, "mean_accuracy": 0.7, "iou": [0.95, 0.2747]},
+        "protocol": {"mode": "whole", "pictures": 24, "iterations": None},
+        "data": {"dataset": "folder", "folder": "DISCS", "split": "val"},
+        "weights": {"sha256": pretrained.sha256_of(trained)},
+    }
+    path = tmp_path / "scores.json"
+    path.write_text(json.dumps(told))
+    return path
+
+
+def options(scores=None):
+    told = [word for key, value in TOLD.items() for word in (f"--{key.replace('_', '-')}", value)]
+    return [*told, "--tag", "discs", *(["--scores", scores] if scores else [])]
+
+
+def test_a_trained_file_becomes_a_repository_and_an_entry(
+    hub, trained, manifest, scores, monkeypatch, capsys, tmp_path
+):
+    arguments = ("publish", trained, "--repo", "org/discs", *options(scores), "--manifest", manifest)
+    code, out, err = run(monkeypatch, capsys, *arguments)
+    assert code == 0, err
+    assert "nothing was sent; --yes uploads to org/discs" in out
+    assert hub.counted() == []
+    assert manifest.read_text() == (ROOT / pretrained.MANIFEST).read_text()
+
+    code, out, err = run(monkeypatch, capsys, *arguments, "--yes")
+    assert code == 0, err
+    commit = hub.repos["org/discs"].refs["main"]
+    source = f"hf-hub:org/discs@{commit}/model.safetensors"
+    assert out.strip().endswith(f"published: {source}")
+    files = hub.repos["org/discs"].commits[commit]
+    assert set(files) == {"README.md", "config.json", "golden.safetensors", "model.safetensors"}
+
+    entries = json.loads(manifest.read_text())["weights"]
+    assert list(entries)[-1] == "test_fcn.discs"
+    cfg = pretrained.PretrainedCfg.from_dict("test_fcn.discs", entries["test_fcn.discs"])
+    assert cfg.sources == (source,)
+    assert cfg.sha256 == files["model.safetensors"].sha256
+    assert cfg.size == len(files["model.safetensors"].data)
+    assert (cfg.license, cfg.data_license, cfg.command) == (TOLD["license"], TOLD["data_license"], TOLD["command"])
+    assert cfg.metrics["miou"] == 0.6123
+    assert cfg.metrics["protocol"] == "folder val; mode whole, pictures 24"
+    assert cfg.recipe["steps"] == 2
+    assert cfg.format_version == 2
+
+    # The entry in use, an empty cache: the network of its name, by one download.
+    monkeypatch.setattr(pretrained, "manifest", lambda: {cfg.name: cfg})
+    hub.requests.clear()
+    model = gatezoo.create_model("test_fcn.discs", pretrained=True)
+    assert len(hub.counted("GET")) == 1
+    for key, value in load_file(trained).items():
+        assert torch.equal(model.state_dict()[key], value)
+    hub.requests.clear()
+    gatezoo.create_model("test_fcn", pretrained=True)
+    assert hub.counted() == []
+
+
+def test_the_golden_picture_and_logits_are_those_of_the_network(hub, trained, tmp_path):
+    prepare(str(trained), tmp_path / "out", "org/x", "discs", TOLD)
+    held = load_file(tmp_path / "out/golden.safetensors")
+    model = gatezoo.create_model(f"local-dir:{tmp_path / 'out'}", pretrained=True).eval()
+    with torch.no_grad():
+        torch.testing.assert_close(model(held["image"]), held["logits"])
+    assert held["image"].shape == (1, 3, 65, 97)
+    assert 1 < held["image"].max() <= 2
+    assert -2 <= held["image"].min() < -1
+    assert len(held["image"].unique()) > 20
+    channels = publishing.golden_image(5)[0]
+    assert not any(torch.equal(a, b) for i, a in enumerate(channels) for b in channels[:i])
+
+
+def test_the_card_is_one_that_the_hub_reads(hub, trained, scores, tmp_path):
+    told = TOLD | {"metrics": publishing.scores_told(scores)}
+    prepare(str(trained), tmp_path / "out", "org/discs", "discs", told)
+    text = (tmp_path / "out/README.md").read_text()
+    header = yaml.safe_load(re.match(r"---\n(.*?)\n---\n", text, re.DOTALL)[1])
+    assert header["license"] == "cc-by-nc-4.0"
+    assert header["pipeline_tag"] == "image-segmentation"
+    assert header["library_name"] == "gatezoo"
+    assert header["datasets"] == ["discs"]
+    (result,) = ModelCard(text).data.eval_results[:1]
+    assert (result.metric_type, result.metric_value, result.dataset_name) == ("mean_iou", 0.6123, "Discs")
+    assert "folder val; mode whole" in json.dumps(header["model-index"])
+    for part in (
+        'create_model("hf-hub:org/discs", pretrained=True)',
+        "| miou | 61.2 % |",
+        "| IoU of disc | 27.5 % |",
+        "Hardly learnt: disc (27 %)",
+        TOLD["command"],
+        "## Intended use and limits",
+        "Weights: CC-BY-NC-4.0.",
+        "Data they were trained on: CC BY-NC 4.0, research use.",
+    ):
+        assert part in text
+
+
+def test_the_card_of_what_was_not_measured_says_so(trained, tmp_path):
+    prepare(str(trained), tmp_path / "out", "org/discs", "discs", TOLD)
+    text = (tmp_path / "out/README.md").read_text()
+    assert "Not measured." in text
+    assert "model-index" not in text
+
+
+def test_a_configuration_cannot_write_into_the_header_of_the_card():
+    about = {"num_classes": 1, "size": 1, "sha256": "0", "license": 'mit"\ntags: [x]', "train_data": "a: [b]\n---\nx"}
+    config = {"architecture": "test_fcn", "pretrained_cfg": about | {"class_names": ["a\n---\nb", "<script>"]}}
+    text = card.card_of(config, "n", "s")
+    header = yaml.safe_load(re.match(r"---\n(.*?)\n---\n", text, re.DOTALL)[1])
+    assert set(header) <= {"library_name", "pipeline_tag", "tags", "license", "license_name", "datasets"}
+    assert header["license"] == "other"
+    assert header["tags"][0] == "gatezoo"
+    assert "<script>" not in text
+    assert card.license_lines("Apache-2.0") == {"license": "apache-2.0"}
+
+
+@pytest.mark.parametrize("missing", ["license", "data_license", "train_data"])
+def test_licences_are_mandatory(trained, tmp_path, missing):
+    told = {key: value for key, value in TOLD.items() if key != missing}
+    with pytest.raises(
+        ValueError, match=f"of what is published must have .* tells none: --{missing.replace('_', '-')}"
+    ):
+        prepare(str(trained), tmp_path / "out", "org/x", "discs", told)
+
+
+def test_what_cannot_be_published_says_why(trained, scores, tmp_path):
+    def attempt(text, source=trained, tag="discs", **told):
+        with pytest.raises(ValueError, match=text):
+            prepare(str(source), tmp_path / "out", "org/x", tag, {**TOLD, **told})
+        assert not (tmp_path / "out").exists()
+
+    attempt("new weights must have a tag", tag=None)
+    attempt("new weights must have a tag", tag="a.b")
+    attempt("figures must have a protocol and the command", metrics=publishing.scores_told(scores), command="")
+    attempt("are published as the manifest tells; leave out", source="dignet_mobilenetv2_8s.camvid", tag=None)
+    attempt("has no weights to publish", source="test_fcn")
+    other = tmp_path / "other.safetensors"
+    save_file(load_file(trained), other, {"gatezoo": json.dumps(FACTS | {"class_names": []})})
+    attempt("must have 2 class names and colours", source=other)
+    attempt("scores must be of the file that is published", source=other, metrics=publishing.scores_told(scores))
+    wide = tmp_path / "wide.safetensors"
+    model = gatezoo.create_model("test_fcn", num_classes=2, head="fcn")
+    save_file(model.state_dict(), wide, {"gatezoo": json.dumps(FACTS | {"model_kwargs": {"head": "fcn"}})})
+    attempt("only rows as registered are published; .* other keywords: head", source=wide)
+    (tmp_path / "wrong.json").write_text("{}")
+    with pytest.raises(ValueError, match=r"scores must be the scores\.json"):
+        publishing.scores_told(tmp_path / "wrong.json")
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full/x").touch()
+    with pytest.raises(ValueError, match="the folder to publish from must be empty"):
+        prepare(str(trained), tmp_path / "full", "org/x", "discs", TOLD)
+
+
+def test_a_network_that_was_built_wrong_is_not_published(trained, tmp_path, monkeypatch):
+    real = publishing.create_model
+
+    def wrong(*arguments, **keywords):
+        model = real(*arguments, **keywords)
+        with torch.no_grad():
+            model.head.weight[0, 0] += 0.5
+        return model
+
+    monkeypatch.setattr(publishing, "create_model", wrong)
+    with pytest.raises(ValueError, match="must give the trained one's logits; these are off by"):
+        prepare(str(trained), tmp_path / "out", "org/x", "discs", TOLD)
+
+
+def test_half_precision_halves_the_file_and_stays_near(trained, tmp_path):
+    whole = prepare(str(trained), tmp_path / "whole", "org/x", "discs", TOLD)
+    half = prepare(str(trained), tmp_path / "half", "org/x", "discs", TOLD, half=True)
+    assert half.cfg.size < 0.55 * whole.cfg.size
+    assert whole.off == 0
+    assert 0 < half.off < 0.02
+
+
+def test_what_comes_back_as_something_else_gets_no_entry(hub, trained, manifest, tmp_path, monkeypatch):
+    publication = prepare(str(trained), tmp_path / "out", "org/x", "discs", TOLD)
+    before = manifest.read_text()
+    hub.fail("GET", "model.safetensors", times=9, corrupt=True)
+    with pytest.raises(ValueError, match="other bytes"):
+        publish(publication, "org/x", manifest=manifest)
+    hub.faults.clear()
+    golden = load_file(tmp_path / "out/golden.safetensors")
+    save_file({**golden, "logits": golden["logits"] + 1}, tmp_path / "out/golden.safetensors")
+    with pytest.raises(ValueError, match="must give the golden logits; these are off"):
+        publish(publication, "org/x", manifest=manifest)
+    monkeypatch.setenv("HF_TOKEN", "hf_reader")
+    with pytest.raises(ValueError, match="HF_TOKEN"):
+        publish(publication, "org/x", manifest=manifest)
+    assert manifest.read_text() == before
+
+
+def test_a_private_repository_stays_private(hub, trained, manifest, tmp_path, monkeypatch):
+    publish(prepare(str(trained), tmp_path / "out", "org/x", "discs", TOLD), "org/x", True, manifest)
+    assert hub.repos["org/x"].private
+    monkeypatch.setenv("HF_TOKEN", "")
+    with pytest.raises(ValueError, match="must exist and be yours to use"):
+        gatezoo.from_pretrained("org/x", cache_dir=tmp_path / "empty")
+
+
+def test_all_bundled_entries_are_published_as_they_are(hub, manifest, monkeypatch, capsys, tmp_path):
+    code, out, err = run(monkeypatch, capsys, "publish", "--all", "--org", "org", "--manifest", manifest, "--yes")
+    assert code == 0, err
+    before = json.loads((ROOT / pretrained.MANIFEST).read_text())["weights"]
+    entries = json.loads(manifest.read_text())["weights"]
+    assert list(entries) == list(before)
+    for name, entry in entries.items():
+        commit = hub.repos[f"org/{name}"].refs["main"]
+        # What was bundled comes first, as before; the hub has the very same file.
+        assert entry["sources"] == [*before[name]["sources"], f"hf-hub:org/{name}@{commit}/model.safetensors"]
+        same = entry.keys() - {"sources", "format_version"}
+        assert {key: entry[key] for key in same} == {key: before[name][key] for key in same}
+        assert hub.repos[f"org/{name}"].commits[commit]["model.safetensors"].sha256 == entry["sha256"]
+        assert f"org/{name}@" in out
+    # A second time nothing changes, neither there nor here.
+    text = manifest.read_text()
+    monkeypatch.setattr(pretrained, "manifest_path", lambda: manifest)
+    pretrained.manifest.cache_clear()
+    run(monkeypatch, capsys, "publish", "--all", "--org", "org", "--manifest", manifest, "--yes")
+    pretrained.manifest.cache_clear()
+    assert manifest.read_text() == text
+
+
+def test_a_published_repository_opens_with_plain_huggingface_hub(hub, trained, manifest, tmp_path):
+    entry = publish(prepare(str(trained), tmp_path / "out", "org/x", "discs", TOLD), "org/x", manifest=manifest)
+    folder = Path(snapshot_download("org/x", cache_dir=tmp_path / "plain"))
+    assert pretrained.sha256_of(folder / "model.safetensors") == entry.sha256
+    assert torch.equal(load_file(folder / "model.safetensors")["head.bias"], load_file(trained)["head.bias"])
+
+
+@pytest.mark.parametrize(
+    "arguments", [(), ("x.safetensors",), ("--all",), ("x.safetensors", "--all", "--org", "o", "--repo", "o/r")]
+)
+def test_the_command_wants_a_source_and_a_place(monkeypatch, capsys, arguments):
+    code, _, err = run(monkeypatch, capsys, "publish", *arguments)
+    assert code == 2
+    assert "publish takes a SOURCE with --repo ORG/NAME, or --all with --org ORG" in err
+    assert len(err.strip().splitlines()) == 1

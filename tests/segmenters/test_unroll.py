@@ -1,0 +1,213 @@
+"""Both orders of an unroll against loops that leave nothing out, and the identities of RIGNet."""
+
+import pytest
+import torch
+from torch import nn
+
+import gatezoo
+from gatezoo.gates.iterative import IterativeGate, MultiRangeFeedback
+from gatezoo.segmenters.unroll import Blocks, sequential
+
+
+def rignet(loud=True, **keywords):
+    """A small RIGNet whose gates differ from place to place."""
+    model = gatezoo.create_model("test_rignet", **keywords).eval()
+    for module in model.feedback.modules():
+        if loud and isinstance(module, nn.Conv2d):
+            nn.init.normal_(module.weight, std=0.3)
+            nn.init.normal_(module.bias)
+    return model
+
+
+def blocks_of(model):
+    return [lambda x, i=i: model.backbone.run(i, x) for i in range(1, len(model.backbone) + 1)] + [model.head]
+
+
+def resized(maps, image):
+    return nn.functional.interpolate(maps, image.shape[-2:], mode="bilinear")
+
+
+def parallel_by_loops(model, image, iterations):
+    """Every block runs in every pass; each gate is asked for alone."""
+    maps = [image]
+    for block in blocks_of(model):
+        maps.append(block(maps[-1]))
+    for _ in range(iterations - 1):
+        gates, fresh = model.feedback(maps), [image]
+        for i, block in enumerate(blocks_of(model), start=1):
+            fresh.append(block(model.feedback.modulate(gates[i], fresh[-1]) if i in gates else fresh[-1]))
+        maps = fresh
+    return resized(maps[-1], image)
+
+
+def sequential_by_loops(model, image, iterations):
+    """y = f_i(gate_i(y) * x) repeated ui - 1 times with the original x, block after block."""
+    x = image
+    for i, block in enumerate(blocks_of(model), start=1):
+        y = block(x)
+        if i in model.feedback.blocks:
+            for _ in range(iterations - 1):
+                gate = model.feedback.gates[str(i)](y, x.shape[-2:])
+                y = block(gate * x)
+        x = y
+    return resized(x, image)
+
+
+BLOCKS = [(-1,), (-2, -1), (-3, -2, -1), (2, 3, 4, 5, 6), None, (4, 5), (1,)]
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("blocks", BLOCKS, ids=str)
+@pytest.mark.parametrize("unroll", ["su", "pu", "pf"])
+def test_an_unroll_is_its_loop(unroll, blocks):
+    model = rignet(unroll=unroll, blocks=blocks)
+    image = torch.randn(1, 3, 64, 96)
+    loop = sequential_by_loops if unroll == "su" else parallel_by_loops
+    outputs = [model(image, iterations=iterations) for iterations in (1, 2, 4)]
+    for iterations, logits in zip((1, 2, 4), outputs):
+        torch.testing.assert_close(logits, loop(model, image, iterations), atol=1e-5, rtol=1e-5)
+    assert not torch.equal(outputs[0], outputs[1])
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("unroll", ["su", "pu", "pf"])
+def test_one_iteration_is_the_plain_network_bit_for_bit(unroll):
+    gated = rignet(unroll=unroll)
+    plain = gatezoo.create_model("test_fcn").eval()
+    plain.load_state_dict({k: v for k, v in gated.state_dict().items() if not k.startswith("feedback.")})
+    image = torch.randn(2, 3, 65, 97)
+    assert torch.equal(gated(image, iterations=1), plain(image))
+
+
+@torch.no_grad()
+def test_sequential_and_parallel_are_one_with_only_the_last_block_gated():
+    image = torch.randn(1, 3, 64, 64)
+    su, pu = (rignet(unroll=unroll, blocks=(-1,)) for unroll in ("su", "pu"))
+    pu.load_state_dict(su.state_dict())
+    for iterations in (1, 2, 5):
+        assert torch.equal(su(image, iterations=iterations), pu(image, iterations=iterations))
+    for early, late in zip(su.iterate(image, iterations=4), pu.iterate(image, iterations=4), strict=True):
+        assert torch.equal(early, late)
+    other = rignet(unroll="su", blocks=(-2, -1))
+    same = rignet(unroll="pu", blocks=(-2, -1))
+    same.load_state_dict(other.state_dict())
+    assert not torch.equal(other(image, iterations=2), same(image, iterations=2))
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("unroll", ["su", "pu", "pf"])
+def test_gates_forced_to_one_change_nothing(unroll, monkeypatch):
+    model = rignet(unroll=unroll)
+    image = torch.randn(1, 3, 64, 80)
+    once = model(image, iterations=1)
+    monkeypatch.setattr(IterativeGate, "forward", lambda self, output, size: output.new_ones(()))
+    for iterations in (2, 4):
+        assert torch.equal(model(image, iterations=iterations), once)
+
+
+@pytest.mark.parametrize("unroll", ["su", "pu", "pf"])
+@pytest.mark.parametrize("interaction", ["multiply_sigmoid", "multiply_tanh", "add_relu"])
+def test_gates_start_out_of_the_way(unroll, interaction):
+    """Open where they multiply, zero where they add: two iterations start near one."""
+    model = rignet(loud=False, unroll=unroll, interaction=interaction)
+    outputs = model.outputs(torch.randn(1, 3, 64, 64), iterations=2)
+    low, high = {"multiply_sigmoid": (0.94, 0.965), "multiply_tanh": (0.98, 1), "add_relu": (0, 0.1)}[interaction]
+    for gate in outputs.gates[-1].values():
+        assert low <= gate.min() <= gate.max() <= high
+
+
+@pytest.mark.parametrize("unroll", ["su", "pu", "pf"])
+def test_gradients_reach_every_gate_from_two_iterations_on(unroll):
+    model = rignet(unroll=unroll).train()
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            nn.init.ones_(module.weight)  # timm starts the last norm of a residual branch at 0
+    image = torch.randn(2, 3, 64, 64)
+    model(image, iterations=2).square().mean().backward()
+    assert [name for name, p in model.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0] == []
+    model.zero_grad()
+    model(image, iterations=1).square().mean().backward()
+    assert all((p.grad is None) == name.startswith("feedback.") for name, p in model.named_parameters())
+
+
+@torch.no_grad()
+def test_what_a_sequential_unroll_yields():
+    image = torch.randn(1, 3, 64, 64)
+    model = rignet(unroll="su", blocks=(-2, -1))
+    passes = model.outputs(image, iterations=3)
+    assert len(passes.iterations) == 3
+    assert [sorted(gates) for gates in passes.gates] == [[5], [5, 6], [5, 6]]
+    assert len(rignet(unroll="su", blocks=(4, 5)).outputs(image, iterations=3).iterations) == 1
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(("feedback", "blocks"), [("network", None), ("network_gated", None), ("stage", (-3, -2, -1))])
+def test_rivals_feed_back_the_prediction(feedback, blocks):
+    model = rignet(feedback=feedback, unroll="pu", blocks=blocks)
+    image = torch.randn(1, 3, 64, 96)
+    torch.testing.assert_close(model(image, iterations=3), parallel_by_loops(model, image, 3), atol=1e-5, rtol=1e-5)
+    maps = [image, *model.backbone(image)]
+    maps.append(model.head(maps[-1]))
+    before = model.feedback(maps)
+    assert sorted(before) == ([4, 5, 6] if feedback == "stage" else [1])
+    for block in range(6):
+        changed = [f + (k == block) for k, f in enumerate(maps)]
+        assert all(torch.equal(gate, before[i]) for i, gate in model.feedback(changed).items())
+    changed = [*maps[:-1], maps[-1] * 2]
+    assert not any(torch.equal(gate, before[i]) for i, gate in model.feedback(changed).items())
+
+
+@torch.no_grad()
+def test_network_wide_recurrence_starts_as_the_plain_network():
+    model = rignet(loud=False, feedback="network", unroll="pu")
+    image = torch.randn(1, 3, 64, 64)
+    assert torch.equal(model(image, iterations=3), model(image, iterations=1))
+
+
+def test_effective_depth():
+    """ResNet-50 and a classifier are 50 layers, blocks 4 .. 6 of them 18 + 9 + 1 (Sec. 3.3)."""
+    from gatezoo.model_info import on_meta
+
+    for name, depths in (
+        ("rignet_r50_pu", (50, 50 + 18, 50 + 5 * 18)),
+        ("rignet_r50_su", (50, 50 + 28, 50 + 5 * 28)),
+        ("rignet_r101_pf", (101, 101 + 69, 101 + 5 * 69)),
+    ):
+        model = on_meta(name)
+        assert tuple(model.effective_depth(iterations) for iterations in (1, 2, 6)) == depths
+        assert model.effective_depth() == depths[1]
+
+
+def test_gates_that_see_more_than_their_block_are_multi_range_and_no_order_block_after_block_has_them():
+    assert isinstance(rignet(unroll="pf").feedback, MultiRangeFeedback)
+    assert not any(isinstance(rignet(unroll=unroll).feedback, MultiRangeFeedback) for unroll in ("su", "pu"))
+    model = rignet(unroll="pf")
+    blocks = Blocks(model.backbone.run, 6, model.feedback, lambda function, *arguments: function(*arguments))
+    with pytest.raises(ValueError, match="a sequential unroll needs gates that see their own block alone"):
+        list(sequential(blocks, torch.randn(1, 3, 64, 64), 2))
+
+
+def test_refusals():
+    for blocks, text in (
+        ((0, 1), r"gated blocks must be some of 1 \.\. 6, or -6 \.\. -1; got \[0, 1\]"),
+        ((6, 7), r"got \[6, 7\]"),
+        ((), r"got \[\]"),
+        ((4, 6), r"gated blocks must follow one another; got \[4, 6\]"),
+    ):
+        with pytest.raises(ValueError, match=text):
+            rignet(blocks=blocks)
+    with pytest.raises(ValueError, match="unroll must be one of su, pu, pf; got 'puf'"):
+        rignet(unroll="puf")
+    with pytest.raises(ValueError, match="feedback of the prediction needs the unroll 'pu'; got 'stage' with 'su'"):
+        rignet(unroll="su", feedback="stage")
+    with pytest.raises(ValueError, match="pool must be one of average, max, none; got 'mean'"):
+        rignet(pool="mean")
+    with pytest.raises(ValueError, match="interaction must be one of"):
+        rignet(interaction="multiply")
+    with pytest.raises(ValueError, match=r"network-wide feedback enters at the image; got blocks \[5, 6\]"):
+        rignet(unroll="pu", feedback="network_gated", blocks=(5, 6))
+    for keyword in ({"pool": "max"}, {"interaction": "add_relu"}, {"gate_width": 8}):
+        with pytest.raises(ValueError, match="are of gates; feedback 'network' has none: leave them out"):
+            rignet(unroll="pu", feedback="network", **keyword)
+    with pytest.raises(ValueError, match="no such chain"):
+        rignet(backbone="hrnet_w18_small")

@@ -1,0 +1,158 @@
+import dataclasses
+import json
+import math
+import os
+import subprocess
+import sys
+import zipfile
+
+import numpy as np
+import pytest
+from helpers.paths import ROOT
+from safetensors import safe_open
+
+import gatezoo
+from gatezoo import pretrained
+from gatezoo.model_info import on_meta, parameters
+from gatezoo.pretrained import PretrainedCfg
+from gatezoo.weights.conversions import FORMAT_VERSION
+
+GOLDEN = json.loads((ROOT / "tests/golden/pretrained.json").read_text())
+ENTRY = {
+    field.name: getattr(PretrainedCfg("a", "b", 1, (0.5,), (0.5,)), field.name)
+    for field in dataclasses.fields(PretrainedCfg)
+    if field.name not in ("architecture", "tag")
+} | dict(class_names=["x"], palette=[[1, 2, 3]], license="CC0-1.0", sources=["bundled:f"], sha256="0" * 64)
+
+
+def test_a_full_entry_is_read():
+    cfg = PretrainedCfg.from_dict("net.tag", ENTRY)
+    assert (cfg.architecture, cfg.tag, cfg.name) == ("net", "tag", "net.tag")
+    assert cfg.palette == ((1, 2, 3),)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"sha256": None}, r"missing \['sha256'\]"),
+        ({"colour": 1}, r"unknown \['colour'\]"),
+        ({"license": ""}, "must have a tag, a licence, sources and a sha256"),
+        ({"num_classes": 2}, "must have 2 class names and colours"),
+    ],
+)
+def test_a_wrong_entry_is_refused(changes, message):
+    entry = {**ENTRY, **changes}
+    entry = {key: value for key, value in entry.items() if value is not None}
+    with pytest.raises(ValueError, match=message):
+        PretrainedCfg.from_dict("net.tag", entry)
+
+
+def shares(model):
+    classes = gatezoo.predict(model, ROOT / "tests/golden/probe.png")
+    return np.bincount(classes.ravel(), minlength=model.num_classes) / classes.size
+
+
+def scores(model):
+    return gatezoo.predict_instances(model, ROOT / "tests/golden/probe.png", score_threshold=0, max_detections=5)[
+        "scores"
+    ]
+
+
+FOUND = {("semantic", "shares"): shares, ("instance", "scores"): scores}
+
+
+@pytest.mark.parametrize("name", gatezoo.list_pretrained())
+def test_published_weights_are_what_the_manifest_says(name):
+    model = gatezoo.create_model(name, pretrained=True).eval()
+    cfg = model.pretrained_cfg
+    assert (
+        pretrained.keys_sha256({key: tuple(value.shape) for key, value in model.state_dict().items()})
+        == cfg.keys_sha256
+    )
+    assert len(cfg.class_names) == model.num_classes
+    assert all(source.startswith(("bundled:", "hf-hub:")) for source in cfg.sources)
+    # A made-up street (sky, something dark, a ramp of grey, stripes) gives the classes it gave when published.
+    (kind,) = GOLDEN[name]
+    np.testing.assert_allclose(FOUND[model.task, kind](model), GOLDEN[name][kind], atol=2e-3)
+
+
+@pytest.mark.parametrize("name", pretrained.manifest())
+def test_the_manifest_says_what_can_be_computed_again(name):
+    cfg = pretrained.manifest()[name]
+    path = pretrained.BUNDLED / cfg.sources[0].removeprefix("bundled:")
+    assert (path.stat().st_size, pretrained.sha256_of(path)) == (cfg.size, cfg.sha256)
+    with safe_open(path, "pt") as file:
+        shapes = {key: tuple(file.get_slice(key).get_shape()) for key in file.keys()}  # noqa: SIM118 - not a dict
+    assert pretrained.keys_sha256(shapes) == cfg.keys_sha256
+    model = on_meta(cfg.architecture, num_classes=cfg.num_classes)
+    # What is no parameter is a statistic of batch norm, or a threshold between depths.
+    buffers = {key for key, _ in model.named_buffers()}
+    assert sum(math.prod(shape) for key, shape in shapes.items() if key not in buffers) == parameters(model)
+    assert len(cfg.class_names) == cfg.num_classes
+    assert (cfg.num_classes,) in shapes.values()  # the bias of a classifier
+    assert 1 <= cfg.format_version <= FORMAT_VERSION
+    assert cfg.license
+    assert cfg.data_license
+    if cfg.metrics:
+        assert cfg.command.count(cfg.architecture) >= 1
+        assert cfg.metrics["protocol"]
+        if model.task == "semantic":
+            assert cfg.metrics["miou"] == pytest.approx(np.mean(cfg.metrics["iou"]), abs=1e-4)
+        else:
+            stricter = (cfg.metrics["mask_ap"], cfg.metrics["mask_ap75"])
+            assert 0 < min(stricter) < max(stricter) < cfg.metrics["mask_ap50"] < 1
+
+
+def test_an_entry_is_replaced_in_its_place(tmp_path):
+    path = tmp_path / "m.json"
+    path.write_text(json.dumps({"format_version": 1, "weights": {"net.a": ENTRY, "net.b": ENTRY}}))
+    cfg = PretrainedCfg.from_dict("net.a", ENTRY | {"license": "MIT"})
+    pretrained.replace_entry(path, cfg)
+    pretrained.replace_entry(path, dataclasses.replace(cfg, tag="c"))
+    told = json.loads(path.read_text())
+    assert told["format_version"] == 1
+    assert [(name, entry["license"]) for name, entry in told["weights"].items()] == [
+        ("net.a", "MIT"),
+        ("net.b", "CC0-1.0"),
+        ("net.c", "MIT"),
+    ]
+    assert PretrainedCfg.from_dict("net.a", told["weights"]["net.a"]) == cfg
+    (tmp_path / "n.json").write_text("{}")
+    with pytest.raises(ValueError, match="a manifest must be JSON that holds weights"):
+        pretrained.replace_entry(tmp_path / "n.json", cfg)
+
+
+def test_files_fit_the_package():
+    files = list((ROOT / "gatezoo/bundled").glob("*.safetensors"))
+    sources = {source for cfg in pretrained.manifest().values() for source in cfg.sources}
+    assert {f"bundled:{path.name}" for path in files} == {s for s in sources if s.startswith("bundled:")}
+    assert all(path.stat().st_size < 12e6 for path in files)
+    assert sum(path.stat().st_size for path in files) < 40e6
+
+
+def test_sha256(tmp_path):
+    (tmp_path / "f").write_bytes(b"abc")
+    assert pretrained.sha256_of(tmp_path / "f") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+
+
+def test_an_installed_wheel_works_in_another_folder(tmp_path):
+    """Manifest and weights are inside the wheel, and nothing is read from the checkout."""
+    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet"]
+    subprocess.run([*pip, "wheel", "--no-deps", "--no-build-isolation", "-w", tmp_path / "dist", ROOT], check=True)
+    (wheel,) = (tmp_path / "dist").glob("*.whl")
+    names = zipfile.ZipFile(wheel).namelist()
+    assert {"gatezoo/weights_manifest.json", "gatezoo/py.typed"} <= set(names)
+    assert not any(name.startswith("tests") for name in names)
+    subprocess.run([*pip, "install", "--no-deps", "--target", tmp_path / "site", wheel], check=True)
+    code = (
+        "import gatezoo, pathlib; assert 'site' in gatezoo.__file__, gatezoo.__file__;"
+        "m = gatezoo.create_model('dignet_mobilenetv2_8s', pretrained=True); print(m.pretrained_cfg.name)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(tmp_path / "site"), "HF_HUB_OFFLINE": "1"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout.strip() == "dignet_mobilenetv2_8s.camvid", done.stderr

@@ -1,0 +1,127 @@
+"""Networks of torchvision become rows of the zoo, with equal logits."""
+
+import json
+import re
+import subprocess
+import sys
+
+import pytest
+import torch
+from helpers.paths import ROOT
+from safetensors import safe_open
+from torchvision.models import detection, segmentation
+
+import gatezoo
+
+IMAGE = torch.linspace(-2, 2, 3 * 64 * 96).reshape(1, 3, 64, 96)
+
+
+def theirs(name, classes, aux=True):
+    torch.manual_seed(5)
+    model = getattr(segmentation, name)(weights=None, weights_backbone=None, num_classes=classes, aux_loss=aux).eval()
+    for key, value in model.state_dict().items():
+        # Statistics that batch norm does not have by itself, so that a mean and a variance that were mixed up show.
+        if key.endswith("running_mean"):
+            value.normal_(0, 0.1)
+        elif key.endswith("running_var"):
+            value.uniform_(0.5, 1.5)
+    return model
+
+
+def run(*arguments):
+    done = subprocess.run(
+        [sys.executable, "tools/convert.py", *map(str, arguments)], cwd=ROOT, capture_output=True, text=True
+    )
+    assert "Traceback" not in done.stderr
+    return done
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(
+    ("name", "row", "aux", "left_out"),
+    [
+        ("fcn_resnet50", "fcn_resnet50_8s", True, 8),
+        ("fcn_resnet101", "fcn_resnet101_8s", False, 0),
+        ("deeplabv3_resnet50", "deeplabv3_resnet50", True, 0),
+        ("deeplabv3_resnet101", "deeplabv3_resnet101", False, 0),
+        ("deeplabv3_mobilenet_v3_large", "deeplabv3_mobilenetv3_large", True, 8),
+    ],
+)
+def test_logits_are_equal(tmp_path, name, row, aux, left_out):
+    model = theirs(name, 5, aux)
+    torch.save(model.state_dict(), tmp_path / "w.pth")
+    done = run(name, tmp_path / "w.pth", tmp_path / "w.safetensors", "--classes", "a,b,c,d,e")
+    assert done.returncode == 0, done.stderr
+    assert f"{row}, 5 classes" in done.stdout
+    assert f"left out: {left_out} " in done.stdout
+    ours = gatezoo.create_model(row, checkpoint_path=tmp_path / "w.safetensors").eval()
+    expected = model(IMAGE)
+    bound = 1e-4 * expected["out"].std().item()  # through a hundred random layers numbers grow
+    torch.testing.assert_close(ours(IMAGE), expected["out"], atol=bound, rtol=1e-4)
+    if aux and not left_out:
+        torch.testing.assert_close(ours.outputs(IMAGE).auxiliary[0], expected["aux"], atol=1e-4, rtol=1e-4)
+    assert ours.pretrained_cfg.class_names == list("abcde")
+    assert ours.pretrained_cfg.mean == [0.485, 0.456, 0.406]
+    with safe_open(tmp_path / "w.safetensors", "pt") as file:
+        assert json.loads(file.metadata()["gatezoo"])["model"] == row
+
+
+def as_published(state):
+    """Names of some convolutions, and norms without counters, as in the files that torchvision publishes."""
+    old = {}
+    for key, value in state.items():
+        key = re.sub(r"(_blocks\.\d)\.0\.", r"\1.", key).replace("rpn.head.conv.0.0.", "rpn.head.conv.")
+        key = re.sub(r"mask_head\.(\d)\.0\.", lambda found: f"mask_head.mask_fcn{int(found[1]) + 1}.", key)
+        if not key.endswith("num_batches_tracked"):
+            old[key] = value
+    return old
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("names", [dict, as_published])
+def test_objects_are_the_same(tmp_path, names):
+    torch.manual_seed(5)
+    small = dict(min_size=96, max_size=160, box_score_thresh=0.0)
+    model = detection.maskrcnn_resnet50_fpn(weights=None, weights_backbone=None, num_classes=4, **small).eval()
+    for module in model.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.running_var.uniform_(0.5, 1.5)
+    torch.save(names(model.state_dict()), tmp_path / "w.pth")
+    done = run("maskrcnn_resnet50_fpn", tmp_path / "w.pth", tmp_path / "w.safetensors")
+    assert done.returncode == 0, done.stderr
+    sizes = {key: small[key] for key in ("min_size", "max_size")}
+    ours = gatezoo.create_model("maskrcnn_fpn_r50", checkpoint_path=tmp_path / "w.safetensors", **sizes).eval()
+    ours.roi_heads.score_thresh = 0.0
+    picture = torch.rand(3, 96, 128)
+    (found,), (expected,) = ours([picture]), model([picture])
+    assert len(expected["boxes"]) > 5
+    for key in ("boxes", "scores", "labels"):
+        torch.testing.assert_close(found[key], expected[key], atol=1e-3, rtol=1e-3)
+    torch.testing.assert_close(found["masks"].dense(), expected["masks"], atol=1e-3, rtol=1e-3)
+
+
+@pytest.mark.parametrize("name", ["lraspp_mobilenet_v3_large", "maskrcnn_resnet50_fpn_v2", "unet"])
+def test_what_has_no_row_is_refused(tmp_path, name):
+    torch.save({"a": torch.zeros(1)}, tmp_path / "w.pth")
+    done = run(name, tmp_path / "w.pth", tmp_path / "w.safetensors")
+    assert done.returncode == 2
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert name in done.stderr
+    assert "fcn_resnet50, fcn_resnet101, deeplabv3_resnet50" in done.stderr
+    assert ("has none yet" in done.stderr) == (name != "unet")
+    assert not (tmp_path / "w.safetensors").exists()
+
+
+def test_tensors_of_another_network_are_refused(tmp_path):
+    state = theirs("fcn_resnet50", 2).state_dict()
+    cases = {
+        "got 'classifier.2.weight'": state | {"classifier.2.weight": torch.zeros(1)},
+        "there is no classifier.4.bias": {key: value for key, value in state.items() if "classifier" not in key},
+        "missing (backbone.net.conv1.weight)": {k: v for k, v in state.items() if k != "backbone.conv1.weight"},
+    }
+    from tools.convert import convert
+
+    for text, tensors in cases.items():
+        with pytest.raises(ValueError) as caught:  # noqa: PT011 - the text is looked at below
+            convert("fcn_resnet50", tensors)
+        assert text in str(caught.value)

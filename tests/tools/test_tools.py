@@ -1,0 +1,102 @@
+import csv
+import subprocess
+import sys
+
+import pytest
+from helpers.paths import ROOT
+
+
+def run(*arguments):
+    return subprocess.run([sys.executable, *map(str, arguments)], cwd=ROOT, capture_output=True, text=True)
+
+
+def test_the_tables_of_the_readme_are_those_of_registry_and_manifest():
+    done = run("tools/model_table.py", "--check")
+    assert done.returncode == 0, done.stderr
+
+
+def test_benchmark_writes_its_columns(tmp_path):
+    out = tmp_path / "b.csv"
+    done = run(
+        "tools/benchmark.py", "test_dignet", "test_fcn", "--size", 64, "--repeats", 2, "--iterations", 3, "--csv", out
+    )
+    assert done.returncode == 0, done.stderr
+    dignet, fcn = csv.DictReader(out.open())
+    assert (dignet["model"], fcn["model"]) == ("test_dignet", "test_fcn")
+    assert float(dignet["gmac_ratio"]) > 3
+    assert float(dignet["time_ratio"]) > 1
+    assert fcn["gmac_ratio"] == ""
+    assert all(float(row["ms_per_image"]) > 0 and float(row["peak_mib"]) > 0 for row in (dignet, fcn))
+
+
+def test_benchmark_of_several_numbers_of_passes_and_other_blocks(tmp_path):
+    out = tmp_path / "b.csv"
+    short = ("--size", 64, "--repeats", 1, "--no-memory", "--csv", out)
+    done = run("tools/benchmark.py", "test_rignet", "--iterations", 2, 4, "--model-kwargs", "blocks=[-1]", *short)
+    assert done.returncode == 0, done.stderr
+    two, four = csv.DictReader(out.open())
+    assert two["model"] == four["model"] == "test_rignet blocks=[-1]"
+    assert 1 < float(two["gmac_ratio"]) < float(four["gmac_ratio"]) < 1.5, "the last block alone runs again"
+
+
+def test_memory_of_another_librarys_network():
+    code = "import sys; sys.path.append('tools'); from benchmark import *; print(peak_memory(sys.argv[1], 1, 64, None))"
+    done = run("-c", code, "pspnet_r50/smp_pspnet")
+    assert done.returncode == 0, done.stderr
+    assert float(done.stdout) > 80, "its 24 million parameters alone are more"
+
+
+def test_benchmark_of_loading(tmp_path):
+    out = tmp_path / "b.csv"
+    done = run("tools/benchmark.py", "test_dignet", "--load", "--repeats", 2, "--csv", out)
+    assert done.returncode == 0, done.stderr
+    (row,) = csv.DictReader(out.open())
+    assert float(row["read_s"]) >= 0
+    assert float(row["create_model_s"]) > 0
+    assert float(row["plain_s"]) > 0
+
+
+@pytest.mark.parametrize("script", ["tools/demo", "tools/test", ".ci/run"])
+def test_shell_scripts_parse_and_can_be_run(script):
+    assert (ROOT / script).stat().st_mode & 0o111
+    assert subprocess.run(["bash", "-n", ROOT / script]).returncode == 0
+
+
+def test_benchmark_beside_another_model(tmp_path):
+    out = tmp_path / "b.csv"
+    short = ["--size", 64, "--repeats", 1, "--no-memory"]
+    done = run("tools/benchmark.py", "test_gff", "--against", "test_pspnet", *short, "--csv", out)
+    assert done.returncode == 0, done.stderr
+    plain, fused = csv.DictReader(out.open())
+    assert (plain["model"], fused["model"]) == ("test_pspnet", "test_gff")
+    assert (float(plain["time_ratio"]), float(plain["gmac_ratio"])) == (1, 1)
+    assert float(fused["gmac_ratio"]) == pytest.approx(float(fused["gmac"]) / float(plain["gmac"]), rel=0.2)
+    assert float(fused["gmac_ratio"]) > 1
+    assert all(float(row["ms_per_image"]) > 0 for row in (plain, fused))
+
+
+def test_peers_stand_on_the_same_backbone_at_the_same_stride():
+    code = """
+import sys, torch
+sys.path.insert(0, "tools")
+from peers import made, peer_networks
+from gatezoo.describe import parameters
+with torch.device("meta"):
+    for peer, backbone in (("smp_pspnet", "encoder"), ("torchvision_deeplabv3", "backbone")):
+        assert peer in peer_networks("pspnet_r50")
+        model = made(f"pspnet_r50/{peer}").eval()
+        body = getattr(model, backbone)
+        last = body(torch.empty(1, 3, 64, 96))
+        assert (last[-1] if isinstance(last, list) else last["out"]).shape == (1, 2048, 8, 12), peer
+        assert parameters(body) == parameters(made("pspnet_r50").backbone), peer
+        logits = model(torch.empty(1, 3, 64, 96))
+        assert (logits["out"] if isinstance(logits, dict) else logits).shape == (1, 21, 64, 96), peer
+    try:
+        peer_networks("pspnet_r18")
+    except ValueError as error:
+        assert "resnet50 or resnet101 at stride 8; pspnet_r18 is on resnet18 at 8" in str(error)
+    else:
+        raise AssertionError
+"""
+    done = run("-c", code)
+    assert done.returncode == 0, done.stderr

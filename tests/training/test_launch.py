@@ -1,0 +1,177 @@
+"""Trainings started by name: the papers' recipes on data in the data sets' own layouts, and fine-tuning."""
+
+import csv
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from helpers.commands import run
+from helpers.trees import DRAWERS
+from PIL import Image
+
+import gatezoo
+from gatezoo.cli import app as cli
+from gatezoo.data import FolderDataset
+from gatezoo.data.classes import class_names
+from gatezoo.recipes.experiments import experiments
+from gatezoo.registry import find_row
+from gatezoo.training.launch import finetune, hold_out, open_splits
+
+# On the smallest backbone, small crops, two steps.
+SMALL = ["--steps", 2, "-b", 2, "--crop", 48, "--amp", "none", "-j", 0, "--no-sync-bn"] + [
+    "--model-kwargs",
+    "backbone=test_resnet",
+]
+NARROW = {"width": 16, "context_width": 16, "auxiliary_width": 16, "channels": 16, "box_width": 16, "mask_width": 16}
+NARROW |= {"min_size": 64, "max_size": 96}
+
+
+@pytest.mark.parametrize("name", experiments())
+def test_every_recipe_starts(monkeypatch, capsys, tmp_path, name):
+    experiment = experiments()[name]
+    root, out = tmp_path / "data", tmp_path / "out"
+    DRAWERS[experiment.dataset](root)
+    options = experiment.data | ({"half": False} if "half" in experiment.data else {})  # what is drawn is small
+    told = [f"--data-kwargs={key}={value}" for key, value in options.items()]
+    accepted = find_row(experiment.model).accepted()
+    told += [f"--model-kwargs={key}={value}" for key, value in NARROW.items() if key in accepted]
+    code, text, err = run(
+        monkeypatch, capsys, "train", "--recipe", name, "--data-root", root, "--out", out, *SMALL, *told
+    )
+    assert code == 0, err
+    stages = experiment.stages or (experiment,)
+    assert text.count("step 2: loss") == len(stages)
+    *_, last = sorted(out.rglob("last.safetensors"))
+    header = gatezoo.create_model(experiment.model, checkpoint_path=last).pretrained_cfg
+    assert header.recipe["lr"] == stages[-1].recipe.lr
+    where = root, experiment.dataset, experiment.train_split, experiment.val_split
+    task = find_row(experiment.model).task
+    assert header.num_classes == open_splits(*where, task=task, options=options)[0].num_classes
+
+
+@pytest.fixture
+def weights(shapes, tmp_path):
+    """A model folder with weights that know discs."""
+    from gatezoo.publishing.model_folder import save_pretrained
+    from gatezoo.recipes.recipe import Recipe
+    from gatezoo.training.launch import train_by_name
+
+    data = [FolderDataset(shapes, ["ground", "disc"]) for _ in range(2)]
+    recipe = Recipe(steps=2, batch_size=2, crop=48, amp="none")
+    train_by_name("test_dignet", *data, tmp_path / "first", recipe, workers=0)
+    model = gatezoo.create_model("test_dignet", checkpoint_path=tmp_path / "first/last.safetensors")
+    return save_pretrained(model, tmp_path / "weights")
+
+
+def test_fine_tuning_in_one_command(monkeypatch, capsys, shapes, weights, tmp_path):
+    (tmp_path / "classes.txt").write_text("ground\ndisc\nnever\n")
+    out = tmp_path / "out"
+    code, text, err = run(
+        monkeypatch, capsys, "finetune", f"local-dir:{weights}", "--data", shapes, "--classes",
+        tmp_path / "classes.txt", "--out", out, "--epochs", 10, "-b", 4, "--crop", 48, "--lr", 0.01, "--amp", "none",
+        "-j", 0,
+    )  # fmt: skip
+    assert code == 0, err
+    assert "19 pictures to train on, 5 held out" in text
+    assert f"use it: gatezoo predict local-dir:{out / 'model'}" in text
+    model = gatezoo.create_model(f"local-dir:{out / 'model'}", pretrained=True)
+    assert model.pretrained_cfg.class_names == ("ground", "disc", "never")
+    assert model.pretrained_cfg.metrics["miou"] > 0.5
+    assert model.pretrained_cfg.metrics["protocol"] == "5 pictures held out, single scale"
+    code, _, err = run(
+        monkeypatch, capsys, "predict", f"local-dir:{out / 'model'}", shapes / "images/00.png", "--out", tmp_path / "p"
+    )
+    assert code == 0, err
+    assert (tmp_path / "p/00.png").is_file()
+
+
+def test_held_out_pictures_are_never_trained_on(shapes):
+    first, second = hold_out(FolderDataset(shapes, 2), 0.25, seed=1)
+    assert (len(first), len(second)) == (18, 6)
+    assert not {*first.pictures} & {*second.pictures}
+    again = hold_out(FolderDataset(shapes, 2), 0.25, seed=1)[1]
+    assert again.pictures == second.pictures != hold_out(FolderDataset(shapes, 2), 0.25, seed=2)[1].pictures
+    with pytest.raises(ValueError, match=r"must leave some on both sides; 0\.01 holds out 0"):
+        hold_out(FolderDataset(shapes, 2), 0.01, seed=1)
+
+
+def test_a_folder_of_parts_is_taken_apart(shapes, tmp_path):
+    for part in ("train", "val"):
+        shutil.copytree(shapes, tmp_path / "parts" / part)
+    (tmp_path / "parts/val/images/00.png").unlink()
+    first, second = open_splits(tmp_path / "parts", classes="ground,disc")
+    assert (len(first), len(second)) == (24, 23)
+    first, second = open_splits(shapes, val=tmp_path / "parts/val", classes="ground,disc")
+    assert (len(first), len(second)) == (24, 23)
+
+
+def test_fine_tuning_stops_at_bad_data(monkeypatch, capsys, shapes, weights, tmp_path):
+    labels = np.array(Image.open(shapes / "labels/03.png"))
+    labels[0, 0] = 9
+    Image.fromarray(labels).save(shapes / "labels/03.png")
+    out = tmp_path / "o"
+    arguments = ["finetune", f"local-dir:{weights}", "--data", shapes, "--classes", "ground,disc", "--out", out]
+    code, _, err = run(monkeypatch, capsys, *arguments)
+    assert code == 2
+    assert "03.png" in err
+    assert len(err.strip().splitlines()) == 1
+    assert not out.exists()
+
+
+def test_fine_tuning_starts_from_the_weights(shapes, weights, tmp_path):
+    data = hold_out(FolderDataset(shapes, ["ground", "disc"]), 0.2, 0)
+    recipe = dict(steps=1, lr=1e-30, batch_size=2, crop=48, amp="none")
+    done = finetune(f"local-dir:{weights}", *data, tmp_path / "out", recipe, workers=0)
+    first = gatezoo.create_model(f"local-dir:{weights}", pretrained=True).state_dict()
+    last = gatezoo.create_model(f"local-dir:{done.folder}", pretrained=True).state_dict()
+    assert all(torch.allclose(first[key], last[key]) for key in first)
+    assert done.before.miou == pytest.approx(done.after.miou, abs=1e-6)
+
+
+def test_class_names(tmp_path):
+    path = tmp_path / "classes.txt"
+    path.write_text("sky 1 2 3\nroad 4 5 6\n")
+    assert class_names(str(path)) == (("sky", "road"), ((1, 2, 3), (4, 5, 6)))
+    assert class_names("sky, road") == (("sky", "road"), None)
+    assert len(class_names("camvid")[0]) == 11
+    with pytest.raises(ValueError, match="classes must have names, all different; got 'sky,sky'"):
+        class_names("sky,sky")
+    with pytest.raises(ValueError, match="needs classes"):
+        open_splits(tmp_path)
+
+
+def test_refusals(monkeypatch, capsys, tmp_path):
+    code, _, err = run(monkeypatch, capsys, "train", "--data", tmp_path, "--out", tmp_path / "o", "--classes", "a,b")
+    assert code == 2
+    assert "a training must have a model: give NAME or --recipe" in err
+
+
+def test_the_loop_of_the_readme_works_as_printed(shapes, tmp_path, monkeypatch):
+    """Run as it is, on discs and for one round; the folder it writes is read back."""
+    text = (cli.Path(gatezoo.__file__).parent.parent / "README.md").read_text()
+    (code,) = (block for block in text.split("```python\n")[1:] if "FolderDataset" in block)
+    code = code.split("```")[0].replace("range(20)", "range(1)").replace("train_transform(256", "train_transform(48")
+    for part in ("train", "val"):
+        shutil.copytree(shapes, tmp_path / "DATA" / part)
+    monkeypatch.chdir(tmp_path)
+    exec(compile(code, "README.md", "exec"), {})
+    model = gatezoo.create_model("local-dir:my-model", pretrained=True)
+    assert model.pretrained_cfg.class_names == ("background", "nucleus")
+
+
+def test_a_tracker_logs_what_the_csv_does(monkeypatch, capsys, shapes, tmp_path):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    code, _, err = run(
+        monkeypatch, capsys, "train", "test_fcn", "--data-dir", shapes, "--classes", "ground,disc", "--out",
+        tmp_path / "out", "--log-with", "tensorboard", "--log-interval", 1, "-b", 2, "--steps", 2, "--crop", 48,
+        "--amp", "none", "-j", 0,
+    )  # fmt: skip
+    assert code == 0, err
+    log = EventAccumulator(str(tmp_path / "out" / "log")).Reload()
+    rows = list(csv.DictReader((tmp_path / "out/summary.csv").open()))
+    for tag in ("loss", "lr", "pictures_per_s", "miou"):
+        logged = {event.step: event.value for event in log.Scalars(tag)}
+        assert logged == pytest.approx({int(row["step"]): float(row[tag]) for row in rows if row[tag]}, rel=1e-6), tag
+    assert [int(row["step"]) for row in rows] == [1, 2]

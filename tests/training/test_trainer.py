@@ -1,0 +1,306 @@
+import csv
+import json
+import os
+import random
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import psutil
+import pytest
+import torch
+from helpers.paths import ROOT
+from PIL import Image
+from safetensors import safe_open
+from torch import nn
+
+import gatezoo
+from gatezoo.data import FolderDataset
+from gatezoo.evaluation.semantic import evaluate_passes
+from gatezoo.layers.normalize import Normalize
+from gatezoo.losses import make_loss
+from gatezoo.recipes.recipe import Recipe
+from gatezoo.training import tasks as jobs
+from gatezoo.training.launch import train_by_name
+from gatezoo.training.optimizers import make_optimizer, rate
+from gatezoo.training.task import SegmentationTask
+from gatezoo.training.trainer import train
+
+QUICK = dict(batch_size=4, crop=48, lr=0.01, warmup=5, class_weights="none", amp="none")
+KEYWORDS = {"output_stride": 8, "head": "fcn"}
+
+
+def run(shapes, out, resume=False, keywords=KEYWORDS, freeze_bn=False, **changes):
+    recipe = Recipe(**{**QUICK, "steps": 60, "eval_every": 60, **changes})
+    data = [FolderDataset(shapes, ["ground", "disc"]) for _ in range(2)]
+    keywords = dict(model_kwargs=keywords, freeze_bn=freeze_bn, workers=0, resume=resume)
+    return train_by_name("test_dignet", *data, out, recipe, **keywords)
+
+
+def weights_in(folder):
+    with safe_open(folder / "last.safetensors", "pt") as file:
+        return {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a dict
+
+
+def same(first, second):
+    assert first.keys() == second.keys()
+    return all(torch.equal(first[key], second[key]) for key in first)
+
+
+def test_training_learns_discs_and_the_checkpoint_says_how(shapes, tmp_path):
+    record = run(shapes, tmp_path / "out")["record"]
+    assert record[-1]["miou"] > 0.8
+    with safe_open(tmp_path / "out/best.safetensors", "pt") as file:
+        facts = json.loads(file.metadata()["gatezoo"])
+    assert facts["model"] == "test_dignet"
+    assert facts["class_names"] == ["ground", "disc"]
+    assert facts["model_kwargs"] == KEYWORDS
+    assert facts["recipe"]["steps"] == facts["step"] == 60
+    model = gatezoo.create_model("test_dignet", checkpoint_path=tmp_path / "out/best.safetensors")
+    assert model.num_classes == 2
+    assert model.backbone.output_stride == 8
+    assert model.pretrained_cfg.class_names == ["ground", "disc"]
+    scores = gatezoo.evaluate(model, FolderDataset(shapes, 2))
+    assert scores.miou == pytest.approx(record[-1]["miou"], abs=1e-6)
+    with (tmp_path / "out/summary.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [int(row["step"]) for row in rows] == [50, 60]
+    assert float(rows[-1]["miou"]) == record[-1]["miou"]
+
+
+ALL_OF_THE_STATE = dict(opt="adamw", ema_decay=0.9, steps=8, eval_every=4, amp="bf16", grad_accum_steps=2)
+
+
+@pytest.mark.parametrize("changes", [dict(steps=8, eval_every=4), ALL_OF_THE_STATE], ids=["plain", "all"])
+def test_resume_is_exact(shapes, tmp_path, monkeypatch, changes):
+    whole = run(shapes, tmp_path / "whole", **changes)
+
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        real, calls = jobs.evaluate, []
+        patch.setattr(jobs, "evaluate", lambda *a, **k: stop() if calls else (calls.append(1), real(*a, **k))[1])
+        with pytest.raises(KeyboardInterrupt):
+            run(shapes, tmp_path / "two", **changes)
+    with pytest.raises(ValueError, match="the folder of a new training must hold none yet"):
+        run(shapes, tmp_path / "two", **changes)
+    resumed = run(shapes, tmp_path / "two", resume=True, **changes)
+    assert resumed["record"] == whole["record"]
+    assert same(weights_in(tmp_path / "whole"), weights_in(tmp_path / "two"))
+
+
+def command(shapes, out, *more, steps=24, processes=0):
+    """The command line of a training of its own process, or of several."""
+    start = [sys.executable, "-m"]
+    if processes:
+        start += ["torch.distributed.run", "--standalone", "--nproc-per-node", str(processes), "-m"]
+    recipe = "--steps {} --recovery-interval 5 --val-interval 1000 --log-interval 1 -b 4 --crop 48 --amp none"
+    options = ["--data", shapes, "--val", shapes, "--classes", "ground,disc", "--out", out, "-j", "0"]
+    return [*map(str, [*start, "gatezoo", "train", "test_dignet", *options, *recipe.format(steps).split(), *more])]
+
+
+def environment():
+    return {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+
+
+def start_and(number, shapes, out, after, *more, kill_all=False, **keywords):
+    """Start a training, send it a signal once its log has ``after`` lines, wait for its end."""
+    child = subprocess.Popen(
+        command(shapes, out, *more, **keywords), env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )
+    summary, deadline = out / "summary.csv", time.monotonic() + 120
+    while child.poll() is None and time.monotonic() < deadline:
+        if summary.exists() and len(summary.read_text().splitlines()) > after:
+            # Started by torchrun, the processes that train are children of this one and would outlive it.
+            for process in [*psutil.Process(child.pid).children(recursive=True), child] if kill_all else [child]:
+                process.send_signal(number)
+            break
+        time.sleep(0.01)
+    text = child.communicate(timeout=120)[0].decode()
+    return child.returncode, text
+
+
+def test_a_killed_training_goes_on_to_the_same_end(shapes, tmp_path):
+    subprocess.run(command(shapes, tmp_path / "whole"), env=environment(), check=True, stdout=subprocess.DEVNULL)
+    after = random.Random().randint(6, 20)
+    code, text = start_and(signal.SIGKILL, shapes, tmp_path / "killed", after)
+    assert code == -signal.SIGKILL, text
+    again = command(shapes, tmp_path / "killed", "--resume")
+    subprocess.run(again, env=environment(), check=True, stdout=subprocess.DEVNULL)
+    assert same(weights_in(tmp_path / "whole"), weights_in(tmp_path / "killed")), f"killed after {after} steps"
+    steps = [row["step"] for row in csv.DictReader((tmp_path / "killed/summary.csv").open())]
+    assert steps == [str(step) for step in range(1, 25)]
+
+
+def test_two_processes_killed_go_on_to_the_same_end(shapes, tmp_path):
+    two = dict(steps=10, processes=2)
+    subprocess.run(command(shapes, tmp_path / "whole", **two), env=environment(), check=True, stdout=subprocess.DEVNULL)
+    code, text = start_and(signal.SIGKILL, shapes, tmp_path / "killed", 7, kill_all=True, **two)
+    assert code == -signal.SIGKILL, text
+    again = command(shapes, tmp_path / "killed", "--resume", **two)
+    subprocess.run(again, env=environment(), check=True, stdout=subprocess.DEVNULL)
+    assert same(weights_in(tmp_path / "whole"), weights_in(tmp_path / "killed"))
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_training_asked_to_stop_saves_first(shapes, tmp_path, number):
+    code, text = start_and(number, shapes, tmp_path / "out", 2, "--recovery-interval", "0", steps=500)
+    assert code == 128 + number, text
+    assert "Traceback" not in text
+    step = int(re.search(r"stopped by SIG\w+ after step (\d+): resume to go on", text)[1])
+    state = torch.load(tmp_path / "out/state.pt", weights_only=True)
+    assert state["step"] == step >= 2
+
+
+def test_two_processes_train_as_one(shapes, tmp_path):
+    """The same losses at the same global batch, though the ignored pixels fall unevenly."""
+    losses = []
+    for processes in (1, 2):
+        out = tmp_path / str(processes)
+        line = command(shapes, out, "--class-weights", "sqrt", steps=12, processes=processes)
+        done = subprocess.run(line, env=environment(), capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        losses.append([float(row["loss"]) for row in csv.DictReader((out / "summary.csv").open())])
+    assert len(losses[0]) == 12
+    assert losses[1] == pytest.approx(losses[0], rel=1e-4)
+    first, second = weights_in(tmp_path / "1"), weights_in(tmp_path / "2")
+    for key in first:
+        torch.testing.assert_close(first[key], second[key], rtol=1e-3, atol=1e-4)
+
+
+def test_a_full_disk_is_told_and_the_last_good_checkpoint_stays(shapes, tmp_path):
+    run(shapes, tmp_path / "out", keywords={}, steps=4, eval_every=4)
+    before = (tmp_path / "out/state.pt").read_bytes()
+    line = command(shapes, tmp_path / "out", "--resume", steps=30)
+    limit = "import resource, sys, runpy; resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000)); "
+    limit += "sys.argv = sys.argv[1:]; runpy.run_module('gatezoo', run_name='__main__')"
+    done = subprocess.run([sys.executable, "-c", limit, *line[2:]], env=environment(), capture_output=True, text=True)
+    assert done.returncode == 2, done.stderr
+    assert re.search(r"gatezoo: the folder .* must be writable; File too large", done.stderr)
+    assert (tmp_path / "out/state.pt").read_bytes() == before
+    assert not list((tmp_path / "out").glob(".*"))
+
+
+def test_rates():
+    model = gatezoo.create_model("test_dignet", num_classes=2)
+    recipe = Recipe(steps=100, lr=0.01, new_lr_factor=10, warmup=10, power=0.9)
+    groups = make_optimizer(model, recipe).param_groups
+    backbone = {id(p) for p in model.backbone.parameters()}
+    for group in groups:
+        for parameter in group["params"]:
+            assert group["lr"] == pytest.approx(0.01 if id(parameter) in backbone else 0.1)
+            assert (group["weight_decay"] > 0) == (parameter.ndim > 1)
+    assert sum(len(group["params"]) for group in groups) == len(list(model.parameters()))
+    assert rate(0, recipe) == pytest.approx(0.1)
+    assert rate(50, recipe) == pytest.approx(0.5**0.9)
+    assert rate(50, Recipe(steps=100, sched="cosine")) == pytest.approx(0.5)
+    with pytest.raises(ValueError, match="opt must be an optimizer of timm's"):
+        make_optimizer(model, Recipe(opt="sdg"))
+
+
+def task_of(model, weight=None, **keywords):
+    return SegmentationTask(model, Normalize((0.5,) * 3, (0.5,) * 3), make_loss("cross_entropy", weight), **keywords)
+
+
+def test_the_loss_is_weighted_cross_entropy_of_the_last_pass():
+    model = gatezoo.create_model("test_dignet", num_classes=3).eval()
+    weight = torch.tensor([1.0, 2.0, 3.0])
+    images = torch.randint(0, 256, (2, 3, 64, 64), dtype=torch.uint8)
+    labels = torch.randint(0, 3, (2, 64, 64), dtype=torch.uint8)
+    labels[:, :10] = 255
+    with torch.no_grad():
+        each = [
+            nn.functional.cross_entropy(logits, labels.long(), weight, ignore_index=255)
+            for logits in model.iterate(images / 127.5 - 1, iterations=2)
+        ]
+        torch.testing.assert_close(task_of(model, weight).eval()(images, labels), each[1])
+        both = task_of(model, weight, pass_loss=0.3).eval()(images, labels)
+        torch.testing.assert_close(both, each[1] + 0.3 * each[0])
+
+
+def test_accumulated_micro_batches_give_the_gradient_of_the_whole(shapes, tmp_path):
+    """One step over 4 x 2 crops moves the weights as one over 8; no pixel is ignored, so that the parts weigh alike."""
+    for path in (shapes / "labels").iterdir():
+        Image.open(path).point(lambda value: value % 255).save(path)
+    plain = dict(keywords={}, freeze_bn=True, steps=1, eval_every=1, crop=32, scale=(1.0, 1.0), warmup=0)
+    run(shapes, tmp_path / "one", batch_size=8, **plain)
+    run(shapes, tmp_path / "four", batch_size=2, grad_accum_steps=4, **plain)
+    first, second = weights_in(tmp_path / "one"), weights_in(tmp_path / "four")
+    for key in first:
+        if "running" not in key:
+            torch.testing.assert_close(first[key], second[key], rtol=1e-4, atol=1e-5)
+
+
+def test_the_average_is_what_is_evaluated_and_saved(shapes, tmp_path):
+    run(shapes, tmp_path / "out", steps=3, eval_every=3, ema_decay=0.5)
+    state = torch.load(tmp_path / "out/state.pt", weights_only=True)
+    saved = weights_in(tmp_path / "out")
+    assert not torch.equal(state["model"]["head.2.weight"], saved["head.2.weight"])
+    assert torch.equal(state["average"]["module.head.2.weight"], saved["head.2.weight"])
+
+
+def test_losses_that_stay_infinite_end_the_training(shapes, tmp_path):
+    model = gatezoo.create_model("test_fcn", num_classes=2)
+    nn.init.constant_(model.head.bias, float("nan"))
+    data = FolderDataset(shapes, 2), FolderDataset(shapes, 2)
+    with pytest.raises(ValueError, match="losses and gradients must be finite; 10 steps up to step 9 were not"):
+        train(model, *data, tmp_path / "out", Recipe(**QUICK, steps=20), workers=0)
+
+
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        (torch.OutOfMemoryError("out of memory"), "lower batch_size .* crop, .* output stride, .*grad_checkpointing"),
+        (RuntimeError("DataLoader worker (pid 7) is killed by signal"), "use fewer; the last good state is in"),
+    ],
+)
+def test_what_the_machine_does_is_told(shapes, tmp_path, monkeypatch, error, text):
+    def fail(*_):
+        raise error
+
+    monkeypatch.setattr(SegmentationTask, "forward", fail)
+    with pytest.raises(ValueError, match=text):
+        run(shapes, tmp_path / "out", steps=2)
+
+
+def test_initial_checkpoint_takes_over_what_fits(shapes, tmp_path, capsys):
+    run(shapes, tmp_path / "first", steps=2, eval_every=2)
+    start = tmp_path / "first/last.safetensors"
+    data = [FolderDataset(shapes, 3) for _ in range(2)]
+    recipe = Recipe(**{**QUICK, "steps": 1, "eval_every": 1, "lr": 0.0})
+    train_by_name("test_fcn", *data, tmp_path / "second", recipe, initial_checkpoint=start, workers=0)
+    said = r"\d+ loaded, 2 missing \(head\.weight, head\.bias\), \d+ unexpected \(feedback\."
+    assert re.search(said, capsys.readouterr().out)
+    first = gatezoo.create_model("test_dignet", checkpoint_path=start).state_dict()
+    second = gatezoo.create_model("test_fcn", checkpoint_path=tmp_path / "second/last.safetensors").state_dict()
+    assert torch.equal(first["backbone.net.layer2.0.conv1.weight"], second["backbone.net.layer2.0.conv1.weight"])
+
+
+def test_fine_tuning_keeps_the_normalisation_of_the_weights(shapes, tmp_path):
+    run(shapes, tmp_path / "first", steps=1, eval_every=1, mean=(0.1, 0.2, 0.3), std=(0.4, 0.5, 0.6))
+    model = gatezoo.create_model("test_dignet", checkpoint_path=tmp_path / "first/last.safetensors")
+    data = FolderDataset(shapes, 2), FolderDataset(shapes, 2)
+    facts = train(model, *data, tmp_path / "second", Recipe(**QUICK, steps=1), workers=0)
+    assert facts["mean"] == [0.1, 0.2, 0.3]
+    assert facts["std"] == [0.4, 0.5, 0.6]
+
+
+def test_scores_of_every_pass(shapes):
+    model = gatezoo.create_model("test_dignet", num_classes=2)
+    data = FolderDataset(shapes, 2)
+    each = evaluate_passes(model, data, iterations=3)
+    assert [scores.miou for scores in each] == [gatezoo.evaluate(model, data, iterations=t).miou for t in (1, 2, 3)]
+
+
+def test_refusals(shapes, tmp_path):
+    with pytest.raises(ValueError, match="sync_bn must run on GPUs"):
+        run(shapes, tmp_path / "out", sync_bn=True)
+    with pytest.raises(ValueError, match="class_weights must be none for the dice loss"):
+        run(shapes, tmp_path / "out", loss="dice", class_weights="sqrt")
+    assert not (tmp_path / "out/state.pt").exists()
+    run(shapes, tmp_path / "out", steps=1, eval_every=1)
+    with pytest.raises(ValueError, match=r"resume must go on with the network of .*state\.pt; this is another"):
+        run(shapes, tmp_path / "out", keywords={}, resume=True)
