@@ -7,7 +7,6 @@ classes = gatezoo.predict(model, "street.jpg")
 
 from __future__ import annotations
 
-import importlib
 from typing import TYPE_CHECKING
 
 from . import models  # noqa: F401 - fills the registry
@@ -22,6 +21,7 @@ from .registry import (
     register_model,
     split_model_name_tag,
 )
+from .utils.lazy import lazy_exports
 
 if TYPE_CHECKING:
     from .evaluation.instance import evaluate_instances
@@ -31,26 +31,37 @@ if TYPE_CHECKING:
     from .inference.semantic import predict
     from .publishing.model_folder import save_pretrained
     from .publishing.publish import push_to_hub
+    from .recipes.recipe import Recipe
+    from .training.finetune import finetune
+    from .training.trainer import train
 
 __version__ = "0.1.0"
 
 # Needed only to run a network: importing the package, listing models and the command line's help stay quick.
-_LAZY = {
-    "create_model": "factory",
-    "evaluate": "evaluation.semantic",
-    "evaluate_instances": "evaluation.instance",
-    "from_pretrained": "factory",
-    "load_checkpoint": "factory",
-    "predict": "inference.semantic",
-    "predict_instances": "inference.instance",
-    "push_to_hub": "publishing.publish",
-    "save_pretrained": "publishing.model_folder",
-}
+__getattr__, __dir__ = lazy_exports(
+    __name__,
+    {
+        "Recipe": "recipes.recipe",
+        "create_model": "factory",
+        "evaluate": "evaluation.semantic",
+        "evaluate_instances": "evaluation.instance",
+        "finetune": "training.finetune",
+        "from_pretrained": "factory",
+        "load_checkpoint": "factory",
+        "predict": "inference.semantic",
+        "predict_instances": "inference.instance",
+        "push_to_hub": "publishing.publish",
+        "save_pretrained": "publishing.model_folder",
+        "train": "training.trainer",
+    },
+)
 
 __all__ = [
+    "Recipe",
     "create_model",
     "evaluate",
     "evaluate_instances",
+    "finetune",
     "from_pretrained",
     "get_pretrained_cfg",
     "is_model",
@@ -66,16 +77,5 @@ __all__ = [
     "register_model",
     "save_pretrained",
     "split_model_name_tag",
+    "train",
 ]
-
-
-def __getattr__(name: str):
-    if name not in _LAZY:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(importlib.import_module(f".{_LAZY[name]}", __name__), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted([*globals(), *_LAZY])

@@ -11,11 +11,11 @@ import torch
 
 from . import hub
 from .pretrained import PretrainedCfg
-from .publishing.model_folder import WEIGHTS, read_model_folder, versions
 from .registry import Row, find_row, get_pretrained_cfg, is_model, list_models, list_pretrained
 from .segmenters.base import Network
+from .utils.environment import versions
 from .weights.checkpoint_files import checkpoint_facts, read_checkpoint
-from .weights.config import CONFIG, MAX_PARAMETERS, read_config
+from .weights.config import CONFIG, MAX_PARAMETERS, WEIGHTS, read_config, read_model_folder
 from .weights.conversions import convert, hint
 from .weights.loading import LoadReport, cfg_of_checkpoint, load_tensors, skip_init
 from .weights.sources import locate

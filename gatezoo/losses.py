@@ -9,11 +9,12 @@ import functools
 from collections.abc import Callable
 
 import torch
-import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .utils.choices import one_of
+from .layers.depth_bins import is_known, scale_bins
+from .layers.resize import resize_to
+from .utils.distributed import mean_over_processes
 
 
 class CrossEntropy(nn.Module):
@@ -77,14 +78,6 @@ class OnlineHardExamples(nn.Module):
         return each[known][hard].mean()
 
 
-def mean_over_processes(count: Tensor) -> Tensor:
-    """Mean of a count over the processes of a distributed run, at least the smallest number above zero."""
-    if dist.is_available() and dist.is_initialized():
-        dist.all_reduce(count)
-        count = count / dist.get_world_size()
-    return count.clamp(min=torch.finfo(count.dtype).tiny)
-
-
 class OfLibrary(nn.Module):
     """A loss of segmentation_models_pytorch, by the first part of its name; 0 for a batch without labels."""
 
@@ -139,18 +132,28 @@ def make_loss(kind: str, weight: Tensor | None = None, ignore_index: int = 255) 
     return SumOfLosses([LOSSES[name](None if name in without else weight, ignore_index) for name in names])
 
 
-def class_weights(frequencies: Tensor, kind: str = "none") -> Tensor | None:
-    """Weights of the classes for cross-entropy, their mean over the classes that occur 1.
+class DepthLoss(nn.Module):
+    """r / |M| sum_M (ln D - ln D*)^2 + c / |M| sum_M -ln softmax(z)[bin of D*], M the pixels of known depth D*.
+
+    Logits z are resized to the depth; the softmax is taken here, once. 0 where no depth is known.
 
     Args:
-        frequencies: share of each class, (K,); for "median" among the pictures that hold it (``where_present``).
-        kind: "none", "inverse" (1 / frequency), "sqrt" (1 / square root of frequency), or "median" (median of the
-            frequencies / frequency; Eigen and Fergus, 2015; not scaled to a mean of 1).
+        regression: r, the weight of the squared error of the log-depth.
+        scale: c, the weight of the cross-entropy of the scales.
     """
-    powers = {"none": None, "inverse": -1.0, "sqrt": -0.5, "median": -1.0}
-    if powers[one_of("class weights", kind, powers)] is None:
-        return None
-    occurs = frequencies > 0
-    weights = torch.where(occurs, frequencies, 1.0) ** powers[kind]
-    scale = frequencies[occurs].median() if kind == "median" else 1 / weights[occurs].mean()
-    return (weights * scale * occurs).float()
+
+    def __init__(self, regression: float = 1.0, scale: float = 1.0):
+        super().__init__()
+        self.regression, self.scale = regression, scale
+        self.cross_entropy = CrossEntropy(ignore_index=-1)
+
+    def forward(self, log_depth: Tensor, scale_logits: Tensor, depth: Tensor, thresholds: Tensor) -> Tensor:
+        """Of one loop: ln D (B, H, W), z (B, S, h, w), depth in metres (B, H, W), thresholds (S - 1,) -> scalar."""
+        logits = resize_to(scale_logits.float(), depth.shape[-2:])
+        squared = self._squared(log_depth.float(), depth.float())
+        return self.regression * squared + self.scale * self.cross_entropy(logits, scale_bins(depth, thresholds))
+
+    def _squared(self, log_depth: Tensor, depth: Tensor) -> Tensor:
+        known = is_known(depth)
+        errors = torch.where(known, log_depth - depth.log(), 0.0)
+        return errors.square().sum() / mean_over_processes(known.sum().to(errors.dtype))

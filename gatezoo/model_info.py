@@ -8,10 +8,10 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from .pretrained import headline
+from .metrics.names import headline
 from .registry import find_row, get_pretrained_cfg, list_models, model_entrypoint
 from .segmenters.base import Network
-from .segmenters.segmenter import IterativeSegmenter, RecurrentSegmenter
+from .segmenters.recurrent import IterativeSegmenter, RecurrentSegmenter
 
 
 def on_meta(name: str, **keywords: Any) -> Network:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -90,27 +89,6 @@ def _freeze(value: Any) -> Any:
     return tuple(_freeze(item) for item in value) if isinstance(value, list) else value
 
 
-# Figures of an evaluation that an entry keeps, by the titles they go under; the first that is there speaks for all.
-HEADLINES = {
-    "miou": "mIoU",
-    "pixel_accuracy": "pixel accuracy",
-    "mean_accuracy": "mean accuracy",
-    "mask_ap": "mask AP",
-    "mask_ap50": "mask AP at IoU .5",
-    "box_ap": "box AP",
-    "miou_cityscapes": "mIoU on Cityscapes",
-    "delta1": "depth within 1.25",
-    "delta2": "1.25^2",
-    "delta3": "1.25^3",
-}
-
-
-def headline(metrics: Mapping[str, Any]) -> str:
-    """'mIoU .63 on CamVid val', of an entry's metrics."""
-    figure = next((key for key in HEADLINES if key in metrics), None)
-    return f"{HEADLINES[figure]} {metrics[figure]} on {metrics['protocol']}" if figure else "not measured"
-
-
 def manifest_path() -> Path:
     """The manifest: inside an installed package, one folder up in a checkout."""
     for folder in (PACKAGE, PACKAGE.parent):
@@ -146,36 +124,3 @@ def replace_entry(path: Path, cfg: PretrainedCfg) -> None:
     entries[cfg.name] = fields
     write_whole(path, lambda beside: beside.write_text(json.dumps(told, indent=1, ensure_ascii=False) + "\n"))
     manifest.cache_clear()
-
-
-def sha256_of(path: Path) -> str:
-    """Hex digest of a file."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
-
-
-def keys_sha256(shapes: dict[str, tuple[int, ...]]) -> str:
-    """Digest of the names and shapes of a state dict, to tell a renamed network from a damaged file."""
-    lines = [f"{key} {list(shape)}" for key, shape in sorted(shapes.items())]
-    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
-
-
-def verify(path: Path, cfg: PretrainedCfg) -> None:
-    """Raise ValueError unless the file is, byte for byte, the one that the manifest speaks of."""
-    size = path.stat().st_size
-    if size != cfg.size:
-        raise ValueError(
-            f"weights {cfg.name} must be a file of {cfg.size} bytes; {path} has {size}: remove it and retry"
-        )
-    digest = sha256_of(path)
-    if digest != cfg.sha256:
-        raise ValueError(f"weights {cfg.name} must have sha256 {cfg.sha256}; {path} has {digest}: remove it and retry")
-
-
-def local_file(source: str) -> Path | None:
-    """The file of a ``bundled:FILE`` or ``local-dir:PATH`` source; None for a source of another kind."""
-    scheme, _, name = source.partition(":")
-    return {"bundled": BUNDLED / name, "local-dir": Path(name)}.get(scheme)

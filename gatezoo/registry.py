@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import difflib
 import fnmatch
 import functools
@@ -12,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from . import pretrained
+from .pretrained import PretrainedCfg, of_architecture
 
 
 @dataclass(frozen=True)
@@ -100,20 +99,6 @@ def split_model_name_tag(model_name: str) -> tuple[str, str]:
     return name, tag
 
 
-def keywords_of(pairs: Iterable[str]) -> dict[str, Any]:
-    """``["shallowest=2", "head=fcn"]`` -> ``{"shallowest": 2, "head": "fcn"}``; values as Python literals or words."""
-    keywords = {}
-    for pair in pairs:
-        key, equals, value = pair.partition("=")
-        if not (key.isidentifier() and equals):
-            raise ValueError(f"a keyword is given as KEY=VALUE; got {pair!r}")
-        try:
-            keywords[key] = ast.literal_eval(value)
-        except (ValueError, SyntaxError):
-            keywords[key] = value
-    return keywords
-
-
 def _as_list(value: str | Iterable[str]) -> list[str]:
     if isinstance(value, str):
         return [value] if value else []
@@ -146,7 +131,7 @@ def list_models(
     modules = _as_list(module)
     names = []
     for row in _rows.values():
-        tags = [cfg.tag for cfg in pretrained.of_architecture(row.name)]
+        tags = [cfg.tag for cfg in of_architecture(row.name)]
         if (modules and row.module not in modules) or (pretrained and not tags) or task not in ("", row.task):
             continue
         names += [f"{row.name}.{tag}" for tag in tags] if include_tags and tags else [row.name]
@@ -200,7 +185,7 @@ def model_entrypoint(model_name: str) -> Callable:
     return build
 
 
-def get_pretrained_cfg(model_name: str) -> pretrained.PretrainedCfg | None:
+def get_pretrained_cfg(model_name: str) -> PretrainedCfg | None:
     """What is known of the weights of ``name.tag`` (or of a name's first tag); None if it has none.
 
     Raises:
@@ -208,7 +193,7 @@ def get_pretrained_cfg(model_name: str) -> pretrained.PretrainedCfg | None:
     """
     name, tag = split_model_name_tag(model_name)
     find_row(name)
-    cfgs = {cfg.tag: cfg for cfg in pretrained.of_architecture(name)}
+    cfgs = {cfg.tag: cfg for cfg in of_architecture(name)}
     if tag and tag not in cfgs:
         raise ValueError(f"weights of {name} have the tags {', '.join(cfgs) or '(none)'}; got {tag!r}")
     return cfgs[tag] if tag else next(iter(cfgs.values()), None)
@@ -216,4 +201,4 @@ def get_pretrained_cfg(model_name: str) -> pretrained.PretrainedCfg | None:
 
 def is_model_pretrained(model_name: str) -> bool:
     """Whether a model has published weights."""
-    return bool(pretrained.of_architecture(split_model_name_tag(model_name)[0]))
+    return bool(of_architecture(split_model_name_tag(model_name)[0]))

@@ -8,6 +8,8 @@ from safetensors.torch import save_file
 import gatezoo
 from gatezoo import factory, pretrained
 from gatezoo.pretrained import PretrainedCfg
+from gatezoo.weights import sources
+from gatezoo.weights.integrity import sha256_of
 from gatezoo.weights.loading import LoadReport, load_tensors, skip_init
 
 
@@ -26,11 +28,11 @@ def published(tmp_path, monkeypatch):
         (0.2, 0.2, 0.2),
         class_names=tuple("abcde"),
         size=path.stat().st_size,
-        sha256=pretrained.sha256_of(path),
+        sha256=sha256_of(path),
         sources=(f"bundled:{path.name}",),
     )
     monkeypatch.setattr(pretrained, "manifest", lambda: {cfg.name: cfg})
-    monkeypatch.setattr(pretrained, "BUNDLED", tmp_path)
+    monkeypatch.setattr(sources, "BUNDLED", tmp_path)
     return model, path
 
 

@@ -6,7 +6,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from gatezoo.losses import LOSSES, class_weights, make_loss
+from gatezoo.data.class_weights import class_weights
+from gatezoo.losses import LOSSES, make_loss
 
 
 @pytest.fixture

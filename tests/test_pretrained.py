@@ -16,6 +16,7 @@ from gatezoo import pretrained
 from gatezoo.model_info import on_meta, parameters
 from gatezoo.pretrained import PretrainedCfg
 from gatezoo.weights.conversions import FORMAT_VERSION
+from gatezoo.weights.integrity import keys_sha256, sha256_of
 
 GOLDEN = json.loads((ROOT / "tests/golden/pretrained.json").read_text())
 ENTRY = {
@@ -65,10 +66,7 @@ FOUND = {("semantic", "shares"): shares, ("instance", "scores"): scores}
 def test_published_weights_are_what_the_manifest_says(name):
     model = gatezoo.create_model(name, pretrained=True).eval()
     cfg = model.pretrained_cfg
-    assert (
-        pretrained.keys_sha256({key: tuple(value.shape) for key, value in model.state_dict().items()})
-        == cfg.keys_sha256
-    )
+    assert keys_sha256({key: tuple(value.shape) for key, value in model.state_dict().items()}) == cfg.keys_sha256
     assert len(cfg.class_names) == model.num_classes
     assert all(source.startswith(("bundled:", "hf-hub:")) for source in cfg.sources)
     # A made-up street (sky, something dark, a ramp of grey, stripes) gives the classes it gave when published.
@@ -80,10 +78,10 @@ def test_published_weights_are_what_the_manifest_says(name):
 def test_the_manifest_says_what_can_be_computed_again(name):
     cfg = pretrained.manifest()[name]
     path = pretrained.BUNDLED / cfg.sources[0].removeprefix("bundled:")
-    assert (path.stat().st_size, pretrained.sha256_of(path)) == (cfg.size, cfg.sha256)
+    assert (path.stat().st_size, sha256_of(path)) == (cfg.size, cfg.sha256)
     with safe_open(path, "pt") as file:
         shapes = {key: tuple(file.get_slice(key).get_shape()) for key in file.keys()}  # noqa: SIM118 - not a dict
-    assert pretrained.keys_sha256(shapes) == cfg.keys_sha256
+    assert keys_sha256(shapes) == cfg.keys_sha256
     model = on_meta(cfg.architecture, num_classes=cfg.num_classes)
     # What is no parameter is a statistic of batch norm, or a threshold between depths.
     buffers = {key for key, _ in model.named_buffers()}
@@ -132,7 +130,7 @@ def test_files_fit_the_package():
 
 def test_sha256(tmp_path):
     (tmp_path / "f").write_bytes(b"abc")
-    assert pretrained.sha256_of(tmp_path / "f") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    assert sha256_of(tmp_path / "f") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
 
 
 def test_an_installed_wheel_works_in_another_folder(tmp_path):

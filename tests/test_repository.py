@@ -1,4 +1,4 @@
-"""Imports point one way (who may use whom), and what starts quickly stays quick."""
+"""The repository: who may import whom, how long files and signatures are, and that what starts quickly stays quick."""
 
 import ast
 import subprocess
@@ -9,95 +9,109 @@ from helpers.paths import ROOT
 
 PACKAGE = ROOT / "gatezoo"
 
-# Each layer may import from those before it, never from those after.
-LAYERS = [
-    [
-        "layers",
-        "allocator",
-        "choices",
-        "weights",
-        "files",
-        "pictures",
-        "precision",
-        "recipe",
-        "interrupts",
-        "processes",
-        "graph",
-        "dilation",
-        "trial",
-        "outputs",
-        "losses",
-    ],
-    ["gates", "heads", "backbone", "registry", "training_folder", "conversions", "tensor_files", "verified", "card"],
-    ["unroll", "network", "roi_masks", "targets", "depth_loss"],
-    ["segmenter", "detector", "hub", "model_config", "wide_resnet"],
-    ["depth_segmenter", "multiscale_segmenter"],
-    ["models", "checkpoints", "sources", "transforms", "inference", "recipes"],
-    ["model_folder", "task", "optimizers", "inputs"],
-    ["factory", "describe"],
-    ["publishing"],
-    ["data", "metrics", "visualize"],
-    ["depth_figure"],
-    ["prediction", "depth_prediction", "evaluation", "reports", "instance_evaluation", "instance_prediction"],
-    ["gate_maps", "jobs"],
-    ["gate_figures"],
-    ["train"],
-    ["launch"],
-    ["stages"],
-    ["cli_options"],
-    ["cli_eval", "cli_gates", "cli_train", "cli_weights"],
+# Each rank may import from those before it and from its own, never from those after.
+RANKS = [
+    ["utils", "layers", "hub"],
+    ["backbones", "gates", "metrics", "visualization", "pretrained", "data"],
+    ["heads", "registry", "recipes", "losses"],
+    ["segmenters"],
+    ["models", "weights", "model_info"],
+    ["factory", "inference"],
+    ["publishing", "evaluation"],
+    ["training"],
     ["cli"],
     ["__main__"],
 ]
-RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
+RANK = {name: rank for rank, names in enumerate(RANKS) for name in names}
 FILES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")
-# Third-party packages that these files or folders alone may import.
+# Third-party packages that these packages or files alone may import.
 OWNERS = {
-    "timm": ("backbone.py", "optimizers.py"),
+    "timm": ("backbones", "training/optimizers.py"),
     "huggingface_hub": ("hub",),
     "torchmetrics": ("metrics",),
-    "matplotlib": ("visualize.py", "gate_figures.py"),
-    "typer": ("cli.py", "cli_eval.py", "cli_gates.py", "cli_options.py", "cli_train.py", "cli_weights.py"),
+    "matplotlib": ("visualization",),
+    "accelerate": ("training",),
+    "typer": ("cli",),
 }
 
 
+def runtime_imports(tree):
+    """Import statements anywhere in a file, but for those that type checkers alone read."""
+    typing_only = {
+        id(inner)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+        for inner in ast.walk(node)
+    }
+    return [n for n in ast.walk(tree) if isinstance(n, (ast.Import, ast.ImportFrom)) and id(n) not in typing_only]
+
+
 def imported(path):
-    """(modules of the package, third-party packages) that a file imports anywhere, at its top or inside a function."""
+    """(dotted names in the package, third-party packages) that a file imports, at its top or inside a function."""
     own, others = set(), set()
     here = path.relative_to(PACKAGE).with_suffix("").parts
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in runtime_imports(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             others |= {alias.name.split(".")[0] for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.level == 0:
+        elif node.level == 0:
             others.add(node.module.split(".")[0])
-        elif isinstance(node, ast.ImportFrom):
-            base = here[: len(here) - node.level]
-            names = [node.module] if node.module else [alias.name for alias in node.names]
-            own |= {(*base, *name.split("."))[0] for name in names}
+        else:
+            base = [*here[: len(here) - node.level], *(node.module or "").split(".")]
+            own |= {".".join(part for part in (*base, alias.name) if part) for alias in node.names}
     return own, others
+
+
+def packages_of(names):
+    return {name.split(".")[0] for name in names}
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_imports_point_one_way(path):
-    module = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+    place = path.relative_to(PACKAGE)
+    module = place.parts[0].removesuffix(".py")
     own, others = imported(path)
-    for used in own - {module}:
-        assert RANK[used] <= RANK[module], f"{module} may not import {used}"
+    for name in own:
+        used = name.split(".")[0]
+        assert used == module or RANK[used] <= RANK[module], f"{module} may not import {used}"
+        private = any(part.startswith("_") and not part.startswith("__") for part in name.split("."))
+        assert used == module or not private, f"{place} imports the private {name}"
     for package in others & OWNERS.keys():
-        place = path.relative_to(PACKAGE).parts[0]
-        assert place in OWNERS[package], f"{package} is imported in {place}"
+        assert module in OWNERS[package] or str(place) in OWNERS[package], f"{package} is imported in {place}"
 
 
-def test_gates_see_no_backbone_and_the_registry_no_model():
+def test_there_are_no_circles_of_packages():
+    uses = {name: set() for name in RANK}
+    for path in FILES:
+        module = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+        uses[module] |= packages_of(imported(path)[0]) - {module}
+    while free := [name for name in uses if not uses[name] & uses.keys()]:
+        for name in free:
+            del uses[name]
+    assert not uses, f"these import one another in a circle: {sorted(uses)}"
+
+
+def test_gates_see_no_backbone_and_the_registry_no_torch():
     for path in (PACKAGE / "gates").glob("*.py"):
-        assert imported(path)[0] <= {"layers", "choices", "gates"}
-    assert imported(PACKAGE / "registry.py")[0] == {"weights"}
-    assert imported(PACKAGE / "weights.py")[0] == {"files"}
+        assert packages_of(imported(path)[0]) <= {"layers", "utils", "gates"}
+    for name in ("registry.py", "pretrained.py"):
+        assert "torch" not in imported(PACKAGE / name)[1]
 
 
-def test_files_are_short():
+def test_packages_only_re_export():
+    for path in PACKAGE.rglob("*/__init__.py"):
+        for node in ast.parse(path.read_text()).body:
+            is_export = isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) in (
+                "__all__",
+                "(__getattr__, __dir__)",
+            )
+            is_typing = isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+            assert is_export or is_typing or isinstance(node, (ast.Expr, ast.ImportFrom)), (path, ast.unparse(node))
+
+
+def test_files_are_short_and_few_lie_in_the_root():
     for path in FILES:
         assert len(path.read_text().splitlines()) <= 300, path
+    assert len(list(PACKAGE.glob("*.py"))) <= 7
 
 
 @pytest.mark.parametrize("command", ["list", "--help"])
@@ -113,6 +127,9 @@ def test_what_runs_no_network_imports_no_torch(command):
     subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL)
 
 
-def test_predict_is_a_function_whatever_was_imported_before():
-    code = "import gatezoo.inference.semantic, gatezoo.evaluation.semantic, gatezoo; assert callable(gatezoo.predict), gatezoo.predict"
+def test_public_functions_are_functions_whatever_was_imported_before():
+    code = (
+        "import gatezoo.inference.semantic, gatezoo.evaluation.semantic, gatezoo.training.trainer, gatezoo\n"
+        "for name in ('predict', 'evaluate', 'train', 'finetune'): assert callable(getattr(gatezoo, name)), name\n"
+    )
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -38,19 +38,20 @@ from safetensors.torch import load_file, save_file
 from torch.utils.flop_counter import FlopCounterMode
 
 import gatezoo
+from gatezoo.cli.options import keywords_of
+from gatezoo.data.class_weights import class_weights
 from gatezoo.data.loader import Stream, loader_of
+from gatezoo.data.splits import open_splits
 from gatezoo.data.transforms import train_transform
-from gatezoo.layers.normalize import normalization_of
-from gatezoo.losses import class_weights, make_loss
+from gatezoo.losses import make_loss
 from gatezoo.model_info import gmacs, on_meta, parameters
 from gatezoo.recipes.recipe import Recipe
-from gatezoo.registry import keywords_of
 from gatezoo.segmenters.base import Network
-from gatezoo.segmenters.segmenter import IterativeSegmenter
-from gatezoo.training.launch import open_splits, train_by_name
+from gatezoo.segmenters.recurrent import IterativeSegmenter
+from gatezoo.training.launch import train_by_name
 from gatezoo.training.optimizers import make_optimizer
 from gatezoo.training.precision import computable, mixed_precision
-from gatezoo.training.task import SegmentationTask
+from gatezoo.training.tasks import SegmentationTask
 from gatezoo.utils.allocator import keep_freed_memory
 
 
@@ -194,7 +195,7 @@ def measure_training(name: str, folder: Path, steps: int, batch: int, size: int,
     def bare() -> float:
         model = gatezoo.create_model(name, num_classes=train_data.num_classes, freeze_bn=True)
         loss = make_loss("cross_entropy", class_weights(train_data.frequencies(), recipe.class_weights))
-        task = SegmentationTask(model, normalization_of(model), loss).to(memory_format=torch.channels_last).train()
+        task = SegmentationTask(model, model.make_normalize(), loss).to(memory_format=torch.channels_last).train()
         optimizer = make_optimizer(model, recipe)
         train_data.transform = train_transform(size, recipe.scale, 255, (0.5, 0.5, 0.5))
         ready = next(iter(loader_of(Stream(train_data, batch, seed=0), batch, workers=0)))
@@ -221,7 +222,7 @@ def measure_evaluation(name: str, folder: Path) -> dict:
     """Seconds of an evaluation, and of the forward passes alone over the same pictures held in memory."""
     _, data = open_splits(folder, classes="camvid")
     model = gatezoo.create_model(name, num_classes=data.num_classes).eval()
-    ready = [normalization_of(model)(sample["image"][None]) for sample in data]
+    ready = [model.make_normalize()(sample["image"][None]) for sample in data]
     ready = [batch.contiguous(memory_format=torch.channels_last) for batch in ready]
     model.to(memory_format=torch.channels_last)
 

@@ -24,8 +24,8 @@ from torch import Tensor
 
 import gatezoo
 from gatezoo.data.classes import class_names
-from gatezoo.publishing.model_folder import versions
 from gatezoo.registry import find_row
+from gatezoo.utils.environment import versions
 from gatezoo.utils.files import write_whole
 from gatezoo.weights.checkpoint_files import read_checkpoint
 from gatezoo.weights.conversions import FORMAT_VERSION

@@ -8,7 +8,7 @@ from pathlib import Path
 import gatezoo
 from gatezoo.model_info import gmacs, on_meta, parameters
 from gatezoo.recipes.experiments import experiments, figures_told
-from gatezoo.segmenters.segmenter import IterativeSegmenter
+from gatezoo.segmenters.recurrent import IterativeSegmenter
 from gatezoo.utils.files import write_whole
 
 README = Path(__file__).resolve().parent.parent / "README.md"

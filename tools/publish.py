@@ -20,13 +20,14 @@ from safetensors.torch import load_file, save_file
 
 import gatezoo
 from gatezoo import pretrained
+from gatezoo.cli.options import keywords_of
 from gatezoo.data import FolderDataset, open_dataset, reader_for
 from gatezoo.evaluation.semantic import evaluate_passes
-from gatezoo.registry import keywords_of
 from gatezoo.segmenters.depth import DepthGated
-from gatezoo.segmenters.segmenter import IterativeSegmenter
+from gatezoo.segmenters.recurrent import IterativeSegmenter
 from gatezoo.utils.files import write_whole
 from gatezoo.weights.checkpoint_files import read_checkpoint
+from gatezoo.weights.integrity import keys_sha256, sha256_of
 
 ROOT = Path(__file__).resolve().parent.parent
 MANIFEST, GOLDEN = ROOT / pretrained.MANIFEST, ROOT / "tests/golden/pretrained.json"
@@ -117,8 +118,8 @@ def main() -> None:
         "ignore_index": facts["ignore_index"],
         "file": path.name,
         "size": path.stat().st_size,
-        "sha256": pretrained.sha256_of(path),
-        "keys_sha256": pretrained.keys_sha256(shapes),
+        "sha256": sha256_of(path),
+        "keys_sha256": keys_sha256(shapes),
         "sources": [f"bundled:{path.name}"],
         "train_data": args.train_data,
         "recipe": {**facts["recipe"], "step": facts["step"]},

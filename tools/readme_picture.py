@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parent.parent
 def main() -> None:
     photo = Path(sklearn.datasets.__file__).parent / "images/china.jpg"
     model = gatezoo.create_model("dignet_mobilenetv2_8s", pretrained=True)
-    figure = visualize.iterations_figure(None, passes(model, photo, iterations=2), *visualize.classes_of(model))
+    figure = visualize.iterations_figure(None, passes(model, photo, iterations=2), model.class_names, model.palette)
     figure.thumbnail((1000, 1000), Image.Resampling.LANCZOS)
     out = ROOT / ".github/passes.png"
     out.parent.mkdir(exist_ok=True)

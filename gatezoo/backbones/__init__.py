@@ -1,1 +1,29 @@
-"""timm networks as pyramids of maps or as chains of blocks, dilation, and networks that timm lacks."""
+"""timm networks as pyramids of feature maps or as chains of blocks, dilation, and networks that timm lacks."""
+
+from typing import TYPE_CHECKING
+
+from ..utils.lazy import lazy_exports
+
+if TYPE_CHECKING:
+    from .base import OUTPUT_STRIDES
+    from .create import make_pyramid
+    from .pyramid import Pyramid
+    from .stages import Stages
+
+# Listing models and reading manifests must not import torch.
+__getattr__, __dir__ = lazy_exports(
+    __name__,
+    {
+        "OUTPUT_STRIDES": "base",
+        "Pyramid": "pyramid",
+        "Stages": "stages",
+        "make_pyramid": "create",
+    },
+)
+
+__all__ = [
+    "OUTPUT_STRIDES",
+    "Pyramid",
+    "Stages",
+    "make_pyramid",
+]

@@ -19,11 +19,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from ..weights.checkpoint_files import read_checkpoint
-from .base import OUTPUT_STRIDES, Pyramid, choose_levels
+from .base import OUTPUT_STRIDES
+from .pyramid import choose_levels
 
 # (units, widths of a unit's convolutions, stride at which the group works, dropout before a unit's last convolution)
 GROUPS = (
@@ -78,7 +80,7 @@ class Unit(nn.Module):
 
 
 class WiderResNet38(nn.Module):
-    """As :class:`gatezoo.backbones.base.Pyramid`, with its arguments, attributes and errors.
+    """As :class:`gatezoo.backbones.pyramid.Pyramid`, with its arguments, attributes and errors.
 
     Maps are the sums that leave B1 .. B5 and relu(norm(B7)): strides 1, 2, 4, 8, 16, 32, channels 64, 128, 256, 512,
     1024, 4096. Beyond ``output_stride`` groups are dilated. There are no published weights: ``pretrained`` is False or
@@ -133,8 +135,8 @@ class WiderResNet38(nn.Module):
         if pretrained is True:
             raise ValueError(f"backbone {self.name!r} has no published weights: give a safetensors file of them")
         try:
-            self.load_state_dict(read_checkpoint(pretrained)[0])
-        except RuntimeError as error:
+            self.load_state_dict(load_file(pretrained))
+        except (OSError, SafetensorError, RuntimeError) as error:
             raise ValueError(f"weights in {str(pretrained)!r} do not fit backbone {self.name!r}: {error}") from error
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:
@@ -148,9 +150,3 @@ class WiderResNet38(nn.Module):
             maps.append(checkpoint(group, maps[-1], use_reentrant=False) if recompute else group(maps[-1]))
         maps = [*maps[:5], self.leave(maps[-1])]
         return [maps[level] for level in self._levels]
-
-
-def make_pyramid(backbone: str, strides: Sequence[int], **kwargs: Any) -> Pyramid | WiderResNet38:
-    """Maps of a backbone by name: one of this file, else one of timm's; arguments as of :class:`Pyramid`."""
-    own = {"wider_resnet38": WiderResNet38}
-    return own.get(backbone, Pyramid)(backbone, strides, **kwargs)

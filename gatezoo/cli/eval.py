@@ -58,10 +58,9 @@ def evaluate(
     from ..factory import open_model
     from ..inference.modes import choose_mode
     from ..metrics.boundary import TOLERANCE
-    from ..registry import keywords_of
     from ..utils.distributed import join, rank_and_count
     from ..utils.files import make_folder
-    from ..visualization.figures import classes_of
+    from .options import keywords_of
 
     mode = choose_mode(numbers_told(scales), flip, window, overlap)
     options = keywords_of(data_kwargs or []) | ({"instances": True} if instances else {})
@@ -87,7 +86,7 @@ def evaluate(
     )
     if rank_and_count()[0]:
         return
-    for line in lines_of(found.scores, classes_of(model)[0]):
+    for line in lines_of(found.scores, model.class_names):
         print(line)
     if out:
         write_report(found, model, out, {"folder": str(data), "dataset": dataset, "split": split})

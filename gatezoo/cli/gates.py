@@ -25,9 +25,9 @@ def gates(
     """Draw the gates of a network on a picture: picture, classes, each gate, and what becomes of it without one."""
     from ..data.files.labels import index_png
     from ..factory import open_model
-    from ..inference.gate_maps import effects, gate_maps
+    from ..inference.gate_maps import gate_maps
     from ..utils.files import make_folder, write_whole
-    from ..visualization.gates import gates_figure
+    from ..visualization.gates import effects, gates_figure
 
     if out.suffix.lower() not in (".png", ".jpg", ".jpeg"):
         raise ValueError(f"the figure must be a .png or .jpg; got {out}")
@@ -37,12 +37,14 @@ def gates(
     model = open_model(name, checkpoint)
     ignored = model.pretrained_cfg.ignore_index if model.pretrained_cfg else 255
     maps = gate_maps(model, picture, ablate, iterations, device)
-    figure = gates_figure(maps, model, truth, ignored)
+    changes = effects(maps.classes, maps.closed_classes, truth, ignored) if maps.closed else {}
+    figure = gates_figure(
+        maps.picture, maps.classes, maps.gates, model.class_names, model.palette, maps.closed, changes
+    )
     make_folder(out.parent)
     write_whole(out, figure.save)
     for gate, values in maps.gates.items():
         print(f"{gate}: mean {values.mean():.3f}, from {values.min():.3f} to {values.max():.3f}")
-    if maps.closed:
-        for effect, mask in effects(maps.classes, maps.closed_classes, truth, ignored).items():
-            print(f"{maps.closed} = 0: {effect} {mask.mean():.2%} of the pixels")
+    for effect, mask in changes.items():
+        print(f"{maps.closed} = 0: {effect} {mask.mean():.2%} of the pixels")
     print(out)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ast
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -36,3 +38,17 @@ def numbers_told(text: str) -> list[float]:
         return [float(part) for part in text.split(",")] if text else []
     except ValueError:
         raise ValueError(f"scales must be numbers separated by commas; got {text!r}: 0.5,1,1.5, say") from None
+
+
+def keywords_of(pairs: Iterable[str]) -> dict[str, Any]:
+    """``["shallowest=2", "head=fcn"]`` -> ``{"shallowest": 2, "head": "fcn"}``; values as Python literals or words."""
+    keywords = {}
+    for pair in pairs:
+        key, equals, value = pair.partition("=")
+        if not (key.isidentifier() and equals):
+            raise ValueError(f"a keyword is given as KEY=VALUE; got {pair!r}")
+        try:
+            keywords[key] = ast.literal_eval(value)
+        except (ValueError, SyntaxError):
+            keywords[key] = value
+    return keywords

@@ -116,10 +116,12 @@ def train(
 
     On several GPUs or machines: torchrun --nproc-per-node 8 -m gatezoo train ...
     """
+    from ..data.splits import open_splits
     from ..recipes.experiments import find_experiment
-    from ..registry import find_row, keywords_of
-    from ..training.launch import open_splits, train_by_name
+    from ..registry import find_row
+    from ..training.launch import train_by_name
     from ..training.stages import train_stages
+    from .options import keywords_of
 
     told, keywords, stages = Recipe(), keywords_of(model_kwargs or []), ()
     overrides, options = keywords, keywords_of(data_kwargs or [])
@@ -197,7 +199,8 @@ def finetune(
 
     A folder's files are all checked first. Held-out pictures are neither trained on nor chosen by.
     """
-    from ..training.launch import finetune, open_splits
+    from ..data.splits import open_splits
+    from ..training.finetune import finetune
 
     labels = label_options(classes, rgb, reduce_zero_label, ids, label_suffix)
     seed = changes.get("seed", 0)

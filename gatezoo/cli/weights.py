@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from ..metrics.names import HEADLINES
+from ..weights import integrity
 
 app = typer.Typer(help="Weights: what there is, where it is, whether it is whole.", no_args_is_help=True)
 
@@ -32,20 +34,18 @@ def _entries(names: list[str] | None) -> list:
 @app.command("list")
 def list_(names: Names = None, cache_dir: Cache = None):
     """Every set of weights: its size, where it is on this machine, its licence and mIoU or mask AP."""
-    from .. import pretrained
     from ..weights.sources import local_files
 
     for cfg in _entries(names):
         places = ", ".join(source.partition(":")[0] for source, _ in local_files(cfg, cache_dir)) or "not here"
-        figure = next((key for key in pretrained.HEADLINES if key in cfg.metrics), None)
-        score = f"{pretrained.HEADLINES[figure]} {100 * cfg.metrics[figure]:.1f}" if figure else "not measured"
+        figure = next((key for key in HEADLINES if key in cfg.metrics), None)
+        score = f"{HEADLINES[figure]} {100 * cfg.metrics[figure]:.1f}" if figure else "not measured"
         print(f"{cfg.name:34} {cfg.size / 1e6:7.1f} MB  {places:16} {cfg.license:16} {score}")
 
 
 @app.command()
 def verify(names: Names = None, cache_dir: Cache = None):
     """Hash every bundled and cached file and compare it with the manifest. Exit code 2 if one is damaged."""
-    from .. import pretrained
     from ..weights.sources import local_files
 
     damaged = 0
@@ -53,7 +53,7 @@ def verify(names: Names = None, cache_dir: Cache = None):
         found = local_files(cfg, cache_dir)
         for source, path in found:
             try:
-                pretrained.verify(path, cfg)
+                integrity.verify(path, cfg)
                 print(f"{cfg.name}: whole, {path}")
             except ValueError as error:
                 damaged += 1
@@ -105,51 +105,3 @@ def where(
                 f"{cfg.name} must be on this machine; it is neither bundled nor in {cache_folder(cache_dir)}: "
                 f"'gatezoo weights fetch {cfg.name}'"
             )
-
-
-def publish(
-    source: Annotated[
-        str | None, typer.Argument(help="A file that 'gatezoo train' wrote, or NAME.TAG of the manifest.")
-    ] = None,
-    repo: Annotated[str | None, typer.Option(help="ORG/NAME on the Hub.")] = None,
-    all_: Annotated[bool, typer.Option("--all", help="Every bundled entry, each to ORG/NAME.TAG.")] = False,
-    org: Annotated[str | None, typer.Option(help="ORG of --all.")] = None,
-    tag: Annotated[str | None, typer.Option(help="Tag of new weights.")] = None,
-    license: Annotated[str | None, typer.Option(help="Licence of the weights: CC-BY-4.0, ...")] = None,
-    data_license: Annotated[str | None, typer.Option(help="Licence of the data they were trained on.")] = None,
-    train_data: Annotated[str | None, typer.Option(help="'CamVid, 367 pictures'.")] = None,
-    command: Annotated[str | None, typer.Option(help="The command that trained them.")] = None,
-    scores: Annotated[Path | None, typer.Option(help="scores.json of 'gatezoo eval --out' of this file.")] = None,
-    half: Annotated[bool, typer.Option(help="Round the weights to half precision.")] = False,
-    private: Annotated[bool, typer.Option(help="A private repository.")] = False,
-    folder: Annotated[Path | None, typer.Option(help="Keep what is sent in this empty folder.")] = None,
-    manifest: Annotated[Path | None, typer.Option(help="Manifest to write; default: the one in use.")] = None,
-    yes: Annotated[bool, typer.Option(help="Upload. Without it only the folder is made and checked.")] = False,
-):
-    """Publish weights on the Hugging Face Hub: rebuild, compare, upload, read back, enter into the manifest."""
-    from .. import pretrained
-    from ..publishing.publish import prepare, scores_told
-    from ..publishing.publish import publish as send
-
-    if all_ == bool(source) or (all_ and not org) or (source and not repo):
-        raise ValueError("publish takes a SOURCE with --repo ORG/NAME, or --all with --org ORG")
-    told = {"license": license, "data_license": data_license, "train_data": train_data, "command": command}
-    told = {key: value for key, value in told.items() if value is not None}
-    if scores:
-        told["metrics"] = scores_told(scores)
-    if all_:
-        bundled = [cfg for cfg in pretrained.manifest().values() if any(s.startswith("bundled:") for s in cfg.sources)]
-        jobs = [(cfg.name, f"{org}/{cfg.name}") for cfg in bundled]
-    else:
-        jobs = [(source, repo)]
-    for name, target in jobs:
-        with tempfile.TemporaryDirectory() as made:
-            place = (folder / name if all_ else folder) if folder else Path(made)
-            publication = prepare(name, place, target, tag, told, half)
-            for line in publication.lines():
-                print(line)
-            if not yes:
-                print(f"nothing was sent; --yes uploads to {target}")
-                continue
-            entry = send(publication, target, private, manifest)
-            print(f"published: {entry.sources[-1]}")

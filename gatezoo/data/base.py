@@ -18,7 +18,7 @@ from torchvision import tv_tensors
 from torchvision.transforms.v2 import functional as F
 
 from ..utils.images import open_picture
-from ..visualization.figures import voc_palette
+from ..utils.palette import voc_palette
 from .files.labels import Colour, Decoder, index_png
 
 Sample = dict[str, Any]
@@ -208,3 +208,32 @@ def _some(ids: Iterable[int]) -> str:
     ids = sorted(ids)
     shown = ", ".join(map(str, ids[:8]))
     return f"one of the ids {shown}" + (f" ... {ids[-1]}" if len(ids) > 8 else "")
+
+
+def check_depth(data: SegmentationDataset, who: str) -> None:
+    """Raise ValueError if the items of a data set have no depth."""
+    if "depth" not in data.layers:
+        raise ValueError(f"{who} must have data with depth; these have none: open them so, --data-kwargs depth=True")
+
+
+def depth_quantiles(data: SegmentationDataset, parts: int) -> tuple[float, ...]:
+    """The parts - 1 depths, in metres, that cut the known pixels of a data set into parts of one size.
+
+    Of each picture some ten thousand pixels are looked at, evenly spread.
+
+    Raises:
+        ValueError: data without depth, or of which none is known.
+    """
+    check_depth(data, "scales by depth")
+    layer = data.layers["depth"]
+
+    def some(path: Path) -> np.ndarray:
+        depth = layer.read(path).ravel()
+        depth = depth[:: max(1, depth.size // 10_000)]
+        return depth[np.isfinite(depth) & (depth > 0)]
+
+    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+        known = np.concatenate(list(pool.map(some, layer.files)))
+    if not known.size:
+        raise ValueError("depth must be known at one pixel of the training data at least; all of it is missing")
+    return tuple(np.quantile(known.astype(np.float64), np.arange(1, parts) / parts).tolist())

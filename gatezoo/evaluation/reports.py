@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from ..metrics import Scores
-from ..pretrained import sha256_of
-from ..publishing.model_folder import versions
 from ..registry import find_row
 from ..segmenters.base import Network
+from ..utils.environment import versions
 from ..utils.files import make_folder, write_whole
-from ..visualization.figures import classes_of, confusion_figure
+from ..visualization.figures import confusion_figure
+from ..weights.integrity import sha256_of
 from .semantic import Evaluation
 
 
@@ -94,7 +94,7 @@ def _header_of(model: Network, data: dict[str, Any], protocol: dict[str, Any]) -
         "weights": weights,
         "data": data,
         "protocol": variant | protocol,
-        "classes": classes_of(model)[0],
+        "classes": model.class_names,
         "versions": versions("torchmetrics"),
     }
 
@@ -106,7 +106,7 @@ def write_report(evaluation: Evaluation, model: Network, out: Path, data: dict[s
         ValueError: a folder that cannot be written.
     """
     make_folder(out)
-    names = classes_of(model)[0]
+    names = model.class_names
     text = json.dumps(report_of(evaluation, model, data), indent=1, ensure_ascii=False, allow_nan=False)
     figure = confusion_figure(evaluation.matrix.numpy(), names)
     files = [out / "scores.json", out / "pictures.csv", out / "confusion.png"]

@@ -14,12 +14,11 @@ from rich.progress import track
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from ..inference.modes import Inference, Whole, classes_and_metres, classes_of_passes, with_iterations
-from ..layers.normalize import normalization_of
+from ..inference.modes import Inference, Whole
+from ..inference.passes import classes_and_metres, classes_of_passes, with_iterations
 from ..metrics import BoundaryScores, DepthScores, InstanceWeightedScores, Scores, SegmentationScores, scores_of
-from ..segmenters.segmenter import SegmentationModel
+from ..segmenters.base import SegmentationModel
 from ..utils.distributed import gather_dealt, rank_and_count
-from ..visualization.figures import classes_of
 
 
 @dataclass(frozen=True)
@@ -216,7 +215,7 @@ def check_names(model: SegmentationModel, data: Dataset) -> None:
 
     For weights as they come. A network that is being fine-tuned may carry the names of what it started from.
     """
-    for number, (own, theirs) in enumerate(zip(classes_of(model)[0], getattr(data, "classes", None) or ())):
+    for number, (own, theirs) in enumerate(zip(model.class_names, getattr(data, "classes", None) or ())):
         # A number stands for a name that is not known.
         if not (own.isdecimal() or theirs.isdecimal() or own.lower() == theirs.lower()):
             raise ValueError(
@@ -257,7 +256,7 @@ def _predictions(
     look: Callable[[Tensor, Mapping[str, Tensor]], list[Tensor]],
 ) -> Iterator[tuple[str, dict[str, Tensor], list[Tensor]]]:
     """(name, sample, maps (H, W)) of each picture of this process; ``look`` makes them of batch and further maps."""
-    normalize = (normalize or normalization_of(model)).to(device)
+    normalize = (normalize or model.make_normalize()).to(device)
     model.to(device).eval()
     paths = getattr(data, "pictures", None)
     loader = DataLoader(

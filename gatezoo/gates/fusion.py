@@ -11,7 +11,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from ..layers.conv import ConvNormAct, added, alike, resize_to, sum_resized
+from ..layers.conv import ConvNormAct
+from ..layers.resize import added, alike, resize_to, sum_resized
 from ..utils.choices import one_of
 
 # Channels of a gate for a width: one of every pixel (eq. 5), or one of every pixel and channel (the authors' code).

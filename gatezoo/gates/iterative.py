@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..layers.conv import resize_to
+from ..layers.resize import resize_to
 from ..utils.choices import one_of
 from .base import BlockFeedback, Feedback, open_gate
 

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..layers.conv import pool_to_grids, resize_to, sum_of_grids
+from ..layers.grid_pool import pool_to_grids, sum_of_grids
+from ..layers.resize import resize_to
 from .base import open_gate
 
 

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..layers.conv import resize_to
+from ..layers.resize import resize_to
 
 
 class Propagator(nn.Module):

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..layers.conv import region_matrix
+from ..layers.grid_pool import region_matrix
 from ..utils.choices import one_of
 
 POOLS = ("mean", "sum")

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from ..layers.conv import resize_to
+from ..layers.resize import resize_to
 from .base import Feedback
 from .iterative import GateBank
 

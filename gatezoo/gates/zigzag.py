@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterable, Sequence
 import torch
 from torch import Tensor, nn
 
-from ..layers.conv import average_to, resize_to
+from ..layers.grid_pool import average_to
+from ..layers.resize import resize_to
 from ..utils.choices import one_of
 from .region_context import RegionContext, RegionMatrices
 

@@ -1,16 +1,7 @@
 """Heads: maps of a backbone -> coarse logits. Called with one argument a map, finest first."""
 
-from __future__ import annotations
-
-from torch import nn
-
-from ..utils.choices import one_of
 from .aspp import ASPPHead
+from .create import SINGLE_MAP_HEADS, make_head
 from .fcn import FCNHead, LinearHead
 
-SINGLE_MAP_HEADS = {"linear": LinearHead, "fcn": FCNHead, "aspp": ASPPHead}
-
-
-def make_head(head: str, in_channels: int, num_classes: int) -> nn.Module:
-    """A classifier of one map by name: "linear" (1x1), "fcn" (3x3, 1x1) or "aspp" (DeepLabV2)."""
-    return SINGLE_MAP_HEADS[one_of("head", head, SINGLE_MAP_HEADS)](in_channels, num_classes)
+__all__ = ["SINGLE_MAP_HEADS", "ASPPHead", "FCNHead", "LinearHead", "make_head"]

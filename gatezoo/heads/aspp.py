@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from ..layers.conv import added
+from ..layers.resize import added
 
 
 class ASPPHead(nn.Module):

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from ..layers.conv import ConvNormAct, PooledNorm, resize_to
+from ..layers.conv import ConvNormAct, PooledNorm
+from ..layers.resize import resize_to
 
 
 class AtrousPooling(nn.Module):

@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from ..layers.conv import ConvNormAct, resize_to
+from ..layers.conv import ConvNormAct
+from ..layers.resize import resize_to
 
 
 class DenseFeaturePyramid(nn.Module):

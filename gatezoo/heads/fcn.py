@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from torch import nn
+from torch import Tensor, nn
 
 from ..layers.conv import ConvNormAct
 
@@ -23,3 +23,15 @@ class FCNHead(nn.Sequential):
             nn.Dropout(dropout),
             nn.Conv2d(width, num_classes, 1),
         )
+
+
+class FinestHead(nn.Module):
+    """``classify(fuse([map, ...])[0])``: maps of a pyramid, finest first -> (B, K, h_1, w_1)."""
+
+    def __init__(self, fuse: nn.Module, classify: nn.Module):
+        super().__init__()
+        self.fuse = fuse
+        self.classify = classify
+
+    def forward(self, *maps: Tensor) -> Tensor:
+        return self.classify(self.fuse(maps)[0])

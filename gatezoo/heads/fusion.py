@@ -8,7 +8,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..gates.fusion import Fusion
-from ..layers.conv import ConvNormAct, sum_resized
+from ..layers.conv import ConvNormAct
+from ..layers.resize import sum_resized
 from .base import GatedHead
 
 

@@ -7,7 +7,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from ..layers.conv import ConvNormAct, PooledNorm, pool_to_grids, resize_to
+from ..layers.conv import ConvNormAct, PooledNorm
+from ..layers.grid_pool import pool_to_grids
+from ..layers.resize import resize_to
 
 
 class PyramidPooling(nn.Module):

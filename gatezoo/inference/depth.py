@@ -2,27 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, Literal
 
+import numpy as np
 import torch
 
-from ..layers.conv import resize_to
-from ..segmenters.segmenter import SegmentationModel
-from ..visualization.depth import DepthLook
+from ..layers.resize import resize_to
+from ..segmenters.base import SegmentationModel
 from .inputs import as_picture, naming, prepare
-from .modes import (
-    MOST,
-    TOLERANCE,
-    Inference,
-    MultiScale,
-    Whole,
-    classes_of_logits,
-    metres_of,
-    outputs_of,
-    scaled,
-    softmax_of,
-    stable_classes,
-)
+from .modes import Inference, MultiScale, Whole, classes_of_logits, scaled, softmax_of
+from .passes import MOST, TOLERANCE, metres_of, outputs_of, stable_classes
 
 
 @torch.inference_mode()
@@ -70,3 +60,12 @@ def check_depth(model: SegmentationModel, mode: Inference | None) -> float:
     if isinstance(mode, MultiScale) and mode == MultiScale(mode.scales[:1], flip=False):
         return mode.scales[0]
     raise ValueError(f"depth is predicted from whole pictures; got {mode}: leave out the mode, or tell one scale alone")
+
+
+@dataclass(frozen=True)
+class DepthLook:
+    """What one pass made of a picture: classes (H, W), depth in metres (H, W), weights of the scales (S, h, w)."""
+
+    classes: np.ndarray
+    metres: np.ndarray
+    weights: np.ndarray

@@ -11,10 +11,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..layers.conv import resize_to
-from ..segmenters.segmenter import Outputs, SegmentationModel
+from ..layers.resize import resize_to
+from ..segmenters.base import SegmentationModel
+from ..segmenters.segmenter import Outputs
 from .inputs import as_picture, naming, prepare
-from .modes import outputs_of
+from .passes import outputs_of
 
 
 @dataclass(frozen=True)
@@ -91,29 +92,6 @@ def closed_gate(model: SegmentationModel, name: str) -> Iterator[str]:
         yield key
     finally:
         handle.remove()
-
-
-def effects(
-    before: np.ndarray, after: np.ndarray, labels: np.ndarray | None = None, ignore_index: int = 255
-) -> dict[str, np.ndarray]:
-    """Where a change of the prediction shows, as masks (H, W) by name.
-
-    Without labels: "changed", another class than before. With labels: "broken", right before and wrong after, and
-    "mended", wrong before and right after; pixels that do not count are neither.
-
-    Raises:
-        ValueError: labels of another size than the picture's.
-    """
-    changed = before != after
-    if labels is None:
-        return {"changed": changed}
-    if labels.shape != before.shape:
-        raise ValueError(
-            f"labels must have the size of their picture, {before.shape[0]}x{before.shape[1]}; "
-            f"got {labels.shape[0]}x{labels.shape[1]}"
-        )
-    counts = labels != ignore_index
-    return {"broken": counts & changed & (before == labels), "mended": counts & changed & (after == labels)}
 
 
 def _classes(outputs: Outputs) -> np.ndarray:

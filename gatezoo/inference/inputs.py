@@ -13,8 +13,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ..layers.normalize import normalization_of
-from ..segmenters.segmenter import SegmentationModel
+from ..segmenters.base import SegmentationModel
 from ..utils.images import PICTURE_SUFFIXES, open_picture, to_rgb
 
 
@@ -23,7 +22,7 @@ def prepare(model: SegmentationModel, picture: Tensor, device: str | torch.devic
     normalised batch of one that it reads."""
     device = torch.device(device) if device else next(model.parameters()).device
     model.to(device).eval()
-    normalize = normalization_of(model).to(device)
+    normalize = model.make_normalize().to(device)
     return normalize(picture[None].to(device)).contiguous(memory_format=torch.channels_last)
 
 

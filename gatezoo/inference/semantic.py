@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import os
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,14 +10,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..segmenters.segmenter import SegmentationModel
-from ..utils.files import make_folder, write_whole
-from ..utils.images import open_picture
-from ..visualization import figures as visualize
-from ..visualization.depth import depth_picture, loops_figure
-from .depth import check_depth, depth_passes
+from ..segmenters.base import SegmentationModel
+from .depth import depth_passes
 from .inputs import as_picture, naming, pictures_in, prepare
-from .modes import MOST, TOLERANCE, Inference, Whole, classes_of_passes, stable_classes, with_iterations
+from .modes import Inference, Whole
+from .passes import MOST, TOLERANCE, classes_of_passes, stable_classes, with_iterations
 
 
 def predict(
@@ -101,89 +95,3 @@ def _class_maps(
         else:
             maps = [mode.classes(with_iterations(model, iterations), batch)]
     return [classes[0].cpu().numpy() for classes in maps]
-
-
-def unlike_stems(pictures: Sequence[str | os.PathLike]) -> list[Path]:
-    """Paths whose results will not overwrite each other. Raises ValueError if some would."""
-    paths = [Path(p) for p in pictures]
-    stems = [path.stem for path in paths]
-    twins = [path for path in paths if stems.count(path.stem) > 1]
-    if twins:
-        raise ValueError(f"pictures must differ in their names without suffix; got {twins[0]} and {twins[1]}")
-    return paths
-
-
-@dataclass(frozen=True)
-class Written:
-    """The files that one picture gave, the share of each class, largest first, and the passes it took ("auto")."""
-
-    picture: Path
-    files: list[Path]
-    shares: dict[str, float]
-    passes: int | None = None
-
-    @property
-    def summary(self) -> str:
-        """The largest classes, for a line of text."""
-        largest = ", ".join(f"{name} {share:.1%}" for name, share in list(self.shares.items())[:4])
-        return largest + (f" after {self.passes} passes" if self.passes else "")
-
-
-def predict_files(
-    model: SegmentationModel,
-    pictures: Sequence[str | os.PathLike],
-    out: str | os.PathLike,
-    iterations: int | Literal["auto"] | None = None,
-    device: str | None = None,
-    show_iterations: bool = False,
-    mode: Inference | None = None,
-    tolerance: float = TOLERANCE,
-    depth: bool = False,
-    blur: float = 0.0,
-) -> Iterator[Written]:
-    """Segment picture files into a folder: for each STEM an index PNG, an overlay and the share of each class.
-
-    Writes ``STEM.png`` (class indices with a palette), ``STEM_overlay.jpg`` and ``STEM.json``, and with
-    ``show_iterations`` also ``STEM_iterations.png``; with ``depth`` also ``STEM_depth.png``, millimetres in 16 bits,
-    and ``STEM_loops.png``, classes, depth and chosen scale of every pass with what it changed. Each is written beside
-    and then renamed: never half of one.
-
-    Raises:
-        ValueError: a picture that cannot be read, two of one stem, a folder that cannot be written, or a mode for
-            the passes that ``show_iterations`` draws.
-    """
-    if show_iterations and mode not in (None, Whole()):
-        raise ValueError(f"passes are drawn of whole pictures; got {mode}: leave out the mode or show_iterations")
-    model.must_be("semantic", "use predict_instance_files")
-    if depth:
-        check_depth(model, mode)
-    paths = unlike_stems(pictures)
-    out = Path(out)
-    make_folder(out)
-    names, palette = visualize.classes_of(model)
-    for path in paths:
-        picture = open_picture(path)
-        with naming(path):
-            looks = depth_passes(model, picture, iterations, device, tolerance, blur, mode) if depth else []
-            way = None if show_iterations else mode or Whole()
-            maps = [look.classes for look in looks] or _class_maps(model, picture, iterations, device, way, tolerance)
-        classes = maps[-1]
-        counts = np.bincount(classes.ravel(), minlength=model.num_classes) / classes.size
-        shares = {names[k]: round(float(counts[k]), 6) for k in np.argsort(-counts) if counts[k]}
-        products = {
-            f"{path.stem}.png": visualize.index_picture(classes, palette),
-            f"{path.stem}_overlay.jpg": visualize.overlay(picture, classes, palette),
-        }
-        if show_iterations:
-            products[f"{path.stem}_iterations.png"] = visualize.iterations_figure(picture, maps, names, palette)
-        if depth:
-            products[f"{path.stem}_depth.png"] = depth_picture(looks[-1].metres)
-            products[f"{path.stem}_loops.png"] = loops_figure(picture, looks, names, palette)
-        for name, product in products.items():
-            write_whole(out / name, product.save)
-        facts: dict[str, Any] = {"picture": str(path), "shares": shares}
-        if iterations == "auto":
-            facts["iterations"] = len(maps)
-        text = json.dumps(facts, indent=1, ensure_ascii=False)
-        write_whole(out / f"{path.stem}.json", lambda beside, text=text: beside.write_text(text, encoding="utf-8"))
-        yield Written(path, [out / name for name in (*products, f"{path.stem}.json")], shares, facts.get("iterations"))

@@ -7,10 +7,6 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from ..backbones.base import Pyramid, Stages
-from ..pretrained import PretrainedCfg
-from ..segmenters.base import Network
-
 
 class Normalize(nn.Module):
     """uint8 (B, C, H, W) in 0 .. 255 -> float (x / 255 - mean) / std, on whatever device the batch is.
@@ -29,14 +25,3 @@ class Normalize(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         return image * self.scale + self.shift
-
-
-def statistics_of(model: Network) -> PretrainedCfg | Pyramid | Stages:
-    """Whatever knows the mean and std that a network's weights expect: its own weights, else its backbone's."""
-    return model.statistics
-
-
-def normalization_of(model: Network) -> Normalize:
-    """The normalisation that a network's weights expect."""
-    expected = statistics_of(model)
-    return Normalize(expected.mean, expected.std, model.in_chans)

@@ -9,19 +9,6 @@ from torch import Tensor
 
 from .sums import Totals
 
-# Mean sizes in pixels of the instances of Cityscapes, as its evaluation script has them
-# (github.com/mcordts/cityscapesScripts, evaluation/evalPixelLevelSemanticLabeling.py).
-CITYSCAPES_SIZES = {
-    "person": 3462.4756337644,
-    "rider": 3930.4788056518,
-    "car": 12794.0202738185,
-    "truck": 27855.1264367816,
-    "bus": 35732.1511111111,
-    "train": 67583.7075812274,
-    "motorcycle": 6298.7200839748,
-    "bicycle": 4672.3249222261,
-}
-
 
 class InstanceWeightedScores:
     """Instance-weighted IoU of Cityscapes (Cordts et al., CVPR 2016, Sec. 4.1). Of class c, over its instances i::

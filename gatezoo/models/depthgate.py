@@ -60,9 +60,10 @@ def depthgate(
         backbone_args: further keywords of the timm model.
         freeze_bn: keep the statistics of the backbone's batch norm in training.
     """
-    from ..backbones.base import Pyramid
-    from ..gates.depth import GATES, NEARER, GatedPooling, ScaleBranches
+    from ..backbones.pyramid import Pyramid
+    from ..gates.depth import GATES, GatedPooling, ScaleBranches
     from ..heads.depth_pooling import PoolingHead
+    from ..layers.depth_bins import NEARER
     from ..segmenters.depth import FEEDBACK, DepthSegmenter, RecurrentDepthSegmenter, check_thresholds
     from ..utils.choices import one_of
 
@@ -136,7 +137,7 @@ def multiscale(
         backbone_args: further keywords of the timm model.
         freeze_bn: keep the statistics of the backbone's batch norm in training.
     """
-    from ..backbones.base import Pyramid
+    from ..backbones.pyramid import Pyramid
     from ..gates.depth import AverageGate, GatedPooling, ScaleBranches
     from ..gates.scale_attention import SCALE_GATES
     from ..heads.depth_pooling import PoolingHead

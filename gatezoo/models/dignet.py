@@ -14,7 +14,7 @@ from ..registry import register_rows
 from .fcn import MOBILENETV2
 
 if TYPE_CHECKING:
-    from ..segmenters.segmenter import RecurrentSegmenter
+    from ..segmenters.recurrent import RecurrentSegmenter
 
 
 def dignet(
@@ -47,10 +47,10 @@ def dignet(
         backbone_args: further keywords of the timm model.
         freeze_bn: keep batch norm's statistics in training.
     """
-    from ..backbones.base import Stages
+    from ..backbones.stages import Stages
     from ..gates.distributed import DistributedFeedback
     from ..heads import make_head
-    from ..segmenters.segmenter import RecurrentSegmenter
+    from ..segmenters.recurrent import RecurrentSegmenter
 
     stages = Stages(
         backbone,

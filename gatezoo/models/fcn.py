@@ -41,7 +41,7 @@ def fcn(
         backbone_args: further keywords of the timm model.
         freeze_bn: keep the statistics of the backbone's batch norm in training.
     """
-    from ..backbones.base import Pyramid
+    from ..backbones.pyramid import Pyramid
     from ..heads import make_head
     from ..segmenters.segmenter import Segmenter
 

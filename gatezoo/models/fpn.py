@@ -14,7 +14,7 @@ from .fcn import MOBILENETV2
 if TYPE_CHECKING:
     from torch import nn
 
-    from ..backbones.base import Pyramid
+    from ..backbones.pyramid import Pyramid
     from ..segmenters.instance import InstanceSegmenter
     from ..segmenters.segmenter import Segmenter
 
@@ -44,8 +44,7 @@ def fpn(
         backbone_args: further keywords of the timm model.
         freeze_bn: keep the statistics of the backbone's batch norm in training.
     """
-    from ..heads.fcn import LinearHead
-    from ..heads.finest import FinestHead
+    from ..heads.fcn import FinestHead, LinearHead
     from ..heads.fpn import FeaturePyramid
     from ..segmenters.segmenter import Segmenter
 
@@ -88,7 +87,7 @@ def maskrcnn_fpn(
 
 def four_maps(backbone: str, in_chans: int, pretrained: bool | str, backbone_args: dict[str, Any] | None) -> Pyramid:
     """The backbone of a network that fuses four maps."""
-    from ..backbones.base import Pyramid
+    from ..backbones.pyramid import Pyramid
 
     return Pyramid(backbone, STRIDES, in_chans=in_chans, pretrained=pretrained, backbone_args=backbone_args)
 

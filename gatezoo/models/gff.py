@@ -58,7 +58,7 @@ def gff(
         backbone_args: further keywords of the timm model.
         freeze_bn: keep the statistics of the backbone's batch norm in training.
     """
-    from ..backbones.wide_resnet import make_pyramid
+    from ..backbones.create import make_pyramid
     from ..gates.fusion import make_fusion
     from ..heads import FCNHead
     from ..heads.context import make_context

@@ -54,7 +54,7 @@ def pspnet(
         freeze_bn: keep the statistics of the backbone's batch norm in training.
     """
     from ..backbones import dilation
-    from ..backbones.wide_resnet import make_pyramid
+    from ..backbones.create import make_pyramid
     from ..heads import FCNHead
     from ..heads.context import ContextHead, make_context
     from ..heads.deeplab import DeepLabV3PlusHead

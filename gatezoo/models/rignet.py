@@ -17,7 +17,7 @@ from ..registry import register_rows
 from .fcn import MOBILENETV2
 
 if TYPE_CHECKING:
-    from ..segmenters.segmenter import RecurrentSegmenter
+    from ..segmenters.recurrent import RecurrentSegmenter
 
 # <6..4> of the paper, counted from the end: backbones differ in their number of blocks.
 LAST_THREE = (-3, -2, -1)
@@ -60,11 +60,11 @@ def rignet(
         backbone_args: further keywords of the timm model.
         freeze_bn: keep batch norm's statistics in training.
     """
-    from ..backbones.base import Stages
+    from ..backbones.stages import Stages
     from ..gates.iterative import IterativeFeedback, MultiRangeFeedback
     from ..gates.routed import NetworkWideFeedback, RoutedFeedback
     from ..heads import make_head
-    from ..segmenters.segmenter import RecurrentSegmenter
+    from ..segmenters.recurrent import RecurrentSegmenter
     from ..utils.choices import one_of
 
     orders = {"su": "sequential", "pu": "parallel", "pf": "parallel"}

@@ -67,9 +67,9 @@ def zigzag(
         freeze_bn: keep the statistics of the backbone's batch norm in training.
     """
     from ..gates.zigzag import ZigZag
-    from ..heads.fcn import LinearHead
-    from ..heads.finest import FinestHead
-    from ..segmenters.segmenter import MIN_SIZE, Segmenter
+    from ..heads.fcn import FinestHead, LinearHead
+    from ..segmenters.base import MIN_SIZE
+    from ..segmenters.segmenter import Segmenter
 
     pyramid = four_maps(backbone, in_chans, pretrained_backbone, backbone_args)
     fuse = ZigZag(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import json
 import os
 from collections.abc import Mapping, Sequence
@@ -11,17 +10,13 @@ from typing import Any
 
 from safetensors.torch import save
 
-from .. import pretrained
-from ..layers.normalize import statistics_of
-from ..pretrained import PretrainedCfg
-from ..registry import Row, find_row
+from ..registry import find_row
 from ..segmenters.base import Network
+from ..utils.environment import versions
 from ..utils.files import make_folder, write_whole
-from ..weights.config import CONFIG, config_of, read_config
+from ..weights.config import CARD, CONFIG, WEIGHTS, config_of
+from ..weights.integrity import keys_sha256, sha256_of
 from .model_card import card_of
-
-WEIGHTS, CARD = "model.safetensors", "README.md"
-_DISTRIBUTIONS = ("torch", "torchvision", "timm", "safetensors")
 
 
 def save_pretrained(
@@ -57,7 +52,7 @@ def facts_of(model: Network, class_names: Sequence[str] | None = None) -> dict[s
         raise ValueError("a model folder must name a model of the registry; build this one with gatezoo.create_model")
     if class_names is not None and len(class_names) != model.num_classes:
         raise ValueError(f"class_names must be one for each of {model.num_classes} classes; got {len(class_names)}")
-    cfg, expected = model.pretrained_cfg, statistics_of(model)
+    cfg, expected = model.pretrained_cfg, model.statistics
     # What is known of weights whose classifier was made anew is no longer known of these.
     about = cfg.to_dict() if cfg and cfg.num_classes == model.num_classes else {}
     about |= {"mean": expected.mean, "std": expected.std}
@@ -65,12 +60,7 @@ def facts_of(model: Network, class_names: Sequence[str] | None = None) -> dict[s
         about["class_names"] = list(class_names)
     about |= {"num_classes": model.num_classes, "in_chans": model.in_chans, "versions": versions()}
     shapes = {key: tuple(value.shape) for key, value in model.state_dict().items()}
-    return about | {"keys_sha256": pretrained.keys_sha256(shapes)}
-
-
-def versions(*more: str) -> dict[str, str]:
-    """Of the packages that shape a network and its file, and of ``more``."""
-    return {name: importlib.metadata.version(name).split("+")[0] for name in (*_DISTRIBUTIONS, *more)}
+    return about | {"keys_sha256": keys_sha256(shapes)}
 
 
 def write_folder(
@@ -92,7 +82,7 @@ def write_folder(
     folder = Path(folder)
     make_folder(folder)
     write_whole(folder / WEIGHTS, lambda path: path.write_bytes(blob))
-    about = {**about, "size": len(blob), "sha256": pretrained.sha256_of(folder / WEIGHTS)}
+    about = {**about, "size": len(blob), "sha256": sha256_of(folder / WEIGHTS)}
     config = config_of(architecture, model_args, about)
     text = json.dumps(config, indent=1, ensure_ascii=False)
     write_whole(folder / CONFIG, lambda path: path.write_text(text + "\n", encoding="utf-8"))
@@ -100,15 +90,3 @@ def write_folder(
     card = card_of(json.loads(text), name or architecture, source, find_row(architecture).task)
     write_whole(folder / CARD, lambda path: path.write_text(card, encoding="utf-8"))
     return config
-
-
-def read_model_folder(folder: str | os.PathLike) -> tuple[Row, PretrainedCfg, dict[str, Any]]:
-    """What a model folder holds: its row, the entry of its weights, and keywords of the builder.
-
-    Raises:
-        ValueError: no such folder, or a configuration that is damaged, of another program, or not plain data.
-    """
-    folder = Path(folder)
-    if not (folder / CONFIG).is_file():
-        raise ValueError(f"a model folder must hold {CONFIG} and {WEIGHTS}; {folder} has no {CONFIG}")
-    return read_config(folder / CONFIG, f"local-dir:{folder / WEIGHTS}")

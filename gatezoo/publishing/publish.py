@@ -11,24 +11,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-from safetensors.torch import load_file, save
-from torch import Tensor
+from safetensors.torch import save
 
 from .. import hub, pretrained
 from ..factory import create_model, open_model
+from ..metrics.names import HEADLINES, headline
 from ..pretrained import PretrainedCfg
 from ..registry import find_row, get_pretrained_cfg
 from ..segmenters.base import Network
+from ..utils.environment import versions
 from ..utils.files import write_whole
+from ..weights.config import CARD, WEIGHTS
+from ..weights.integrity import sha256_of
 from ..weights.sources import locate
-from .model_folder import CARD, WEIGHTS, facts_of, save_pretrained, versions, write_folder
-
-GOLDEN = "golden.safetensors"
-# Height and width of the fixed picture: odd, and no multiple of any stride.
-GOLDEN_SIZE = (65, 97)
-# In half precision logits may be off by this share of their spread; else by rounding alone.
-HALF, FULL = 0.02, 1e-5
+from .golden import FULL, GOLDEN, HALF, _check_golden, _off, golden_image, golden_logits
+from .model_folder import facts_of, save_pretrained, write_folder
 
 
 @dataclass
@@ -50,7 +47,7 @@ class Publication:
         cfg = self.cfg
         return [
             f"{cfg.name}: {cfg.num_classes} classes, sha256 {cfg.sha256}",
-            f"logits off by {self.off:.2g} of their spread; {pretrained.headline(cfg.metrics)}",
+            f"logits off by {self.off:.2g} of their spread; {headline(cfg.metrics)}",
             f"licence {cfg.license}; data: {cfg.data_license}",
             f"files: {', '.join(files)}",
         ]
@@ -89,7 +86,7 @@ def prepare(
     _check(cfg)
     args = {**trained.model_args, "num_classes": cfg.num_classes}
     write_folder(folder, cfg.architecture, args, cfg.to_dict(), blob, f"hf-hub:{repo}", cfg.name)
-    cfg = dataclasses.replace(cfg, size=len(blob), sha256=pretrained.sha256_of(folder / WEIGHTS))
+    cfg = dataclasses.replace(cfg, size=len(blob), sha256=sha256_of(folder / WEIGHTS))
     again = create_model(f"local-dir:{folder}", pretrained=True)
     expected, found = golden_logits(trained), golden_logits(again)
     off = _off(expected, found)
@@ -119,7 +116,7 @@ def publish(
     with tempfile.TemporaryDirectory() as empty:
         for path in sorted(folder.iterdir()):
             given = hub.fetch(repo, commit, path.name, empty)
-            if pretrained.sha256_of(given) != pretrained.sha256_of(path):
+            if sha256_of(given) != sha256_of(path):
                 raise ValueError(
                     f"{path.name} of {repo}@{commit} must be what was sent; it has other bytes: send it again"
                 )
@@ -163,27 +160,6 @@ def push_to_hub(
         return hub.upload(Path(folder), repo, message, private)
 
 
-def golden_image(channels: int) -> Tensor:
-    """A fixed picture (1, channels, 65, 97) of values within 2, the same on every machine: no random numbers."""
-    height, width = GOLDEN_SIZE
-    y, x = torch.arange(height)[:, None], torch.arange(width)[None]
-    waves = [((y * (3 + k) + x * (5 + 2 * k)) % (17 + k) / (8 + k / 2) - 1) for k in range(channels)]
-    return (2 * torch.stack(waves)).unsqueeze(0)
-
-
-@torch.no_grad()
-def golden_logits(model: Network) -> Tensor:
-    """Logits of the fixed picture, in evaluation mode: (1, K, 65, 97), or whatever :meth:`Network.probe` gives.
-
-    The network's mode is as before.
-    """
-    mode = model.training
-    try:
-        return model.eval().probe(golden_image(model.in_chans)).contiguous()
-    finally:
-        model.train(mode)
-
-
 def _from_training(
     path: str, tag: str | None, told: Mapping[str, Any], half: bool
 ) -> tuple[Network, PretrainedCfg, bytes]:
@@ -199,7 +175,7 @@ def _from_training(
     told = dict(told)
     if metrics := told.get("metrics"):
         measured = metrics.pop("weights", {}).get("sha256")
-        if measured != pretrained.sha256_of(Path(path)):
+        if measured != sha256_of(Path(path)):
             raise ValueError(
                 f"scores must be of the file that is published; these are of another than {path}: 'gatezoo eval'"
             )
@@ -235,18 +211,6 @@ def _check(cfg: PretrainedCfg) -> None:
         )
 
 
-def _off(expected: Tensor, found: Tensor) -> float:
-    return float((expected - found).abs().max() / expected.std().clamp_min(1e-12))
-
-
-def _check_golden(model: Network, path: Path) -> None:
-    held = load_file(path)
-    with torch.no_grad():
-        off = _off(held["logits"], model.eval().probe(held["image"]))
-    if off > FULL:
-        raise ValueError(f"a network read back must give the golden logits; these are off by {off:.2g}")
-
-
 def scores_told(path: str | os.PathLike) -> dict[str, Any]:
     """Metrics of an entry from the scores.json that ``gatezoo eval --out`` wrote.
 
@@ -256,9 +220,9 @@ def scores_told(path: str | os.PathLike) -> dict[str, Any]:
     try:
         told = json.loads(Path(path).read_text(encoding="utf-8"))
         scores, protocol = told["scores"], told["protocol"]
-        kept = {key: scores[key] for key in pretrained.HEADLINES if key in scores}
+        kept = {key: scores[key] for key in HEADLINES if key in scores}
         if not kept:
-            raise KeyError(" or ".join(pretrained.HEADLINES))
+            raise KeyError(" or ".join(HEADLINES))
         figures = {key: round(float(value), 4) for key, value in kept.items()}
         if "iou" in scores:
             figures["iou"] = [None if value is None else round(float(value), 4) for value in scores["iou"]]

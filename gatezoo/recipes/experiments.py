@@ -15,9 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from ..pretrained import HEADLINES
+from ..metrics.names import HEADLINES
 from .recipe import Recipe
 
 
@@ -74,6 +72,8 @@ class Experiment:
 @functools.cache
 def experiments() -> dict[str, Experiment]:
     """All experiments by name, in the order of the files."""
+    import yaml
+
     found: dict[str, Experiment] = {}
     for path in sorted(Path(__file__).parent.glob("*.yaml")):
         shared = yaml.safe_load(path.read_text(encoding="utf-8"))

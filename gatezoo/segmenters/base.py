@@ -6,11 +6,17 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from ..backbones.base import Pyramid, Stages
+from ..backbones.pyramid import Pyramid
+from ..backbones.stages import Stages
+from ..layers.normalize import Normalize
+from ..layers.resize import resize_to
 from ..pretrained import PretrainedCfg
+from ..utils.palette import voc_palette
+from .outputs import Outputs
 
 
 class Network(nn.Module, ABC):
@@ -48,6 +54,27 @@ class Network(nn.Module, ABC):
         """Whatever knows the mean and std that the weights expect: the weights' own facts, else the backbone."""
         return self.pretrained_cfg or self.backbone
 
+    def make_normalize(self) -> Normalize:
+        """Create the module that turns uint8 images into what the weights expect."""
+        return Normalize(self.statistics.mean, self.statistics.std, self.in_chans)
+
+    @property
+    def class_names(self) -> list[str]:
+        """Names of the classes: those of the weights, else their numbers."""
+        cfg = self._class_cfg()
+        return list(cfg.class_names) if cfg and cfg.class_names else [str(k) for k in range(self.num_classes)]
+
+    @property
+    def palette(self) -> list[tuple[int, int, int]]:
+        """Colors of the classes: those of the weights, else those of PASCAL VOC."""
+        cfg = self._class_cfg()
+        return [tuple(color) for color in cfg.palette] if cfg and cfg.palette else voc_palette(self.num_classes)
+
+    def _class_cfg(self) -> PretrainedCfg | None:
+        """The weights' config, if its classes are those of the network."""
+        cfg = self.pretrained_cfg
+        return cfg if cfg is not None and cfg.num_classes == self.num_classes else None
+
     @property
     def frozen(self) -> nn.Module:
         """Where ``freeze_bn`` freezes: in the backbone. The norms of a head that is new have nothing to keep yet."""
@@ -82,3 +109,87 @@ class Network(nn.Module, ABC):
         if self.task != task:
             name = self.architecture or type(self).__name__
             raise ValueError(f"this needs a network of the task {task!r}; {name} is of {self.task!r}: {cure}")
+
+
+MIN_SIZE = 32
+
+
+class SegmentationModel(Network):
+    """What all networks of classes share: a head, checks, sizes.
+
+    Attributes:
+        min_size: least height and width of a picture.
+        takes_depth: it must be given the depth of the images at the call.
+        predicts_depth: ``outputs`` have ``log_depth``.
+    """
+
+    task = "semantic"
+    takes_depth = False
+    predicts_depth = False
+
+    def __init__(
+        self,
+        backbone: Pyramid | Stages,
+        head: nn.Module,
+        num_classes: int,
+        in_chans: int,
+        freeze_bn: bool,
+        min_size: int = MIN_SIZE,
+    ):
+        super().__init__(backbone, num_classes, in_chans, freeze_bn)
+        self.head = head
+        self.min_size = min_size
+
+    @abstractmethod
+    def forward(self, image: Tensor) -> Tensor:
+        """Normalised images (B, in_chans, H, W), H and W >= 32 -> logits (B, K, H, W).
+
+        Raises:
+            ValueError: another rank, number of channels or dtype, or a picture that is too small.
+        """
+
+    @abstractmethod
+    def outputs(self, image: Tensor) -> Outputs:
+        """As ``forward``, with the logits and gates of every pass."""
+
+    def probe(self, image: Tensor, **call: Any) -> Tensor:
+        """The logits."""
+        return self(image, **self.side_inputs({"depth": image[:, 0]}), **call)
+
+    def gate_modules(self) -> dict[int, nn.Module]:
+        """The modules whose outputs are the gates, numbered as in ``outputs(image).gates``; empty if there are none."""
+        return {}
+
+    def side_inputs(self, maps: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Of the further maps of a batch, by name, those that the network takes at the call, as keywords."""
+        return {}
+
+    def completed(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Tensors of another network to start from, with what can be derived from them for parts that it lacks."""
+        return tensors
+
+    def _enter(self, image: Tensor) -> Tensor:
+        """Check the batch; pad it on the right and below to what the backbone can take."""
+        if image.ndim != 4 or image.shape[1] != self.in_chans:
+            raise ValueError(f"images must be (B, {self.in_chans}, H, W); got {tuple(image.shape)}")
+        if not image.is_floating_point():
+            raise ValueError(
+                f"images must be floating point and normalised; got {image.dtype}: gatezoo.predict does it"
+            )
+        height, width = image.shape[-2:]
+        if height < self.min_size or width < self.min_size:
+            raise ValueError(
+                f"images must be at least {self.min_size} pixels on each side; got {height}x{width}: enlarge them"
+            )
+        return self._pad(image)
+
+    def _pad(self, image: Tensor, value: float = 0.0) -> Tensor:
+        divisor, (height, width) = self.backbone.size_divisor, image.shape[-2:]
+        if divisor == 1:
+            return image
+        return F.pad(image, (0, -width % divisor, 0, -height % divisor), value=value)
+
+    def _leave(self, logits: Tensor, padded: Tensor, image: Tensor) -> Tensor:
+        """Coarse logits of the padded batch -> logits at the size of the batch that came in."""
+        height, width = image.shape[-2:]
+        return resize_to(logits, padded.shape[-2:])[..., :height, :width]

@@ -10,10 +10,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from ..backbones.base import Pyramid
-from ..gates.depth import GivenGate, PredictedGate, is_known, scale_weights
+from ..backbones.pyramid import Pyramid
+from ..gates.depth import GivenGate, PredictedGate
 from ..heads.depth_pooling import Loop, PoolingHead
-from .segmenter import IterativeSegmenter, Outputs, SegmentationModel
+from ..layers.depth_bins import is_known, scale_weights
+from .base import SegmentationModel
+from .recurrent import IterativeSegmenter
+from .segmenter import Outputs
 
 # In metres: between these lie the inner quintiles of the rooms of NYU-Depth-v2.
 _INDOOR = (1.8, 3.8)

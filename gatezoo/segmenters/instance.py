@@ -15,7 +15,7 @@ from torchvision.models.detection.mask_rcnn import MaskRCNN, MaskRCNNHeads, Mask
 from torchvision.models.detection.transform import resize_boxes
 from torchvision.ops import roi_align
 
-from ..backbones.base import Pyramid
+from ..backbones.pyramid import Pyramid
 from .base import Network
 from .roi_masks import RoIMasks
 from .targets import check_targets

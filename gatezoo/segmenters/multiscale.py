@@ -7,10 +7,11 @@ from fractions import Fraction
 
 from torch import Tensor, nn
 
-from ..backbones.base import Pyramid
+from ..backbones.pyramid import Pyramid
 from ..heads.depth_pooling import PoolingHead
-from ..layers.conv import resize_to
-from .segmenter import Outputs, SegmentationModel
+from ..layers.resize import resize_to
+from .base import SegmentationModel
+from .segmenter import Outputs
 
 
 class MultiScaleSegmenter(SegmentationModel):

@@ -24,17 +24,15 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import Dataset
 
 from ..data.loader import Stream, loader_of
-from ..layers.normalize import statistics_of
-from ..publishing.model_folder import versions
 from ..recipes.recipe import Recipe
 from ..segmenters.base import Network
+from ..utils.environment import versions
 from ..weights.conversions import FORMAT_VERSION
 from .interrupts import Interrupts, memory_and_workers_told
 from .optimizers import make_optimizer, rate
 from .precision import computable, mixed_precision
 from .run_folder import TrainingFolder
-from .task import has_auxiliary
-from .tasks import JOBS
+from .tasks import JOBS, has_auxiliary
 
 # Steps in a row that may be left out for an infinite gradient.
 MAX_SKIPPED = 10
@@ -55,8 +53,8 @@ def train(
     """Train, evaluate now and then, and keep the best and the last checkpoint in the folder ``out``.
 
     Runs as it is on one process, and on several under ``torchrun`` or ``accelerate launch``. What the folder holds
-    says :class:`gatezoo.training.run_folder.TrainingFolder`; ``resume`` goes on from it, to the bit on a CPU. SIGTERM and
-    Ctrl-C save, then end the process with 128 + the number of the signal.
+    says :class:`gatezoo.training.run_folder.TrainingFolder`; ``resume`` goes on from it, to the bit on a CPU. SIGTERM
+    and Ctrl-C save, then end the process with 128 + the number of the signal.
 
     Args:
         about: further facts for the checkpoints' header: the model's name and keywords, class names.
@@ -98,7 +96,7 @@ class Trainer:
         torch.use_deterministic_algorithms(recipe.deterministic)
         torch.manual_seed(recipe.seed + self.accelerator.process_index)
 
-        expected = statistics_of(model)
+        expected = model.statistics
         mean, std = recipe.mean or expected.mean, recipe.std or expected.std
         self.header = {"recipe": asdict(recipe), "mean": mean, "std": std, **about}
         self.header |= {"format_version": FORMAT_VERSION, "versions": versions()}

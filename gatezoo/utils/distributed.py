@@ -7,7 +7,9 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 import torch.distributed as dist
+from torch import Tensor
 
 
 def join(device: str) -> str:
@@ -46,3 +48,11 @@ def gather_dealt(values: Sequence[Any]) -> list[Any]:
     """
     shares = gather(list(values))
     return [share[turn] for turn in range(len(shares[0])) for share in shares if turn < len(share)]
+
+
+def mean_over_processes(count: Tensor) -> Tensor:
+    """Mean of a count over the processes of a distributed run, at least the smallest number above zero."""
+    if dist.is_available() and dist.is_initialized():
+        dist.all_reduce(count)
+        count = count / dist.get_world_size()
+    return count.clamp(min=torch.finfo(count.dtype).tiny)

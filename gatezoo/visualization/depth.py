@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from PIL import Image, ImageDraw, ImageFont
 
-from .figures import Palette, grid, index_picture, mark
+from ..utils.palette import Palette
+from .figures import grid, index_picture
+from .overlay import mark
 
-
-@dataclass(frozen=True)
-class DepthLook:
-    """What one pass made of a picture: classes (H, W), depth in metres (H, W), weights of the scales (S, h, w)."""
-
-    classes: np.ndarray
-    metres: np.ndarray
-    weights: np.ndarray
-
+if TYPE_CHECKING:
+    from ..inference.depth import DepthLook
 
 # Far to near, dark to light: read as values in grey, too.
 _COLOURS = ((36, 8, 60), (92, 24, 110), (164, 44, 96), (224, 92, 56), (250, 168, 60), (252, 240, 168))

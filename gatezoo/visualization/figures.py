@@ -8,37 +8,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 from PIL import Image, ImageDraw, ImageFont, ImageOps
-from torchvision.utils import draw_segmentation_masks
 
-from ..segmenters.base import Network
+from ..utils.palette import Palette, voc_palette
+from .overlay import faded, mark
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-Palette = Sequence[tuple[int, int, int]]
 
-_CHANGED = (255, 0, 90)
 _MARGIN, _LINE = 8, 20
-_AT_ONCE = 1 << 20  # pixels of an overlay
 _ENLARGED = 1000  # the longer side of a small picture with captions
-
-
-def voc_palette(num_classes: int) -> list[tuple[int, int, int]]:
-    """The PASCAL VOC colours: the bits of the class number, dealt in turn to red, green and blue, highest first."""
-    colours = []
-    for number in range(num_classes):
-        bits = [sum((number >> (3 * place + channel) & 1) << (7 - place) for place in range(8)) for channel in range(3)]
-        colours.append(tuple(bits))
-    return colours
-
-
-def classes_of(model: Network) -> tuple[list[str], list[tuple[int, int, int]]]:
-    """Names and colours of a network's classes: those of its weights, else numbers and the PASCAL VOC colours."""
-    cfg, count = model.pretrained_cfg, model.num_classes
-    fits = cfg is not None and cfg.num_classes == count
-    names = list(cfg.class_names) if fits and cfg.class_names else [str(k) for k in range(count)]
-    palette = [tuple(colour) for colour in cfg.palette] if fits and cfg.palette else voc_palette(count)
-    return names, palette
 
 
 def index_picture(classes: np.ndarray, palette: Palette) -> Image.Image:
@@ -48,25 +27,6 @@ def index_picture(classes: np.ndarray, palette: Palette) -> Image.Image:
     picture = Image.fromarray(classes)
     picture.putpalette([value for colour in palette for value in colour])
     return picture
-
-
-def overlay(picture: torch.Tensor, classes: np.ndarray, palette: Palette, alpha: float = 0.55) -> Image.Image:
-    """The classes' colours over the picture, uint8 (3, H, W); alpha 1 hides it."""
-    rows = max(1, _AT_ONCE // classes.shape[1])  # a mask for each class: of a large picture they do not fit into memory
-    drawn = np.empty((*classes.shape, 3), np.uint8)
-    for top in range(0, len(classes), rows):
-        part = classes[top : top + rows]
-        masks = torch.from_numpy(part == np.arange(len(palette))[:, None, None])
-        band = draw_segmentation_masks(
-            picture[:, top : top + rows], masks, alpha=alpha, colors=[tuple(colour) for colour in palette]
-        )
-        drawn[top : top + rows] = band.permute(1, 2, 0).numpy()
-    return Image.fromarray(drawn)
-
-
-def faded(picture: Image.Image) -> Image.Image:
-    """A picture in pale grey, to mark something on."""
-    return Image.blend(picture.convert("L").convert("RGB"), Image.new("RGB", picture.size, "white"), 0.5)
 
 
 def iterations_figure(
@@ -90,13 +50,6 @@ def iterations_figure(
         columns.append([(f"pass {number}", index_picture(classes, palette).convert("RGB")), below])
     present = np.unique(np.concatenate([classes.ravel() for classes in maps]))
     return grid(columns, [(names[k], tuple(palette[k])) for k in present])
-
-
-def mark(picture: Image.Image, changed: np.ndarray) -> Image.Image:
-    """The picture with pixels (H, W) of bool in a loud colour."""
-    marked = picture.copy()
-    marked.paste(_CHANGED, mask=Image.fromarray(changed))
-    return marked
 
 
 def objects_picture(

@@ -8,6 +8,7 @@ from __future__ import annotations
 import inspect
 import json
 import math
+import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import fields
@@ -180,3 +181,18 @@ def _checked_about(about: dict[str, Any], args: dict[str, Any]) -> dict[str, Any
 def _short(value: Any) -> str:
     text = repr(value)
     return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+WEIGHTS, CARD = "model.safetensors", "README.md"
+
+
+def read_model_folder(folder: str | os.PathLike) -> tuple[Row, PretrainedCfg, dict[str, Any]]:
+    """What a model folder holds: its row, the entry of its weights, and keywords of the builder.
+
+    Raises:
+        ValueError: no such folder, or a configuration that is damaged, of another program, or not plain data.
+    """
+    folder = Path(folder)
+    if not (folder / CONFIG).is_file():
+        raise ValueError(f"a model folder must hold {CONFIG} and {WEIGHTS}; {folder} has no {CONFIG}")
+    return read_config(folder / CONFIG, f"local-dir:{folder / WEIGHTS}")

@@ -8,8 +8,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from .. import hub, pretrained
-from ..pretrained import PretrainedCfg
+from .. import hub
+from ..pretrained import BUNDLED, PretrainedCfg
+from ..weights.integrity import verify
 from .digest_cache import is_noted, note_down, stamp_of
 
 _WEB_SOURCE = re.compile(r"https://[\w.-]+(:\d+)?(/[\w.~%+-]+)*/[\w.-]+\.safetensors")
@@ -31,7 +32,7 @@ def locate(cfg: PretrainedCfg, cache_dir: str | os.PathLike | None = None) -> Pa
     failures = []
     for source in cfg.sources:
         try:
-            if path := pretrained.local_file(source):
+            if path := local_file(source):
                 return _checked(path, cfg)
             return _from_afar(_remote(source, cfg, cache_dir), cfg)
         except ValueError as error:
@@ -43,7 +44,7 @@ def local_files(cfg: PretrainedCfg, cache_dir: str | os.PathLike | None = None) 
     """(source, file) of every source that is on this machine, unchecked. Nothing is asked of a network."""
     found = []
     for source in cfg.sources:
-        if path := pretrained.local_file(source):
+        if path := local_file(source):
             found += [(source, path)] if path.is_file() else []
         elif path := _remote(source, cfg, cache_dir).cached():
             found.append((source, path))
@@ -89,7 +90,7 @@ def _remote(source: str, cfg: PretrainedCfg, cache_dir: str | os.PathLike | None
 def _checked(path: Path, cfg: PretrainedCfg) -> Path:
     if not path.is_file():
         raise ValueError(f"there is no file {path}: reinstall gatezoo, or mend the folder")
-    pretrained.verify(path, cfg)
+    verify(path, cfg)
     return path
 
 
@@ -100,15 +101,21 @@ def _from_afar(remote: _Remote, cfg: PretrainedCfg) -> Path:
         return path
     stamp = stamp_of(path)
     try:
-        pretrained.verify(path, cfg)
+        verify(path, cfg)
     except ValueError:
         # The Hub's client looks at the size alone.
         path = remote.fetch(True)
         stamp = stamp_of(path)
         try:
-            pretrained.verify(path, cfg)
+            verify(path, cfg)
         except ValueError:
             hub.forget(path)
             raise
     note_down(note, stamp, cfg.sha256)
     return path
+
+
+def local_file(source: str) -> Path | None:
+    """The file of a ``bundled:FILE`` or ``local-dir:PATH`` source; None for a source of another kind."""
+    scheme, _, name = source.partition(":")
+    return {"bundled": BUNDLED / name, "local-dir": Path(name)}.get(scheme)

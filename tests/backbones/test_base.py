@@ -5,7 +5,9 @@ from timm.models import FeatureListNet
 from torch import nn
 
 from gatezoo.backbones import base as backbone
-from gatezoo.backbones.base import Pyramid, Stages, adapt_input_conv
+from gatezoo.backbones.base import adapt_input_conv
+from gatezoo.backbones.pyramid import Pyramid
+from gatezoo.backbones.stages import Stages
 
 FAMILIES = [
     "test_resnet",

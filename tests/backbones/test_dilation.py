@@ -3,8 +3,9 @@ import timm
 import torch
 from torch import nn
 
-from gatezoo.backbones.base import Pyramid, Stages
 from gatezoo.backbones.dilation import can_dilate, dilate, strides_read
+from gatezoo.backbones.pyramid import Pyramid
+from gatezoo.backbones.stages import Stages
 
 
 def with_statistics(net):

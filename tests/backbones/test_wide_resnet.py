@@ -4,7 +4,8 @@ from safetensors.torch import save_file
 from torch import nn
 
 from gatezoo.backbones import wide_resnet
-from gatezoo.backbones.wide_resnet import WiderResNet38, make_pyramid
+from gatezoo.backbones.create import make_pyramid
+from gatezoo.backbones.wide_resnet import WiderResNet38
 from gatezoo.model_info import parameters
 
 

@@ -19,7 +19,6 @@ from torch.utils.data import Dataset
 import gatezoo
 from gatezoo.evaluation.semantic import check_names, evaluate_in_detail, evaluate_passes
 from gatezoo.inference.modes import MultiScale, SlidingWindow
-from gatezoo.layers.normalize import normalization_of
 from gatezoo.metrics import BoundaryScores, DepthScores, InstanceScores, InstanceWeightedScores, scores_of
 from gatezoo.visualization import figures as visualize
 
@@ -53,7 +52,7 @@ def network(name="test_dignet", classes=3):
     model = gatezoo.create_model(name, num_classes=classes).eval()
     torch.nn.init.normal_(model.head.weight)
     with torch.no_grad():
-        logits = model(normalization_of(model)(Pictures(1)[0]["image"][None].float()))
+        logits = model(model.make_normalize()(Pictures(1)[0]["image"][None].float()))
         model.head.bias -= logits.mean((0, 2, 3))
     return model
 
@@ -61,7 +60,7 @@ def network(name="test_dignet", classes=3):
 @torch.no_grad()
 def class_maps(model, data, **call):
     """Of each picture, the plain way."""
-    normalize = normalization_of(model)
+    normalize = model.make_normalize()
     return [
         model(normalize(sample["image"][None].float()), **call).argmax(1)[0]
         for sample in map(data.__getitem__, range(len(data)))

@@ -9,20 +9,11 @@ import torch.nn.functional as F
 from helpers.randomize import loud
 from torch import nn
 
-from gatezoo.depth_loss import DepthLoss
-from gatezoo.gates.depth import (
-    DILATIONS,
-    GATES,
-    AverageGate,
-    GatedPooling,
-    GivenGate,
-    PredictedGate,
-    ScaleBranches,
-    scale_bins,
-    scale_weights,
-)
+from gatezoo.gates.depth import DILATIONS, GATES, AverageGate, GatedPooling, GivenGate, PredictedGate, ScaleBranches
 from gatezoo.gates.scale_attention import SCALE_GATES
 from gatezoo.heads.depth_pooling import PoolingHead
+from gatezoo.layers.depth_bins import scale_bins, scale_weights
+from gatezoo.losses import DepthLoss
 from gatezoo.metrics import DepthScores
 
 THRESHOLDS = torch.tensor([1.0, 2.0, 4.0, 8.0])

@@ -13,7 +13,8 @@ from gatezoo.heads.context import CONTEXTS, make_context
 from gatezoo.heads.dense_pyramid import DenseFeaturePyramid
 from gatezoo.heads.fusion import JointClassifier
 from gatezoo.heads.pyramid_pooling import PyramidPooling
-from gatezoo.layers.conv import PooledNorm, resize_to
+from gatezoo.layers.conv import PooledNorm
+from gatezoo.layers.resize import resize_to
 
 CHANNELS, CONTEXT, WIDTH = [3, 4, 5, 6], 7, 8
 SIZES = [(9, 12), (5, 6), (5, 6), (5, 6)]

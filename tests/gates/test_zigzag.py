@@ -8,7 +8,8 @@ from torch import nn
 import gatezoo
 from gatezoo.gates.region_context import RegionContext
 from gatezoo.gates.zigzag import Pathway, ZigZag, group_norm
-from gatezoo.layers.conv import average_to, region_matrix, resize_to
+from gatezoo.layers.grid_pool import average_to, region_matrix
+from gatezoo.layers.resize import resize_to
 from gatezoo.model_info import gmacs, on_meta, parameters
 
 CHANNELS = (6, 8, 12, 16)

@@ -12,6 +12,7 @@ from gatezoo import hub as client
 from gatezoo import pretrained
 from gatezoo.hub import https as plain
 from gatezoo.weights import sources
+from gatezoo.weights.integrity import sha256_of
 
 URL = "https://files.test/org/net/resolve/{commit}/model.safetensors"
 
@@ -39,7 +40,7 @@ def entry(hub, tmp_path, monkeypatch):
     commit = hub.put("org/net", {"model.safetensors": data})
     cfg = pretrained.PretrainedCfg(
         "test_fcn", "demo", 3, (0.5,) * 3, (0.5,) * 3, size=len(data), sources=(URL.format(commit=commit),),
-        sha256=pretrained.sha256_of(tmp_path / "saved/model.safetensors"),
+        sha256=sha256_of(tmp_path / "saved/model.safetensors"),
     )  # fmt: skip
     monkeypatch.setattr(pretrained, "manifest", lambda: {cfg.name: cfg})
     return model, cfg
@@ -64,14 +65,14 @@ def test_a_damaged_file_is_fetched_again(hub, entry):
     data[len(data) // 2] ^= 1
     path.write_bytes(data)
     assert sources.locate(cfg) == path
-    assert pretrained.sha256_of(path) == cfg.sha256
+    assert sha256_of(path) == cfg.sha256
 
 
 @pytest.mark.parametrize("status", [500, 503])
 def test_what_may_pass_is_tried_again(hub, entry, status):
     hub.fail("HEAD", "resolve", times=2, status=status)
     hub.fail("GET", "resolve", times=2, status=status)
-    assert pretrained.sha256_of(sources.locate(entry[1])) == entry[1].sha256
+    assert sha256_of(sources.locate(entry[1])) == entry[1].sha256
 
 
 def test_other_bytes_are_refused_and_not_kept(hub, entry):

@@ -11,11 +11,11 @@ from PIL import Image
 from safetensors.torch import save_file
 
 import gatezoo
-from gatezoo.inference.gate_maps import GateMaps, closed_gate, effects, gate_maps
+from gatezoo.inference.gate_maps import GateMaps, closed_gate, gate_maps
 from gatezoo.inference.inputs import prepare
-from gatezoo.inference.modes import outputs_of
+from gatezoo.inference.passes import outputs_of
 from gatezoo.visualization import gates as gate_figures
-from gatezoo.visualization.gates import COLOURS, gates_figure, scale
+from gatezoo.visualization.gates import COLOURS, effects, gates_figure, scale
 
 GATED = ["test_gff", "test_dignet", "test_rignet", "test_rignet_su"]
 
@@ -116,8 +116,13 @@ def test_the_colour_bar_ends_at_0_and_1_or_at_what_gates_reach():
     def maps(*values):
         return GateMaps(torch.zeros(3, 2, 2), np.zeros((2, 2)), {"G1": np.array([values])})
 
-    assert scale(maps(0.2, 0.9)) == (0, 1)
-    assert scale(maps(-0.5, 3.0)) == (-0.5, 3.0)
+    assert scale(maps(0.2, 0.9).gates) == (0, 1)
+    assert scale(maps(-0.5, 3.0).gates) == (-0.5, 3.0)
+
+
+def figure_of(maps, model, labels=None):
+    changes = effects(maps.classes, maps.closed_classes, labels)
+    return gates_figure(maps.picture, maps.classes, maps.gates, model.class_names, model.palette, maps.closed, changes)
 
 
 @torch.no_grad()
@@ -134,7 +139,7 @@ def test_the_figure_shows_each_gate_and_what_changed(picture, monkeypatch):
     random = np.random.default_rng(0)
     classes = {key: random.integers(4, size=(65, 97)) for key in ("classes", "closed_classes")}
     found = dataclasses.replace(gate_maps(model, picture, ablate="G1"), **classes)
-    drawn = np.array(gates_figure(found, model))
+    drawn = np.array(figure_of(found, model))
     titles = [axes.get_title() for axes in shown[0].axes if axes.get_title()]
     changed = effects(found.classes, found.closed_classes)["changed"]
     assert titles[:3] == ["picture", "prediction", f"G1 = 0: changed {changed.mean():.1%}"]
@@ -147,12 +152,12 @@ def test_the_figure_shows_each_gate_and_what_changed(picture, monkeypatch):
     assert np.array_equal((marked == COLOURS["changed"]).all(-1), changed)
     assert drawn.shape[2] == 3
     labels = torch.randint(4, (65, 97)).numpy()
-    gates_figure(found, model, labels)
+    figure_of(found, model, labels)
     title = shown[1].axes[2].get_title()
     parts = effects(found.classes, found.closed_classes, labels)
     assert title == f"G1 = 0: broken {parts['broken'].mean():.1%}, mended {parts['mended'].mean():.1%}"
     beyond = np.linspace(-0.5, 3.0, 65 * 97).reshape(65, 97)
-    gates_figure(dataclasses.replace(found, gates={"G1": beyond}), model)
+    figure_of(dataclasses.replace(found, gates={"G1": beyond}), model)
     assert shown[2].axes[3].images[0].get_clim() == (-0.5, 3.0)
 
 

@@ -11,8 +11,9 @@ from PIL import Image
 from torch import nn
 
 import gatezoo
-from gatezoo.inference.modes import MultiScale, SlidingWindow, Whole, choose_mode, window_weights, with_iterations
-from gatezoo.inference.semantic import predict_files
+from gatezoo.inference.modes import MultiScale, SlidingWindow, Whole, choose_mode, window_weights
+from gatezoo.inference.passes import with_iterations
+from gatezoo.inference.writers import predict_files
 
 
 class Net(nn.Module):

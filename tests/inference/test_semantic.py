@@ -8,9 +8,12 @@ from PIL import Image
 import gatezoo
 from gatezoo.inference.inputs import as_picture
 from gatezoo.inference.modes import SlidingWindow
-from gatezoo.inference.semantic import passes, predict_files
+from gatezoo.inference.semantic import passes
+from gatezoo.inference.writers import predict_files
 from gatezoo.utils.images import open_picture, to_rgb
+from gatezoo.utils.palette import voc_palette
 from gatezoo.visualization import figures as visualize
+from gatezoo.visualization import overlay as overlays
 
 
 @pytest.fixture(scope="module")
@@ -164,18 +167,18 @@ def test_the_figure_marks_what_changed():
     second = first.copy()
     second[10:20, 5:25] = 1
     figure = np.array(visualize.iterations_figure(picture, [first, second], ["a", "b"], [(0, 0, 0), (0, 255, 0)]))
-    assert (figure == visualize._CHANGED).all(-1).sum() == 200
+    assert (figure == overlays._CHANGED).all(-1).sum() == 200
     assert (figure == (0, 255, 0)).all(-1).sum() >= 200
 
 
 def test_voc_palette():
-    assert visualize.voc_palette(5) == [(0, 0, 0), (128, 0, 0), (0, 128, 0), (128, 128, 0), (0, 0, 128)]
-    assert len(set(visualize.voc_palette(150))) == 150
+    assert voc_palette(5) == [(0, 0, 0), (128, 0, 0), (0, 128, 0), (128, 128, 0), (0, 0, 128)]
+    assert len(set(voc_palette(150))) == 150
 
 
 def test_many_classes_need_more_than_a_byte():
     classes = np.full((4, 4), 300, np.int32)
-    assert np.array(visualize.index_picture(classes, visualize.voc_palette(301)))[0, 0] == 300
+    assert np.array(visualize.index_picture(classes, voc_palette(301)))[0, 0] == 300
 
 
 def test_as_picture_of_another_number_of_channels():
@@ -186,13 +189,13 @@ def test_as_picture_of_another_number_of_channels():
 def test_an_overlay_drawn_in_bands_is_that_of_the_whole_picture(monkeypatch):
     picture = torch.randint(0, 256, (3, 50, 40), dtype=torch.uint8)
     classes = np.random.default_rng(0).integers(0, 3, (50, 40)).astype(np.uint8)
-    palette = visualize.voc_palette(3)
-    whole = np.array(visualize.overlay(picture, classes, palette))
+    palette = voc_palette(3)
+    whole = np.array(overlays.overlay(picture, classes, palette))
     colours = np.array(palette)[classes]
     blended = 0.45 * picture.permute(1, 2, 0).numpy() + 0.55 * colours
     assert np.abs(whole - blended).max() < 1
-    monkeypatch.setattr(visualize, "_AT_ONCE", 7 * 40)
-    assert np.array_equal(np.array(visualize.overlay(picture, classes, palette)), whole)
+    monkeypatch.setattr(overlays, "_AT_ONCE", 7 * 40)
+    assert np.array_equal(np.array(overlays.overlay(picture, classes, palette)), whole)
 
 
 # Of 100 columns, how many each pass gives class 1: the passes change .2, .05, .01 and none of the pixels.

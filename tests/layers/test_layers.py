@@ -2,7 +2,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from gatezoo.layers.conv import averaging_matrix, interpolation_matrix, pool_to_grids, resize_to, sum_of_grids
+from gatezoo.layers.grid_pool import averaging_matrix, pool_to_grids, sum_of_grids
+from gatezoo.layers.resize import interpolation_matrix, resize_to
 
 
 @pytest.mark.parametrize("size", [(7, 7), (9, 13), (1, 5), (40, 33)])

@@ -5,13 +5,12 @@ import torch
 from torch import nn
 
 import gatezoo
-from gatezoo.backbones.base import Pyramid
+from gatezoo.backbones.pyramid import Pyramid
 from gatezoo.layers.conv import PooledNorm
-from gatezoo.layers.normalize import normalization_of
 from gatezoo.losses import make_loss
 from gatezoo.model_info import gmacs, on_meta, parameters
 from gatezoo.registry import find_row
-from gatezoo.training.task import SegmentationTask
+from gatezoo.training.tasks import SegmentationTask
 
 RIVALS = ["concat", "addition", "fpn", "gated_fpn", "gff"]
 # Worked out by hand for ResNet-101 and 19 classes: laterals with norm, two 3x3 with norm a level, and what the
@@ -99,7 +98,7 @@ def test_auxiliary_heads_are_run_by_outputs_alone(monkeypatch):
 @pytest.mark.parametrize("weight", [0.0, 0.4, 1.0])
 def test_the_loss_of_auxiliary_heads_is_weighed(weight):
     model = gatezoo.create_model("test_gff", num_classes=4).eval()
-    loss, normalize = make_loss("cross_entropy"), normalization_of(model)
+    loss, normalize = make_loss("cross_entropy"), model.make_normalize()
     images = torch.randint(256, (2, 3, 64, 64), dtype=torch.uint8)
     labels = torch.randint(4, (2, 64, 64), dtype=torch.uint8)
     outputs = model.outputs(normalize(images))

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 import gatezoo
 from gatezoo.gates.modulator import Modulator
-from gatezoo.layers.conv import resize_to
+from gatezoo.layers.resize import resize_to
 from gatezoo.model_info import gmacs, on_meta, parameters
 from gatezoo.registry import find_row
 

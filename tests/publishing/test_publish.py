@@ -18,6 +18,7 @@ from gatezoo import pretrained
 from gatezoo.publishing import model_card as card
 from gatezoo.publishing import publish as publishing
 from gatezoo.publishing.publish import prepare, publish
+from gatezoo.weights.integrity import sha256_of
 
 TOLD = {
     "license": "CC-BY-NC-4.0",
@@ -61,7 +62,7 @@ def scores(trained, tmp_path):
         "scores": {"miou": 0.61234, "pixel_accuracy": 0.9, "mean_accuracy": 0.7, "iou": [0.95, 0.2747]},
         "protocol": {"mode": "whole", "pictures": 24, "iterations": None},
         "data": {"dataset": "folder", "folder": "DISCS", "split": "val"},
-        "weights": {"sha256": pretrained.sha256_of(trained)},
+        "weights": {"sha256": sha256_of(trained)},
     }
     path = tmp_path / "scores.json"
     path.write_text(json.dumps(told))
@@ -283,7 +284,7 @@ def test_all_bundled_entries_are_published_as_they_are(hub, manifest, monkeypatc
 def test_a_published_repository_opens_with_plain_huggingface_hub(hub, trained, manifest, tmp_path):
     entry = publish(prepare(str(trained), tmp_path / "out", "org/x", "discs", TOLD), "org/x", manifest=manifest)
     folder = Path(snapshot_download("org/x", cache_dir=tmp_path / "plain"))
-    assert pretrained.sha256_of(folder / "model.safetensors") == entry.sha256
+    assert sha256_of(folder / "model.safetensors") == entry.sha256
     assert torch.equal(load_file(folder / "model.safetensors")["head.bias"], load_file(trained)["head.bias"])
 
 

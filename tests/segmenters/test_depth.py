@@ -9,15 +9,14 @@ from helpers.randomize import loud
 from torch import nn
 
 import gatezoo
-from gatezoo.depth_loss import DepthLoss
 from gatezoo.factory import load_checkpoint
-from gatezoo.gates.depth import scale_weights
-from gatezoo.inference.modes import stable_classes
-from gatezoo.layers.conv import resize_to
-from gatezoo.layers.normalize import normalization_of
+from gatezoo.inference.passes import stable_classes
+from gatezoo.layers.depth_bins import scale_weights
+from gatezoo.layers.resize import resize_to
+from gatezoo.losses import DepthLoss
 from gatezoo.segmenters.depth import RecurrentDepthSegmenter
 from gatezoo.training.run_folder import TrainingFolder
-from gatezoo.training.task import SegmentationTask
+from gatezoo.training.tasks import SegmentationTask
 
 SIZE = (65, 97)
 
@@ -329,13 +328,13 @@ def test_thresholds_travel_with_the_weights(tmp_path):
 
 
 def task_of(model, **keywords):
-    return SegmentationTask(model, normalization_of(model), nn.CrossEntropyLoss(), **keywords)
+    return SegmentationTask(model, model.make_normalize(), nn.CrossEntropyLoss(), **keywords)
 
 
 def test_the_loss_sums_over_the_loops(image, depth):
     model = make()
     pixels, labels = torch.randint(256, (2, 3, *SIZE), dtype=torch.uint8), torch.randint(5, (2, *SIZE))
-    outputs, loss = model.outputs(normalization_of(model)(pixels)), DepthLoss(0.7, 0.3)
+    outputs, loss = model.outputs(model.make_normalize()(pixels)), DepthLoss(0.7, 0.3)
     labelled = [F.cross_entropy(logits, labels) for logits in outputs.iterations]
     told = [loss(d, s, depth, model.thresholds) for d, s in zip(outputs.log_depth, outputs.scale_logits, strict=True)]
     task = task_of(model, pass_loss=0.4, label_loss=0.6, depth_loss=loss)
@@ -351,7 +350,7 @@ def test_the_loss_sums_over_the_loops(image, depth):
 def test_a_given_depth_reaches_the_network_through_the_task(depth):
     model = make("test_depthgate_given")
     pixels, labels = torch.randint(256, (2, 3, *SIZE), dtype=torch.uint8), torch.randint(5, (2, *SIZE))
-    expected = F.cross_entropy(model(normalization_of(model)(pixels), depth=depth), labels)
+    expected = F.cross_entropy(model(model.make_normalize()(pixels), depth=depth), labels)
     torch.testing.assert_close(task_of(model)(pixels, labels, depth), expected)
     with pytest.raises(ValueError, match="gated by a given depth needs data with depth; these have none"):
         task_of(model)(pixels, labels)

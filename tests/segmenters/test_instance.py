@@ -246,8 +246,8 @@ def test_a_hundred_objects_of_a_large_picture_take_the_memory_of_few():
     """All of them at once are 4.8 GB as probabilities, 1.2 GB as bool."""
     code = """
 import torch
-from gatezoo.instance_prediction import coco_annotations
-from gatezoo.roi_masks import RoIMasks
+from gatezoo.inference.writers import coco_annotations
+from gatezoo.segmenters.roi_masks import RoIMasks
 
 def memory(field):
     return int(next(line for line in open("/proc/self/status") if line.startswith(field)).split()[1]) / 1024

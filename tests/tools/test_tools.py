@@ -80,7 +80,7 @@ def test_peers_stand_on_the_same_backbone_at_the_same_stride():
 import sys, torch
 sys.path.insert(0, "tools")
 from peers import made, peer_networks
-from gatezoo.describe import parameters
+from gatezoo.model_info import parameters
 with torch.device("meta"):
     for peer, backbone in (("smp_pspnet", "encoder"), ("torchvision_deeplabv3", "backbone")):
         assert peer in peer_networks("pspnet_r50")

@@ -11,12 +11,15 @@ from PIL import Image
 import gatezoo
 from gatezoo.cli import app as cli
 from gatezoo.data import CocoInstances, open_dataset, reader_for
+from gatezoo.data.splits import open_splits
 from gatezoo.evaluation.instance import evaluate_instances
-from gatezoo.inference.instance import predict_instance_files
+from gatezoo.inference.writers import predict_instance_files
 from gatezoo.recipes.recipe import Recipe
 from gatezoo.training import tasks as jobs
-from gatezoo.training.launch import finetune, open_splits, train_by_name
-from gatezoo.visualization.figures import objects_picture, voc_palette
+from gatezoo.training.finetune import finetune
+from gatezoo.training.launch import train_by_name
+from gatezoo.utils.palette import voc_palette
+from gatezoo.visualization.figures import objects_picture
 
 QUICK = dict(batch_size=4, crop=64, scale=(0.9, 1.1), lr=0.05, new_lr_factor=1, warmup=5, amp="none", opt="sgd")
 

@@ -2,6 +2,7 @@
 
 import csv
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,12 +12,12 @@ from helpers.trees import DRAWERS
 from PIL import Image
 
 import gatezoo
-from gatezoo.cli import app as cli
 from gatezoo.data import FolderDataset
 from gatezoo.data.classes import class_names
+from gatezoo.data.splits import hold_out, open_splits
 from gatezoo.recipes.experiments import experiments
 from gatezoo.registry import find_row
-from gatezoo.training.launch import finetune, hold_out, open_splits
+from gatezoo.training.finetune import finetune
 
 # On the smallest backbone, small crops, two steps.
 SMALL = ["--steps", 2, "-b", 2, "--crop", 48, "--amp", "none", "-j", 0, "--no-sync-bn"] + [
@@ -149,7 +150,7 @@ def test_refusals(monkeypatch, capsys, tmp_path):
 
 def test_the_loop_of_the_readme_works_as_printed(shapes, tmp_path, monkeypatch):
     """Run as it is, on discs and for one round; the folder it writes is read back."""
-    text = (cli.Path(gatezoo.__file__).parent.parent / "README.md").read_text()
+    text = (Path(gatezoo.__file__).parent.parent / "README.md").read_text()
     (code,) = (block for block in text.split("```python\n")[1:] if "FolderDataset" in block)
     code = code.split("```")[0].replace("range(20)", "range(1)").replace("train_transform(256", "train_transform(48")
     for part in ("train", "val"):

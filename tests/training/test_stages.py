@@ -13,20 +13,20 @@ from PIL import Image
 
 import gatezoo
 from gatezoo.data import FolderDataset, open_dataset
-from gatezoo.data.files.depth import depth_quantiles
+from gatezoo.data.base import depth_quantiles
 from gatezoo.evaluation.semantic import evaluate_in_detail, evaluate_passes
 from gatezoo.factory import load_checkpoint
-from gatezoo.inference.depth import depth_passes
-from gatezoo.inference.modes import MultiScale, SlidingWindow, metres_of
-from gatezoo.inference.semantic import predict_files
-from gatezoo.layers.normalize import normalization_of
+from gatezoo.inference.depth import DepthLook, depth_passes
+from gatezoo.inference.modes import MultiScale, SlidingWindow
+from gatezoo.inference.passes import metres_of
+from gatezoo.inference.writers import predict_files
 from gatezoo.metrics import DepthScores
 from gatezoo.recipes.experiments import Stage, experiments
 from gatezoo.recipes.recipe import Recipe
 from gatezoo.training import stages
 from gatezoo.training.launch import train_by_name
 from gatezoo.training.stages import train_stages
-from gatezoo.visualization.depth import DepthLook, coloured, depth_picture, loops_figure
+from gatezoo.visualization.depth import coloured, depth_picture, loops_figure
 from gatezoo.weights.checkpoint_files import checkpoint_facts, read_checkpoint
 
 QUICK = dict(steps=4, eval_every=4, batch_size=2, crop=48, amp="none", class_weights="none")
@@ -131,7 +131,7 @@ def test_evaluation_judges_the_depth_of_whole_pictures(rooms):
     for blur in (0.0, 2.0):
         expected = DepthScores()
         for sample in data:
-            batch = normalization_of(model)(sample["image"][None])
+            batch = model.make_normalize()(sample["image"][None])
             log_depth = model.outputs(batch).log_depth[-1]
             expected.update(metres_of(log_depth, blur), sample["depth"][None].as_subclass(torch.Tensor))
         found = evaluate_in_detail(model, data, blur=blur)
@@ -339,7 +339,7 @@ def test_predict_gives_metres_too(model, tmp_path):
     assert metres.shape == (65, 97)
     assert metres.dtype == np.float32
     with torch.no_grad():
-        log_depth = model.outputs(normalization_of(model)(picture[None])).log_depth[-1]
+        log_depth = model.outputs(model.make_normalize()(picture[None])).log_depth[-1]
     np.testing.assert_allclose(metres, log_depth[0].exp(), rtol=1e-4)
     _, smooth = gatezoo.predict(model, picture, depth=True, blur=3.0)
     assert smooth.std() < metres.std()
@@ -356,7 +356,7 @@ def test_depth_of_a_scaled_picture_is_that_of_a_smaller_one(model):
     classes, metres = gatezoo.predict(model, picture, depth=True, mode=half)
     assert np.array_equal(classes, gatezoo.predict(model, picture, mode=half))
     with torch.no_grad():
-        batch = normalization_of(model)(picture[None])
+        batch = model.make_normalize()(picture[None])
         small = F.interpolate(batch, scale_factor=0.5, mode="bilinear", antialias=True)
         log_depth = F.interpolate(model.outputs(small).log_depth[-1][:, None], (96, 128), mode="bilinear")
     np.testing.assert_allclose(metres, log_depth[0, 0].exp(), rtol=1e-4)

@@ -25,7 +25,7 @@ from gatezoo.recipes.recipe import Recipe
 from gatezoo.training import tasks as jobs
 from gatezoo.training.launch import train_by_name
 from gatezoo.training.optimizers import make_optimizer, rate
-from gatezoo.training.task import SegmentationTask
+from gatezoo.training.tasks import SegmentationTask
 from gatezoo.training.trainer import train
 
 QUICK = dict(batch_size=4, crop=48, lr=0.01, warmup=5, class_weights="none", amp="none")

@@ -49,7 +49,7 @@ def test_a_pth_that_could_run_something_is_refused_by_name(tmp_path):
     with pytest.raises(ValueError, match="must hold tensors alone"):
         read_checkpoint(tmp_path / "bare.pt")
     torch.save(gatezoo.create_model("test_fcn"), tmp_path / "whole.pth")
-    with pytest.raises(ValueError, match=r"asks for .*gatezoo\.segmenter\.Segmenter"):
+    with pytest.raises(ValueError, match=r"asks for .*gatezoo\.segmenters\.segmenter\.Segmenter"):
         read_checkpoint(tmp_path / "whole.pth")
     assert not (tmp_path / "made").exists()
 

@@ -7,9 +7,9 @@ from helpers.paths import GOLDEN as GOLDEN_FILES
 from safetensors.torch import load_file, save_file
 
 import gatezoo
-from gatezoo import pretrained
 from gatezoo.weights import conversions
 from gatezoo.weights.conversions import FORMAT_VERSION, convert
+from gatezoo.weights.integrity import sha256_of
 
 GOLDEN = GOLDEN_FILES / "format1"
 IMAGE = torch.linspace(-2, 2, 3 * 64 * 64).reshape(1, 3, 64, 64)
@@ -44,7 +44,7 @@ def test_a_conversion_renames_what_an_old_file_holds(tmp_path, monkeypatch):
     config = json.loads((folder / "config.json").read_text())
     config["pretrained_cfg"] |= {
         "size": (folder / "model.safetensors").stat().st_size,
-        "sha256": pretrained.sha256_of(folder / "model.safetensors"),
+        "sha256": sha256_of(folder / "model.safetensors"),
     }
     (folder / "config.json").write_text(json.dumps(config))
     with pytest.raises(ValueError, match=r"missing .*unexpected"):
@@ -88,7 +88,7 @@ def test_names_that_do_not_fit_name_the_timm_that_made_them(tmp_path):
     config = json.loads((folder / "config.json").read_text())
     about = config["pretrained_cfg"]
     about["size"] = (folder / "model.safetensors").stat().st_size
-    about["sha256"] = pretrained.sha256_of(folder / "model.safetensors")
+    about["sha256"] = sha256_of(folder / "model.safetensors")
     (folder / "config.json").write_text(json.dumps(config))
     with pytest.raises(ValueError, match="is it another model's") as caught:
         gatezoo.create_model(f"local-dir:{folder}", pretrained=True)

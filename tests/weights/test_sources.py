@@ -16,7 +16,8 @@ import gatezoo
 from gatezoo import hub as client
 from gatezoo import pretrained
 from gatezoo.weights import digest_cache as verified
-from gatezoo.weights import sources
+from gatezoo.weights import integrity, sources
+from gatezoo.weights.integrity import sha256_of
 
 IMAGE = torch.linspace(-2, 2, 3 * 64 * 64).reshape(1, 3, 64, 64)
 
@@ -145,9 +146,7 @@ def test_a_file_is_hashed_once(hub, put, monkeypatch):
     _, commit = put
     monkeypatch.setattr(verified, "REST", 0)
     hashed = []
-    monkeypatch.setattr(
-        pretrained, "sha256_of", lambda path, real=pretrained.sha256_of: hashed.append(path) or real(path)
-    )
+    monkeypatch.setattr(integrity, "sha256_of", lambda path, real=sha256_of: hashed.append(path) or real(path))
     for _ in range(3):
         gatezoo.create_model(f"hf-hub:org/net@{commit}", pretrained=True)
     assert len(hashed) == 1
@@ -191,7 +190,7 @@ def test_sources_are_tried_in_order(hub, put, tmp_path, monkeypatch):
         },
     )  # fmt: skip
     monkeypatch.setattr(pretrained, "manifest", lambda: {cfg.name: cfg})
-    monkeypatch.setattr(pretrained, "BUNDLED", tmp_path / "bundled")
+    monkeypatch.setattr(sources, "BUNDLED", tmp_path / "bundled")
     hub.requests.clear()
     assert torch.equal(logits(gatezoo.create_model("test_fcn", pretrained=True)), logits(model))
     assert hub.counted() == []

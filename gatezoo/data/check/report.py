@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from ...losses import class_weights
+from ..class_weights import class_weights
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ class Report:
         return self.pixels.double() / max(int(self.pixels.sum()), 1)
 
     def weights(self, kind: str = "sqrt") -> torch.Tensor | None:
-        """Class weights for the loss: see :func:`gatezoo.losses.class_weights`."""
+        """Class weights for the loss: see :func:`gatezoo.data.class_weights.class_weights`."""
         return class_weights(self.frequencies, kind) if self.pixels.any() else None
 
     def raise_errors(self) -> None:

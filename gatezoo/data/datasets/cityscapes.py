@@ -67,8 +67,6 @@ def cityscapes(
         layers["instance"] = Layer(objects, _objects)
     data = SegmentationDataset(pictures, masks, CLASSES, ids=IDS, palette=PALETTE, layers=layers, transform=transform)
     if instances:
-        from ...metrics.instance_weighted import CITYSCAPES_SIZES
-
         data.instance_sizes = {CLASSES.index(name): size for name, size in CITYSCAPES_SIZES.items()}
     return data
 
@@ -77,3 +75,17 @@ def _objects(path: Path) -> np.ndarray:
     """Ids of single objects; the publishers' file has the bare label id elsewhere, and for groups."""
     ids = instance_png(path)
     return np.where(ids < 1000, 0, ids)
+
+
+# Mean sizes in pixels of the instances of Cityscapes, as its evaluation script has them
+# (github.com/mcordts/cityscapesScripts, evaluation/evalPixelLevelSemanticLabeling.py).
+CITYSCAPES_SIZES = {
+    "person": 3462.4756337644,
+    "rider": 3930.4788056518,
+    "car": 12794.0202738185,
+    "truck": 27855.1264367816,
+    "bus": 35732.1511111111,
+    "train": 67583.7075812274,
+    "motorcycle": 6298.7200839748,
+    "bicycle": 4672.3249222261,
+}

@@ -20,7 +20,7 @@ from torch.utils.data import Dataset
 from torchvision import tv_tensors
 
 from ...utils.images import open_picture
-from ...visualization.figures import voc_palette
+from ...utils.palette import voc_palette
 from ..base import Sample, SegmentationDataset
 from ..files.coco_json import Annotations
 from ..files.layout import complete, expect

@@ -14,10 +14,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ...utils.choices import one_of
-from ...visualization.figures import voc_palette
+from ...utils.optional import needs
+from ...utils.palette import voc_palette
 from ..base import Sample, SegmentationDataset
 from ..files.layout import complete, expect, words
-from ..files.matlab import mat_file, needs
+from ..files.matlab import mat_file
 
 _THINGS = (
     "person|bicycle|car|motorcycle|airplane|bus|train|truck|boat|traffic light|fire hydrant|stop sign|"

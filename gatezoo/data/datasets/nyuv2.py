@@ -26,7 +26,7 @@ import numpy as np
 import torch
 
 from ...utils.choices import one_of
-from ...visualization.figures import voc_palette
+from ...utils.palette import voc_palette
 from ..base import Layer, Sample, SegmentationDataset
 from ..files.layout import expect
 from ..files.matlab import hdf5_map, open_hdf5, read_mat

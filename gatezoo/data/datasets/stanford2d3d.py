@@ -22,7 +22,7 @@ from torchvision import tv_tensors
 from torchvision.transforms.v2 import functional as F
 
 from ...utils.choices import one_of
-from ...visualization.figures import voc_palette
+from ...utils.palette import voc_palette
 from ..base import Layer, Sample, SegmentationDataset
 from ..files.depth import scaled_png
 from ..files.labels import packed_colours

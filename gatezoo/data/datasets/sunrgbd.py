@@ -17,11 +17,12 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from ...utils.choices import one_of
-from ...visualization.figures import voc_palette
+from ...utils.optional import needs
+from ...utils.palette import voc_palette
 from ..base import Layer, Sample, SegmentationDataset, ids_from_one
 from ..files.depth import sun_png
 from ..files.layout import complete, expect
-from ..files.matlab import hdf5_cell, needs, read_mat
+from ..files.matlab import hdf5_cell, read_mat
 
 CLASSES = (
     "wall", "floor", "cabinet", "bed", "chair", "sofa", "table", "door", "window", "bookshelf", "picture", "counter",

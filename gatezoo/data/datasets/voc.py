@@ -24,11 +24,12 @@ import numpy as np
 from torchvision.datasets import SBDataset, VOCSegmentation
 
 from ...utils.choices import one_of
-from ...visualization.figures import voc_palette
+from ...utils.optional import needs
+from ...utils.palette import voc_palette
 from ..base import Sample, SegmentationDataset
 from ..files.labels import Decoder, index_png
 from ..files.layout import complete, expect, visible, words
-from ..files.matlab import mat_file, needs
+from ..files.matlab import mat_file
 
 CLASSES = (
     "background", "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "diningtable",

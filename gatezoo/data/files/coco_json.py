@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from .matlab import needs
+from ...utils.optional import needs
 
 Annotation = dict[str, Any]
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,7 +12,7 @@ import numpy as np
 from .labels import INTEGER_MODES, open_raster
 
 if TYPE_CHECKING:
-    from ..base import SegmentationDataset
+    pass
 
 
 def _values(path: Path) -> np.ndarray:
@@ -65,32 +63,3 @@ def cityscapes_png(path: Path) -> np.ndarray:
     with np.errstate(divide="ignore"):
         # A disparity of 0 would be infinitely far: no measurement either.
         return np.where(values > 1, np.float32(factor) * 256 / (values - 1), np.float32(np.nan)).astype(np.float32)
-
-
-def check_depth(data: SegmentationDataset, who: str) -> None:
-    """Raise ValueError if the items of a data set have no depth."""
-    if "depth" not in data.layers:
-        raise ValueError(f"{who} must have data with depth; these have none: open them so, --data-kwargs depth=True")
-
-
-def depth_quantiles(data: SegmentationDataset, parts: int) -> tuple[float, ...]:
-    """The parts - 1 depths, in metres, that cut the known pixels of a data set into parts of one size.
-
-    Of each picture some ten thousand pixels are looked at, evenly spread.
-
-    Raises:
-        ValueError: data without depth, or of which none is known.
-    """
-    check_depth(data, "scales by depth")
-    layer = data.layers["depth"]
-
-    def some(path: Path) -> np.ndarray:
-        depth = layer.read(path).ravel()
-        depth = depth[:: max(1, depth.size // 10_000)]
-        return depth[np.isfinite(depth) & (depth > 0)]
-
-    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-        known = np.concatenate(list(pool.map(some, layer.files)))
-    if not known.size:
-        raise ValueError("depth must be known at one pixel of the training data at least; all of it is missing")
-    return tuple(np.quantile(known.astype(np.float64), np.arange(1, parts) / parts).tolist())

@@ -7,25 +7,12 @@ from __future__ import annotations
 
 import os
 from functools import lru_cache, partial
-from importlib import import_module
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 
-
-def needs(module: str, purpose: str) -> ModuleType:
-    """Import a module of the ``data`` extra.
-
-    Raises:
-        ValueError: it is not installed; says how to install it.
-    """
-    try:
-        return import_module(module)
-    except ImportError:
-        package = module.split(".")[0]
-        raise ValueError(f'reading {purpose} needs the package {package}: run pip install "gatezoo[data]"') from None
+from ...utils.optional import needs
 
 
 def read_mat(path: Path, key: str) -> Any:

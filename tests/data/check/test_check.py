@@ -8,7 +8,7 @@ from PIL import Image
 from gatezoo.cli import app as cli
 from gatezoo.data import FolderDataset
 from gatezoo.data.check.check import check_folder
-from gatezoo.losses import class_weights
+from gatezoo.data.class_weights import class_weights
 
 
 def kinds(report):

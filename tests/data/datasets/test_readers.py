@@ -11,7 +11,8 @@ from torchvision import tv_tensors
 
 from gatezoo.data import DATASETS, open_dataset
 from gatezoo.data.datasets import stanford2d3d
-from gatezoo.data.files.matlab import needs, open_hdf5
+from gatezoo.data.files.matlab import open_hdf5
+from gatezoo.utils.optional import needs
 
 SEMANTIC = sorted(set(DATASETS) - {"coco", "nuclei_instances"})
 # Class number -> name, for a few of each.

@@ -1,0 +1,84 @@
+"""Data sets by name."""
+
+from __future__ import annotations
+
+import inspect
+import os
+from collections.abc import Callable
+from typing import Any
+
+from ..utils.choices import one_of
+from .base import Sample, SegmentationDataset
+from .datasets import (
+    ade20k,
+    camvid,
+    cityscapes,
+    coco,
+    coco_stuff,
+    nuclei,
+    nyuv2,
+    pascal_context,
+    stanford2d3d,
+    sunrgbd,
+    voc,
+)
+from .datasets.coco import CocoInstances
+from .instances import InstanceMaps
+
+# Readers by name: reader(root, split, transform=None, *, options of its own).
+DATASETS: dict[str, Callable[..., SegmentationDataset | CocoInstances | InstanceMaps]] = {
+    "ade20k": ade20k.ade20k,
+    "camvid": camvid.camvid,
+    "cityscapes": cityscapes.cityscapes,
+    "coco": coco.coco,
+    "coco_semantic": coco.coco_semantic,
+    "cocostuff10k": coco_stuff.cocostuff10k,
+    "nuclei": nuclei.nuclei,
+    "nuclei_instances": nuclei.nuclei_instances,
+    "nyuv2": nyuv2.nyuv2,
+    "nyuv2_folder": nyuv2.nyuv2_folder,
+    "pascal_context": pascal_context.pascal_context,
+    "stanford2d3d": stanford2d3d.stanford2d3d,
+    "sunrgbd": sunrgbd.sunrgbd,
+    "voc12": voc.voc12,
+}
+
+# A data set with both kinds of labels has a reader for each; under the name of the one it stands for the other too.
+_READERS_OF_TASKS = {
+    ("coco", "semantic"): "coco_semantic",
+    ("coco_semantic", "instance"): "coco",
+    ("nuclei", "instance"): "nuclei_instances",
+    ("nuclei_instances", "semantic"): "nuclei",
+}
+
+
+def reader_for(name: str, task: str) -> str:
+    """The key of ``DATASETS`` that reads a data set for a task: ("nuclei", "instance") -> "nuclei_instances"."""
+    return _READERS_OF_TASKS.get((name, task), name)
+
+
+def open_dataset(
+    name: str,
+    root: str | os.PathLike,
+    split: str,
+    transform: Callable[[Sample], Sample] | None = None,
+    **options: Any,
+) -> SegmentationDataset | CocoInstances | InstanceMaps:
+    """A data set by name.
+
+    Args:
+        name: a key of ``DATASETS``.
+        root: its folder; the reader's module says how it must lie there.
+        split: "train", "val" or another that the reader names.
+        transform: joint transform of an item.
+        options: keywords of the reader, such as ``depth=True``.
+
+    Raises:
+        ValueError: an unknown name, split or option; a layout that is not the expected one.
+    """
+    reader = DATASETS[one_of("a data set", name, DATASETS)]
+    known = [p.name for p in inspect.signature(reader).parameters.values() if p.kind is p.KEYWORD_ONLY]
+    for option in options:
+        if option not in known:
+            raise ValueError(f"the options of {name} are {', '.join(known) or 'none'}; got {option!r}")
+    return reader(root, split, transform, **options)
