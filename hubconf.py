@@ -6,6 +6,6 @@ torch.hub.load("OWNER/gatezoo", "dignet_mobilenetv2_8s", pretrained=True, trust_
 dependencies = ["torch", "torchvision", "timm", "huggingface_hub", "safetensors", "numpy", "PIL"]
 
 from gatezoo.factory import create_model
-from gatezoo.factory import entrypoints as _entrypoints
+from gatezoo.factory import hub_entrypoints as _entrypoints
 
 globals().update(_entrypoints())

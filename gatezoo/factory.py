@@ -11,14 +11,14 @@ import torch
 
 from . import hub
 from .pretrained import PretrainedCfg
-from .registry import Row, find_row, get_pretrained_cfg, is_model, list_models, list_pretrained
-from .segmenters.base import Network
+from .registry import ModelSpec, get_model_spec, get_pretrained_cfg, is_model, list_models, list_pretrained
+from .segmenters.base import BaseSegmenter
 from .utils.environment import versions
 from .weights.checkpoint_files import checkpoint_facts, read_checkpoint
 from .weights.config import CONFIG, MAX_PARAMETERS, WEIGHTS, read_config, read_model_folder
-from .weights.conversions import convert, hint
-from .weights.loading import LoadReport, cfg_of_checkpoint, load_tensors, skip_init
-from .weights.sources import locate
+from .weights.conversions import convert_state_dict, version_hint
+from .weights.loading import LoadReport, cfg_of_checkpoint, load_tensors, no_init_weights
+from .weights.sources import resolve_weights
 
 
 def create_model(
@@ -32,8 +32,8 @@ def create_model(
     checkpoint_path: str | os.PathLike | None = None,
     cache_dir: str | os.PathLike | None = None,
     pretrained_backbone: bool | str | None = None,
-    **keywords: Any,
-) -> Network:
+    **model_kwargs: Any,
+) -> BaseSegmenter:
     """A network by name.
 
     Keywords that are None are as if not given, so that command lines can pass all of theirs.
@@ -60,14 +60,14 @@ def create_model(
     Raises:
         ValueError: an unknown name, tag or keyword, or weights that do not exist or fit; each says what would do.
     """
-    row, cfg, saved = _source(model_name, cache_dir)
+    row, cfg, saved = parse_model_source(model_name, cache_dir)
     told = dict(
         num_classes=num_classes,
         in_chans=in_chans,
         backbone=backbone,
         iterations=iterations,
         pretrained_backbone=pretrained_backbone,
-        **keywords,
+        **model_kwargs,
     )
     told = {key: value for key, value in told.items() if value is not None}
     if num_classes is not None and num_classes < 1:
@@ -81,10 +81,10 @@ def create_model(
         )
     tensors = None
     if pretrained or checkpoint_path:
-        own = saved.get("backbone", row.keywords.get("backbone"))
+        own = saved.get("backbone", row.model_kwargs.get("backbone"))
         if pretrained and told.get("backbone", own) != own:
             raise ValueError(f"weights of {cfg.name} are for backbone {own!r}; got {backbone!r}")
-        tensors, facts = read_checkpoint(checkpoint_path or locate(cfg, cache_dir))
+        tensors, facts = read_checkpoint(checkpoint_path or resolve_weights(cfg, cache_dir))
         if checkpoint_path:
             cfg = cfg_of_checkpoint(checkpoint_path, facts, cfg)
             told = facts.get("model_kwargs", {}) | told
@@ -96,21 +96,21 @@ def create_model(
     if saved:
         _check_size(row, saved)
     resized = bool(cfg) and (told.get("num_classes"), told.get("in_chans")) != (cfg.num_classes, cfg.in_chans)
-    with skip_init() if tensors and not resized else contextlib.nullcontext():
+    with no_init_weights() if tensors and not resized else contextlib.nullcontext():
         model = row.builder(**arguments)
     model.architecture = row.name
-    model.model_args = {key: value for key, value in arguments.items() if key != "pretrained_backbone"}
+    model.model_kwargs = {key: value for key, value in arguments.items() if key != "pretrained_backbone"}
     model.pretrained_cfg = cfg if tensors else None
     if tensors:
-        tensors = convert(tensors, row.module, cfg.format_version) if cfg else tensors
+        tensors = convert_state_dict(tensors, row.module, cfg.format_version) if cfg else tensors
         try:
             model.load_report = load_tensors(model, tensors, resized)
         except ValueError as error:
-            raise ValueError(f"{error}{hint(cfg.versions if cfg else {}, versions())}") from None
+            raise ValueError(f"{error}{version_hint(cfg.versions if cfg else {}, versions())}") from None
     return model
 
 
-def from_pretrained(source: str | os.PathLike, **keywords: Any) -> Network:
+def from_pretrained(source: str | os.PathLike, **model_kwargs: Any) -> BaseSegmenter:
     """The network of a model folder or a repository, with its weights.
 
     Args:
@@ -120,26 +120,28 @@ def from_pretrained(source: str | os.PathLike, **keywords: Any) -> Network:
     source = os.fspath(source)
     if ":" not in source and (os.path.isdir(source) or "/" in source):
         source = f"local-dir:{source}" if os.path.isdir(source) else f"hf-hub:{source}"
-    return create_model(source, pretrained=True, **keywords)
+    return create_model(source, pretrained=True, **model_kwargs)
 
 
-def weights_of(model_name: str, cache_dir: str | os.PathLike | None = None) -> PretrainedCfg:
+def resolve_pretrained_cfg(model_name: str, cache_dir: str | os.PathLike | None = None) -> PretrainedCfg:
     """The entry of the weights that a name of :func:`create_model` stands for; of a repository only this is fetched.
 
     Raises:
         ValueError: a name that has none, and what :func:`create_model` refuses.
     """
-    row, cfg, _ = _source(model_name, cache_dir)
+    row, cfg, _ = parse_model_source(model_name, cache_dir)
     if cfg is None:
         raise ValueError(f"{row.name} has no published weights yet; these have: {', '.join(list_pretrained())}")
     return cfg
 
 
-def _source(model_name: str, cache_dir: str | os.PathLike | None) -> tuple[Row, PretrainedCfg | None, dict[str, Any]]:
+def parse_model_source(
+    model_name: str, cache_dir: str | os.PathLike | None
+) -> tuple[ModelSpec, PretrainedCfg | None, dict[str, Any]]:
     """The row that a name speaks of, the entry of its weights, and keywords of the builder that came with them."""
     scheme, colon, rest = model_name.partition(":")
     if not colon and "/" not in model_name:
-        return find_row(model_name), get_pretrained_cfg(model_name), {}
+        return get_model_spec(model_name), get_pretrained_cfg(model_name), {}
     scheme = scheme.lower().replace("_", "-")
     if scheme == "local-dir" and rest:
         return read_model_folder(rest)
@@ -152,11 +154,13 @@ def _source(model_name: str, cache_dir: str | os.PathLike | None) -> tuple[Row, 
     return read_config(hub.fetch(repo, commit, CONFIG, cache_dir), f"hf-hub:{repo}@{commit}/{WEIGHTS}")
 
 
-def _check_size(row: Row, saved: dict[str, Any]) -> None:
+def _check_size(row: ModelSpec, saved: dict[str, Any]) -> None:
     """Refuse keywords that a configuration brought and that make no network, or one that no file could fill."""
     # Those that a row's users commonly change are bounded by themselves.
     common = {"num_classes": 1000, "in_chans": 16, "iterations": 100, "loops": 99}
-    changed = row.changes({key: tuple(value) if isinstance(value, list) else value for key, value in saved.items()})
+    changed = row.non_default_kwargs(
+        {key: tuple(value) if isinstance(value, list) else value for key, value in saved.items()}
+    )
     if all(key in common and value <= common[key] for key, value in changed.items()):
         return
     try:
@@ -166,7 +170,7 @@ def _check_size(row: Row, saved: dict[str, Any]) -> None:
             model = row.builder(**row.merge(saved | few)).eval()
             count = sum(parameter.numel() for parameter in model.parameters())
             if count <= MAX_PARAMETERS:
-                model.probe(torch.empty(1, model.in_chans, 64, 64))
+                model.raw_outputs(torch.empty(1, model.in_chans, 64, 64))
     except (ValueError, TypeError, RuntimeError, AssertionError, LookupError, AttributeError, OverflowError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ValueError(f"model_args of a configuration must make a {row.name}; they do not: {reason}") from None
@@ -176,7 +180,7 @@ def _check_size(row: Row, saved: dict[str, Any]) -> None:
         )
 
 
-def open_model(name: str, checkpoint_path: str | os.PathLike | None = None, **keywords: Any) -> Network:
+def load_model(name: str, checkpoint_path: str | os.PathLike | None = None, **model_kwargs: Any) -> BaseSegmenter:
     """A network with weights, as command lines name it.
 
     Args:
@@ -195,10 +199,10 @@ def open_model(name: str, checkpoint_path: str | os.PathLike | None = None, **ke
         if model is None:
             raise ValueError(f"the header of a checkpoint must name its model; {name} does not: add it with NAME")
         name, checkpoint_path = model, name
-    return create_model(name, pretrained=checkpoint_path is None, checkpoint_path=checkpoint_path, **keywords)
+    return create_model(name, pretrained=checkpoint_path is None, checkpoint_path=checkpoint_path, **model_kwargs)
 
 
-def load_checkpoint(model: Network, path: str | os.PathLike, strict: bool = True) -> LoadReport:
+def load_checkpoint(model: BaseSegmenter, path: str | os.PathLike, strict: bool = True) -> LoadReport:
     """Load a safetensors file into a network that exists.
 
     Args:
@@ -207,21 +211,21 @@ def load_checkpoint(model: Network, path: str | os.PathLike, strict: bool = True
     """
     tensors, facts = read_checkpoint(path)
     if is_model(facts.get("model", "")):
-        tensors = convert(tensors, find_row(facts["model"]).module, facts.get("format_version", 1))
-    tensors = tensors if strict else model.completed(tensors)
+        tensors = convert_state_dict(tensors, get_model_spec(facts["model"]).module, facts.get("format_version", 1))
+    tensors = tensors if strict else model.init_missing(tensors)
     model.load_report = load_tensors(model, tensors, resized=not strict, strict=strict)
     return model.load_report
 
 
-def entrypoints() -> dict[str, Callable[..., Network]]:
+def hub_entrypoints() -> dict[str, Callable[..., BaseSegmenter]]:
     """For torch.hub: a function for each model, ``NAME(pretrained=False, **keywords of create_model)``."""
 
-    def entrypoint(name: str) -> Callable[..., Network]:
-        def create(pretrained: bool = False, **keywords: Any) -> Network:
-            return create_model(name, pretrained, **keywords)
+    def entrypoint(name: str) -> Callable[..., BaseSegmenter]:
+        def create(pretrained: bool = False, **model_kwargs: Any) -> BaseSegmenter:
+            return create_model(name, pretrained, **model_kwargs)
 
         create.__name__ = name
-        create.__doc__ = f"{name}(pretrained=False, num_classes=None, ...)\n\n{find_row(name).builder.__doc__}"
+        create.__doc__ = f"{name}(pretrained=False, num_classes=None, ...)\n\n{get_model_spec(name).builder.__doc__}"
         return create
 
     return {name: entrypoint(name) for name in list_models()}

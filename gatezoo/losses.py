@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from .layers.depth_bins import is_known, scale_bins
 from .layers.resize import resize_to
-from .utils.distributed import mean_over_processes
+from .utils.distributed import reduce_mean
 
 
 class CrossEntropy(nn.Module):
@@ -37,7 +37,7 @@ class CrossEntropy(nn.Module):
         """The denominator."""
         labelled = labels[labels != self.ignore_index]
         count = labelled.numel() if self.weight is None else self.weight[labelled].sum()
-        return mean_over_processes(torch.as_tensor(count, dtype=like.dtype, device=like.device))
+        return reduce_mean(torch.as_tensor(count, dtype=like.dtype, device=like.device))
 
 
 class Focal(CrossEntropy):
@@ -156,4 +156,4 @@ class DepthLoss(nn.Module):
     def _squared(self, log_depth: Tensor, depth: Tensor) -> Tensor:
         known = is_known(depth)
         errors = torch.where(known, log_depth - depth.log(), 0.0)
-        return errors.square().sum() / mean_over_processes(known.sum().to(errors.dtype))
+        return errors.square().sum() / reduce_mean(known.sum().to(errors.dtype))

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .utils.files import write_whole
+from .utils.files import atomic_write
 
 PACKAGE = Path(__file__).parent
 BUNDLED = PACKAGE / "bundled"
@@ -122,5 +122,5 @@ def replace_entry(path: Path, cfg: PretrainedCfg) -> None:
         raise ValueError(f"a manifest must be JSON that holds weights; {path} does not: {error}") from None
     fields = {key: value for key, value in cfg.to_dict().items() if key not in ("architecture", "tag")}
     entries[cfg.name] = fields
-    write_whole(path, lambda beside: beside.write_text(json.dumps(told, indent=1, ensure_ascii=False) + "\n"))
+    atomic_write(path, lambda beside: beside.write_text(json.dumps(told, indent=1, ensure_ascii=False) + "\n"))
     manifest.cache_clear()

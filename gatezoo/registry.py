@@ -15,7 +15,7 @@ from .pretrained import PretrainedCfg, of_architecture
 
 
 @dataclass(frozen=True)
-class Row:
+class ModelSpec:
     """A variant: its builder and the keywords that make it this one, and what its network finds ("semantic": a class
     for every pixel, "instance": objects).
     """
@@ -23,10 +23,10 @@ class Row:
     name: str
     module: str
     builder: Callable
-    keywords: Mapping[str, Any]
+    model_kwargs: Mapping[str, Any]
     task: str = "semantic"
 
-    def accepted(self) -> list[str]:
+    def parameter_names(self) -> list[str]:
         """Names of the keywords that the builder takes; empty if it takes any."""
         parameters = inspect.signature(self.builder).parameters.values()
         return [] if any(p.kind is p.VAR_KEYWORD for p in parameters) else [p.name for p in parameters]
@@ -37,59 +37,59 @@ class Row:
         Raises:
             ValueError: a keyword that the builder does not take.
         """
-        accepted = self.accepted()
+        accepted = self.parameter_names()
         for key in overrides:
             if accepted and key not in accepted:
                 raise ValueError(
-                    f"{self.name} takes the keywords {', '.join(accepted)}; got {key!r}{_near(key, accepted)}"
+                    f"{self.name} takes the keywords {', '.join(accepted)}; got {key!r}{suggest(key, accepted)}"
                 )
-        keywords = dict(self.keywords)
-        if overrides.get("backbone", keywords.get("backbone")) != keywords.get("backbone"):
-            keywords.pop("backbone_args", None)
-        return keywords | dict(overrides)
+        model_kwargs = dict(self.model_kwargs)
+        if overrides.get("backbone", model_kwargs.get("backbone")) != model_kwargs.get("backbone"):
+            model_kwargs.pop("backbone_args", None)
+        return model_kwargs | dict(overrides)
 
-    def changes(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    def non_default_kwargs(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
         """Those of the builder's arguments that are not what the row gives by itself."""
-        defaults = {p.name: p.default for p in inspect.signature(self.builder).parameters.values()} | self.keywords
+        defaults = {p.name: p.default for p in inspect.signature(self.builder).parameters.values()} | self.model_kwargs
         return {key: value for key, value in arguments.items() if key not in defaults or defaults[key] != value}
 
-    def variant(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
-        """:meth:`changes` that make another network than the row's, whatever its pictures, classes and training."""
-        told = self.changes(arguments)
+    def architecture_kwargs(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        """:meth:`changes` that make another network than the row's, whatever its images, classes and training."""
+        told = self.non_default_kwargs(arguments)
         return {key: value for key, value in told.items() if key not in ("num_classes", "in_chans", "freeze_bn")}
 
 
-_rows: dict[str, Row] = {}
+_rows: dict[str, ModelSpec] = {}
 
 
-def _near(word: str, words: Iterable[str]) -> str:
+def suggest(word: str, words: Iterable[str]) -> str:
     near = difflib.get_close_matches(word, list(words), n=3, cutoff=0.5)
     return f". Did you mean {' or '.join(near)}?" if near else ""
 
 
-def _add(row: Row) -> None:
+def _add(row: ModelSpec) -> None:
     if row.name in _rows:
         raise ValueError(f"model names must be unique; {row.name!r} is taken by module {_rows[row.name].module!r}")
     if not re.fullmatch(r"\w+", row.name):
         raise ValueError(f"model names are letters, digits and underscores; got {row.name!r}")
-    row.merge(row.keywords)
+    row.merge(row.model_kwargs)
     _rows[row.name] = row
 
 
-def register_rows(builder: Callable, rows: Mapping[str, Mapping[str, Any]], task: str = "semantic") -> None:
+def register_models(builder: Callable, rows: Mapping[str, Mapping[str, Any]], task: str = "semantic") -> None:
     """Register variants of one builder: ``{name: keywords}``.
 
     Raises:
         ValueError: a taken name, or a keyword that the builder does not take.
     """
     module = builder.__module__.rsplit(".", 1)[-1]
-    for name, keywords in rows.items():
-        _add(Row(name, module, builder, keywords, task))
+    for name, model_kwargs in rows.items():
+        _add(ModelSpec(name, module, builder, model_kwargs, task))
 
 
 def register_model(builder: Callable) -> Callable:
     """Decorator that registers a function under its own name; what it returns is the model."""
-    register_rows(builder, {builder.__name__: {}})
+    register_models(builder, {builder.__name__: {}})
     return builder
 
 
@@ -161,7 +161,7 @@ def is_model(model_name: str) -> bool:
     return split_model_name_tag(model_name)[0] in _rows
 
 
-def find_row(model_name: str) -> Row:
+def get_model_spec(model_name: str) -> ModelSpec:
     """The row of ``name`` or ``name.tag``.
 
     Raises:
@@ -169,18 +169,18 @@ def find_row(model_name: str) -> Row:
     """
     name = split_model_name_tag(model_name)[0]
     if name not in _rows:
-        hint = _near(name, _rows) or ". gatezoo.list_models() lists them"
+        hint = suggest(name, _rows) or ". gatezoo.list_models() lists them"
         raise ValueError(f"model must be one of the {len(_rows)} registered names; got {name!r}{hint}")
     return _rows[name]
 
 
 def model_entrypoint(model_name: str) -> Callable:
     """The function that builds a model with random weights: ``model_entrypoint(name)(num_classes=7)``."""
-    row = find_row(model_name)
+    row = get_model_spec(model_name)
 
     @functools.wraps(row.builder)
-    def build(**keywords):
-        return row.builder(**row.merge(keywords))
+    def build(**model_kwargs):
+        return row.builder(**row.merge(model_kwargs))
 
     return build
 
@@ -192,7 +192,7 @@ def get_pretrained_cfg(model_name: str) -> PretrainedCfg | None:
         ValueError: unknown name or tag.
     """
     name, tag = split_model_name_tag(model_name)
-    find_row(name)
+    get_model_spec(name)
     cfgs = {cfg.tag: cfg for cfg in of_architecture(name)}
     if tag and tag not in cfgs:
         raise ValueError(f"weights of {name} have the tags {', '.join(cfgs) or '(none)'}; got {tag!r}")

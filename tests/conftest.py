@@ -28,7 +28,7 @@ def _seed():
 
 @pytest.fixture
 def shapes(tmp_path):
-    """24 pictures of 64 x 80, a bright disc (class 1) on a dark ground (0) each; the disc's rim is 255."""
+    """24 images of 64 x 80, a bright disc (class 1) on a dark ground (0) each; the disc's rim is 255."""
     random = np.random.default_rng(0)
     for folder in ("images", "labels"):
         (tmp_path / "shapes" / folder).mkdir(parents=True)
@@ -37,9 +37,9 @@ def shapes(tmp_path):
         centre, radius = random.uniform(15, 45, 2), random.uniform(10, 20)
         distance = np.hypot(y - centre[0], x - centre[1])
         disc = distance < radius
-        picture = random.normal(60, 10, (64, 80, 3)) + 120 * disc[..., None]
+        image = random.normal(60, 10, (64, 80, 3)) + 120 * disc[..., None]
         labels = np.where(np.abs(distance - radius) < 1, 255, disc)
-        Image.fromarray(picture.clip(0, 255).astype(np.uint8)).save(tmp_path / "shapes/images" / f"{number:02}.png")
+        Image.fromarray(image.clip(0, 255).astype(np.uint8)).save(tmp_path / "shapes/images" / f"{number:02}.png")
         Image.fromarray(labels.astype(np.uint8)).save(tmp_path / "shapes/labels" / f"{number:02}.png")
     return tmp_path / "shapes"
 

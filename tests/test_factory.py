@@ -10,7 +10,7 @@ from gatezoo import factory, pretrained
 from gatezoo.pretrained import PretrainedCfg
 from gatezoo.weights import sources
 from gatezoo.weights.integrity import sha256_of
-from gatezoo.weights.loading import LoadReport, load_tensors, skip_init
+from gatezoo.weights.loading import LoadReport, load_tensors, no_init_weights
 
 
 @pytest.fixture
@@ -139,7 +139,7 @@ def test_keywords_that_are_none_are_as_if_not_given():
 
 
 def test_skip_init_leaves_random_numbers_out():
-    with skip_init():
+    with no_init_weights():
         torch.manual_seed(0)
         model = gatezoo.model_entrypoint("test_dignet")()
         after = torch.rand(1)
@@ -171,7 +171,7 @@ def test_load_tensors_reports_the_unexpected():
 
 
 def test_torch_hub_entry_points():
-    entry = factory.entrypoints()["test_dignet"]
+    entry = factory.hub_entrypoints()["test_dignet"]
     assert "num_classes" in entry.__doc__
     assert entry(num_classes=3).num_classes == 3
 

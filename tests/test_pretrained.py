@@ -13,7 +13,7 @@ from safetensors import safe_open
 
 import gatezoo
 from gatezoo import pretrained
-from gatezoo.model_info import on_meta, parameters
+from gatezoo.model_info import count_parameters, on_meta
 from gatezoo.pretrained import PretrainedCfg
 from gatezoo.weights.conversions import FORMAT_VERSION
 from gatezoo.weights.integrity import keys_sha256, sha256_of
@@ -85,7 +85,7 @@ def test_the_manifest_says_what_can_be_computed_again(name):
     model = on_meta(cfg.architecture, num_classes=cfg.num_classes)
     # What is no parameter is a statistic of batch norm, or a threshold between depths.
     buffers = {key for key, _ in model.named_buffers()}
-    assert sum(math.prod(shape) for key, shape in shapes.items() if key not in buffers) == parameters(model)
+    assert sum(math.prod(shape) for key, shape in shapes.items() if key not in buffers) == count_parameters(model)
     assert len(cfg.class_names) == cfg.num_classes
     assert (cfg.num_classes,) in shapes.values()  # the bias of a classifier
     assert 1 <= cfg.format_version <= FORMAT_VERSION

@@ -3,7 +3,7 @@ import pytest
 import gatezoo
 from gatezoo import pretrained, registry
 from gatezoo.pretrained import PretrainedCfg
-from gatezoo.registry import register_model, register_rows
+from gatezoo.registry import register_model, register_models
 
 
 @pytest.fixture
@@ -82,12 +82,12 @@ def test_a_taken_name_and_a_misspelt_row_fail_when_registered(scratch):
     def builder(width=1):
         return width
 
-    register_rows(builder, {"scratch_a": dict(width=2)})
+    register_models(builder, {"scratch_a": dict(width=2)})
     assert gatezoo.model_entrypoint("scratch_a")() == 2
     with pytest.raises(ValueError, match="model names must be unique; 'scratch_a' is taken"):
-        register_rows(builder, {"scratch_a": {}})
+        register_models(builder, {"scratch_a": {}})
     with pytest.raises(ValueError, match="scratch_b takes the keywords width; got 'widht'"):
-        register_rows(builder, {"scratch_b": dict(widht=2)})
+        register_models(builder, {"scratch_b": dict(widht=2)})
     assert not gatezoo.is_model("scratch_b")
 
 

@@ -21,7 +21,6 @@ import contextlib
 import csv
 import functools
 import io
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -30,6 +29,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import data_config
 import torch
 from peers import made, peer_networks
 from rich.console import Console
@@ -38,21 +38,21 @@ from safetensors.torch import load_file, save_file
 from torch.utils.flop_counter import FlopCounterMode
 
 import gatezoo
-from gatezoo.cli.options import keywords_of
+from gatezoo.cli.options import parse_kwargs
 from gatezoo.data.class_weights import class_weights
-from gatezoo.data.loader import Stream, loader_of
-from gatezoo.data.splits import open_splits
+from gatezoo.data.loader import EpochStream, create_loader
+from gatezoo.data.splits import create_splits
 from gatezoo.data.transforms import train_transform
 from gatezoo.losses import make_loss
-from gatezoo.model_info import gmacs, on_meta, parameters
+from gatezoo.model_info import count_gmacs, count_parameters, on_meta
 from gatezoo.recipes.recipe import Recipe
-from gatezoo.segmenters.base import Network
+from gatezoo.segmenters.base import BaseSegmenter
 from gatezoo.segmenters.recurrent import IterativeSegmenter
-from gatezoo.training.launch import train_by_name
-from gatezoo.training.optimizers import make_optimizer
-from gatezoo.training.precision import computable, mixed_precision
-from gatezoo.training.tasks import SegmentationTask
-from gatezoo.utils.allocator import keep_freed_memory
+from gatezoo.training.launch import train_model
+from gatezoo.training.optimizers import create_optimizer
+from gatezoo.training.precision import mixed_precision, resolve_amp_dtype
+from gatezoo.training.tasks import SemanticObjective
+from gatezoo.utils.allocator import disable_malloc_trim
 
 
 def timed(call: Callable[[], object], device: str) -> float:
@@ -71,12 +71,12 @@ def medians(calls: list[Callable[[], object]], repeats: int, device: str) -> lis
     for call in calls:
         call()
     rounds = [[timed(call, device) for call in calls] for _ in range(repeats)]
-    return [statistics.median(times) for times in zip(*rounds)]
+    return [data_config.median(times) for times in zip(*rounds)]
 
 
-def peak_memory(name: str, batch: int, size: int, iterations: int | None, **keywords: Any) -> float:
+def peak_memory(name: str, batch: int, size: int, iterations: int | None, **model_kwargs: Any) -> float:
     """MiB that building and running the network adds to a fresh process."""
-    (needed,) = figures_of(f"run_once({name!r}, {batch}, {size}, {iterations}, **{keywords})")
+    (needed,) = figures_of(f"run_once({name!r}, {batch}, {size}, {iterations}, **{model_kwargs})")
     return needed
 
 
@@ -94,47 +94,49 @@ def memory(field: str) -> float:
     return int(line.split()[1]) / 1024
 
 
-def run_once(name: str, batch: int, size: int, iterations: int | None, **keywords: Any) -> None:
+def run_once(name: str, batch: int, size: int, iterations: int | None, **model_kwargs: Any) -> None:
     Path("/proc/self/clear_refs").write_text("5")  # forget the peak that the imports made
     before = memory("VmRSS")
-    model = made(name, **keywords).eval()
+    model = made(name, **model_kwargs).eval()
     with torch.inference_mode():
         image = torch.randn(batch, 3, size, size)
-        given = model.side_inputs({"depth": torch.full_like(image[:, 0], 2.0)}) if isinstance(model, Network) else {}
+        given = (
+            model.extra_inputs({"depth": torch.full_like(image[:, 0], 2.0)}) if isinstance(model, BaseSegmenter) else {}
+        )
         model(image, **({} if iterations is None else {"iterations": iterations}), **given)
     print(memory("VmHWM") - before)
 
 
 @torch.inference_mode()
 def measure(
-    name: str, keywords: dict, size: int, batch: int, iterations: int, repeats: int, device: str, memory: bool
+    name: str, model_kwargs: dict, size: int, batch: int, iterations: int, repeats: int, device: str, memory: bool
 ) -> dict:
     """One row of the table."""
-    meta = on_meta(name, **keywords)
+    meta = on_meta(name, **model_kwargs)
     gated = isinstance(meta, IterativeSegmenter)
     passes = {"iterations": iterations} if gated else {}
-    counts = gmacs(meta, size, size, **passes)
+    counts = count_gmacs(meta, size, size, **passes)
     row = {
-        "model": " ".join([name, *(f"{key}={value}" for key, value in keywords.items())]),
+        "model": " ".join([name, *(f"{key}={value}" for key, value in model_kwargs.items())]),
         "size": size,
         "batch": batch,
         "iterations": iterations if gated else "",
-        "params_m": round(parameters(meta) / 1e6, 3),
+        "params_m": round(count_parameters(meta) / 1e6, 3),
         "gmac": round(counts, 2),
     }
-    model = gatezoo.create_model(name, **keywords).eval().to(device)
+    model = gatezoo.create_model(name, **model_kwargs).eval().to(device)
     image = torch.randn(batch, 3, size, size, device=device)
-    given = model.side_inputs({"depth": torch.full_like(image[:, 0], 2.0)})
+    given = model.extra_inputs({"depth": torch.full_like(image[:, 0], 2.0)})
     calls = [lambda: model(image, **passes, **given)]
     if gated:
         calls.append(lambda: model(image, iterations=1, **given))
     whole, *once = medians(calls, repeats, device)
     row["ms_per_image"] = round(1000 * whole / batch, 2)
     if memory:
-        row["peak_mib"] = round(peak_memory(name, batch, size, iterations if gated else None, **keywords))
+        row["peak_mib"] = round(peak_memory(name, batch, size, iterations if gated else None, **model_kwargs))
     if gated:
         row["time_ratio"] = round(whole / once[0], 3)
-        row["gmac_ratio"] = round(counts / gmacs(meta, size, size, iterations=1), 3)
+        row["gmac_ratio"] = round(counts / count_gmacs(meta, size, size, iterations=1), 3)
     return row
 
 
@@ -148,7 +150,7 @@ def measure_beside(names: list[str], size: int, batch: int, repeats: int, device
     for name, model, seconds in zip(names, models, times):
         with FlopCounterMode(display=False) as counter:
             model(image[:1])
-        row = {"model": name, "size": size, "batch": batch, "params_m": round(parameters(model) / 1e6, 3)}
+        row = {"model": name, "size": size, "batch": batch, "params_m": round(count_parameters(model) / 1e6, 3)}
         row |= {"gmac": counter.get_total_flops() / 2e9, "ms_per_image": round(1000 * seconds / batch, 2)}
         if memory:
             row["peak_mib"] = round(peak_memory(name, batch, size, None))
@@ -179,28 +181,28 @@ def measure_loading(name: str, repeats: int) -> dict:
 
 
 def measure_training(name: str, folder: Path, steps: int, batch: int, size: int, workers: int) -> dict:
-    """Pictures a second of the engine, and of a bare loop over one batch held in memory; medians of turns."""
-    train_data, val_data = open_splits(folder, classes="camvid")
-    recipe = Recipe(steps=steps, batch_size=batch, crop=size, log_interval=1, eval_every=10**9)
+    """Images a second of the engine, and of a bare loop over one batch held in memory; medians of turns."""
+    train_data, val_data = create_splits(folder, classes="camvid")
+    recipe = Recipe(steps=steps, batch_size=batch, crop_size=size, log_interval=1, eval_interval=10**9)
 
     def engine() -> float:
         with tempfile.TemporaryDirectory() as out, contextlib.redirect_stdout(io.StringIO()):
-            train_by_name(name, train_data, val_data.subset([0]), out, recipe, workers=workers)
+            train_model(name, train_data, val_data.subset([0]), out, recipe, workers=workers)
             with (Path(out) / "summary.csv").open() as file:
-                pace = {int(row["step"]): float(row["pictures_per_s"]) for row in csv.DictReader(file)}
+                pace = {int(row["step"]): float(row["images_per_s"]) for row in csv.DictReader(file)}
         # The first fifth starts the workers and warms the caches.
         first, last = steps // 5, steps
         return (last - first) * batch / (last * batch / pace[last] - first * batch / pace[first])
 
     def bare() -> float:
         model = gatezoo.create_model(name, num_classes=train_data.num_classes, freeze_bn=True)
-        loss = make_loss("cross_entropy", class_weights(train_data.frequencies(), recipe.class_weights))
-        task = SegmentationTask(model, model.make_normalize(), loss).to(memory_format=torch.channels_last).train()
-        optimizer = make_optimizer(model, recipe)
-        train_data.transform = train_transform(size, recipe.scale, 255, (0.5, 0.5, 0.5))
-        ready = next(iter(loader_of(Stream(train_data, batch, seed=0), batch, workers=0)))
+        loss = make_loss("cross_entropy", class_weights(train_data.class_frequencies(), recipe.class_weights))
+        task = SemanticObjective(model, model.make_normalize(), loss).to(memory_format=torch.channels_last).train()
+        optimizer = create_optimizer(model, recipe)
+        train_data.transform = train_transform(size, recipe.scale_range, 255, (0.5, 0.5, 0.5))
+        ready = next(iter(create_loader(EpochStream(train_data, batch, seed=0), batch, workers=0)))
         images, began = ready["image"].contiguous(memory_format=torch.channels_last), 0.0
-        with mixed_precision(model, "cpu", computable(recipe.amp, "cpu")) as autocast:
+        with mixed_precision(model, "cpu", resolve_amp_dtype(recipe.amp_dtype, "cpu")) as autocast:
             for step in range(steps):
                 if step == steps // 5:
                     began = time.perf_counter()
@@ -213,14 +215,14 @@ def measure_training(name: str, folder: Path, steps: int, batch: int, size: int,
         return (steps - steps // 5) * batch / (time.perf_counter() - began)
 
     turns = [(engine(), bare()) for _ in range(3)]
-    ours, plain = (statistics.median(paces) for paces in zip(*turns))
+    ours, plain = (data_config.median(paces) for paces in zip(*turns))
     figures = {"engine_per_s": ours, "bare_per_s": plain, "ratio": ours / plain}
     return {"model": name, "size": size, "batch": batch, **{key: round(value, 3) for key, value in figures.items()}}
 
 
 def measure_evaluation(name: str, folder: Path) -> dict:
-    """Seconds of an evaluation, and of the forward passes alone over the same pictures held in memory."""
-    _, data = open_splits(folder, classes="camvid")
+    """Seconds of an evaluation, and of the forward passes alone over the same images held in memory."""
+    _, data = create_splits(folder, classes="camvid")
     model = gatezoo.create_model(name, num_classes=data.num_classes).eval()
     ready = [model.make_normalize()(sample["image"][None]) for sample in data]
     ready = [batch.contiguous(memory_format=torch.channels_last) for batch in ready]
@@ -232,7 +234,7 @@ def measure_evaluation(name: str, folder: Path) -> dict:
             model(batch)
 
     ours, plain = medians([lambda: gatezoo.evaluate(model, data), bare], 2, "cpu")
-    return {"model": name, "pictures": len(data), "evaluate_s": round(ours, 2), "forward_s": round(plain, 2)} | {
+    return {"model": name, "images": len(data), "evaluate_s": round(ours, 2), "forward_s": round(plain, 2)} | {
         "ratio": round(ours / plain, 3)
     }
 
@@ -287,7 +289,7 @@ def measure_pooling(name: str, size: int, batch: int, repeats: int, device: str)
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="+", help="models, or wildcards")
-    parser.add_argument("--size", type=int, nargs="+", default=[321], help="sides of the square picture")
+    parser.add_argument("--size", type=int, nargs="+", default=[321], help="sides of the square image")
     parser.add_argument("--batch", type=int, default=1)
     parser.add_argument("--iterations", type=int, nargs="+", default=[2], help="passes of those that have some")
     parser.add_argument("--model-kwargs", action="append", default=[], metavar="KEY=VALUE", help="of the first table")
@@ -305,9 +307,11 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=1, help="of each training measured")
     parser.add_argument("--csv", type=Path)
     args = parser.parse_args()
-    keep_freed_memory()  # as the gatezoo command does: without it fresh pages are timed along
-    keywords = keywords_of(args.model_kwargs)
-    if keywords and (args.load or args.train or args.eval or args.hard or args.recompute or args.against or args.peers):
+    disable_malloc_trim()  # as the gatezoo command does: without it fresh pages are timed along
+    model_kwargs = parse_kwargs(args.model_kwargs)
+    if model_kwargs and (
+        args.load or args.train or args.eval or args.hard or args.recompute or args.against or args.peers
+    ):
         parser.error("--model-kwargs is for the table of passes alone: leave it out")
     names = gatezoo.list_models(args.names)
     if not names:
@@ -332,7 +336,7 @@ def main() -> None:
         rows = [row for size in args.size for row in measure_beside(names, size, *beside)]
     else:
         rows = [
-            measure(name, keywords, size, args.batch, passes, args.repeats, args.device, not args.no_memory)
+            measure(name, model_kwargs, size, args.batch, passes, args.repeats, args.device, not args.no_memory)
             for name in names
             for size in args.size
             for passes in args.iterations

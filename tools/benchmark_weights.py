@@ -24,7 +24,7 @@ from safetensors.torch import load_file, save_file
 
 import gatezoo
 from gatezoo.weights import digest_cache as verified
-from gatezoo.weights.loading import skip_init
+from gatezoo.weights.loading import no_init_weights
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
@@ -49,7 +49,7 @@ def ways(name: str, folder: Path) -> dict[str, Callable[[], object]]:
         built.load_state_dict(load_file(path), assign=True)
 
     def build_and_assign() -> None:
-        with skip_init():
+        with no_init_weights():
             model = gatezoo.model_entrypoint(name)()
         model.load_state_dict(load_file(path), assign=True)
 
@@ -86,7 +86,7 @@ def main() -> None:
     parser.add_argument("name")
     parser.add_argument("--repeats", type=int, default=7)
     args = parser.parse_args()
-    verified.REST = 0
+    verified.MIN_FILE_AGE_NS = 0
     with tempfile.TemporaryDirectory() as folder:
         calls = ways(args.name, Path(folder))
         seconds = medians(list(calls.values()), args.repeats, "cpu")

@@ -1,7 +1,7 @@
 """Take over weights of torchvision's segmentation networks: a state dict of theirs -> a file for the matching row.
 
     python tools/convert.py fcn_resnet50 fcn_resnet50_coco.pth out.safetensors --classes classes.txt
-    gatezoo predict out.safetensors picture.jpg --out out
+    gatezoo predict out.safetensors image.jpg --out out
 
 The file's header names the row, so that ``predict``, ``eval`` and ``publish`` read it as a training's. The auxiliary
 classifiers of FCN and of MobileNetV3's DeepLabV3 have no place in their rows and are left out, which is said.
@@ -24,9 +24,9 @@ from torch import Tensor
 
 import gatezoo
 from gatezoo.data.classes import class_names
-from gatezoo.registry import find_row
+from gatezoo.registry import get_model_spec
 from gatezoo.utils.environment import versions
-from gatezoo.utils.files import write_whole
+from gatezoo.utils.files import atomic_write
 from gatezoo.weights.checkpoint_files import read_checkpoint
 from gatezoo.weights.conversions import FORMAT_VERSION
 from gatezoo.weights.loading import load_tensors
@@ -113,7 +113,7 @@ class Conversion:
     rename: Callable[[str], str | None]
     counted: str
     theirs: str
-    keywords: dict[str, Any] = field(default_factory=dict)
+    model_kwargs: dict[str, Any] = field(default_factory=dict)
 
 
 FCN = fcn_key, "head.2.bias", "classifier.4.bias"
@@ -128,7 +128,7 @@ CONVERSIONS: dict[str, Conversion] = {
     "deeplabv3_mobilenet_v3_large": Conversion(
         "deeplabv3_mobilenetv3_large",
         *MOBILENETV3,
-        {"dilate_entries": True, "backbone_args": {"bn_eps": 0.001}},
+        {"dilate_stage_entries": True, "backbone_args": {"bn_eps": 0.001}},
     ),
     "maskrcnn_resnet50_fpn": Conversion("maskrcnn_fpn_r50", maskrcnn_key, MASK_FCN, MASK_FCN),
 }
@@ -141,7 +141,7 @@ class Converted:
     """A row, further keywords of its builder, its tensors, their classes, and what of theirs was left out."""
 
     row: str
-    keywords: dict[str, Any]
+    model_kwargs: dict[str, Any]
     tensors: dict[str, Tensor]
     num_classes: int
     left_out: list[str]
@@ -166,15 +166,17 @@ def convert(name: str, tensors: Mapping[str, Tensor]) -> Converted:
         raise ValueError(f"the tensors must be those of torchvision's {name}; there is no {how.theirs}")
     count = len(converted[how.counted])
     # Their auxiliary head is an option, as ours is.
-    bare = "auxiliary" in find_row(how.row).accepted() and not any(key.startswith("auxiliary.") for key in converted)
-    keywords = how.keywords | ({"auxiliary": False} if bare else {})
-    model = gatezoo.model_entrypoint(how.row)(num_classes=count, **keywords)
+    bare = "auxiliary" in get_model_spec(how.row).parameter_names() and not any(
+        key.startswith("auxiliary.") for key in converted
+    )
+    model_kwargs = how.model_kwargs | ({"auxiliary": False} if bare else {})
+    model = gatezoo.model_entrypoint(how.row)(num_classes=count, **model_kwargs)
     # Norms that torchvision froze count no batches.
     counters = {key: value for key, value in model.state_dict().items() if key.endswith("num_batches_tracked")}
     converted = counters | converted
     # Placing them in the row shows that none is missing and all fit.
     load_tensors(model, converted)
-    return Converted(how.row, keywords, converted, count, [key for key, place in places.items() if place is None])
+    return Converted(how.row, model_kwargs, converted, count, [key for key, place in places.items() if place is None])
 
 
 def _possible() -> str:
@@ -191,7 +193,7 @@ def main() -> int:
     try:
         done = convert(args.name, read_checkpoint(args.source)[0])
         facts = {"model": done.row, "num_classes": done.num_classes, "in_chans": 3, "mean": MEAN, "std": STD}
-        facts |= {"model_kwargs": done.keywords, "format_version": FORMAT_VERSION, "versions": versions()}
+        facts |= {"model_kwargs": done.model_kwargs, "format_version": FORMAT_VERSION, "versions": versions()}
         if args.classes:
             names, colours = class_names(args.classes)
             if len(names) != done.num_classes:
@@ -199,7 +201,7 @@ def main() -> int:
             facts |= {"class_names": names} | ({"palette": colours} if colours else {})
         held = {key: value.contiguous() for key, value in done.tensors.items()}
         blob = save(held, {"gatezoo": json.dumps(facts)})
-        write_whole(args.out, lambda path: path.write_bytes(blob))
+        atomic_write(args.out, lambda path: path.write_bytes(blob))
     except ValueError as error:
         print(f"convert: {error}", file=sys.stderr)
         return 2

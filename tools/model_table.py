@@ -6,10 +6,10 @@ import sys
 from pathlib import Path
 
 import gatezoo
-from gatezoo.model_info import gmacs, on_meta, parameters
-from gatezoo.recipes.experiments import experiments, figures_told
+from gatezoo.model_info import count_gmacs, count_parameters, on_meta
+from gatezoo.recipes.experiments import experiments, format_metrics
 from gatezoo.segmenters.recurrent import IterativeSegmenter
-from gatezoo.utils.files import write_whole
+from gatezoo.utils.files import atomic_write
 
 README = Path(__file__).resolve().parent.parent / "README.md"
 
@@ -21,13 +21,13 @@ def models() -> str:
     ]
     for name in gatezoo.list_models(exclude_filters="test_*"):
         model = on_meta(name)
-        counts = f"{gmacs(model, 512, 512):.1f}"
+        counts = f"{count_gmacs(model, 512, 512):.1f}"
         if isinstance(model, IterativeSegmenter):
-            counts += f" (T = {model.iterations}; {gmacs(model, 512, 512, iterations=1):.1f} at T = 1)"
+            counts += f" (T = {model.iterations}; {count_gmacs(model, 512, 512, iterations=1):.1f} at T = 1)"
         tags = ", ".join(tagged.partition(".")[2] for tagged in gatezoo.list_pretrained(name))
         net = model.backbone
         lines.append(
-            f"| `{name}` | {net.name} | {net.output_stride} | {parameters(model) / 1e6:.2f} | {counts} | {tags} |"
+            f"| `{name}` | {net.name} | {net.output_stride} | {count_parameters(model) / 1e6:.2f} | {counts} | {tags} |"
         )
     return "\n".join(lines)
 
@@ -64,10 +64,10 @@ def small() -> str:
     """The papers' experiments that were measured here, the papers' figures beside ours."""
     tables: dict[str, list[str]] = {}
     for name, experiment in experiments().items():
-        if experiment.measured:
+        if experiment.results:
             title = f"{experiment.paper.partition(':')[0]}: {experiment.source}"
             head = [f"\n{title}\n", "| experiment | the paper | here |", "| --- | --- | --- |"]
-            row = f"| `{name}` | {figures_told(experiment.reference)} | {figures_told(experiment.measured)} |"
+            row = f"| `{name}` | {format_metrics(experiment.paper_results)} | {format_metrics(experiment.results)} |"
             tables.setdefault(title, head).append(row)
     return "\n".join(line for lines in tables.values() for line in lines)
 
@@ -96,7 +96,7 @@ def main() -> int:
             return 1
         return 0
     new = filled(text)
-    write_whole(README, lambda path: path.write_text(new, encoding="utf-8"))
+    atomic_write(README, lambda path: path.write_text(new, encoding="utf-8"))
     return 0
 
 

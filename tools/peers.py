@@ -39,7 +39,7 @@ def peer_networks(name: str) -> dict[str, Callable[[], nn.Module]]:
     }
 
 
-def made(name: str, **keywords: Any) -> nn.Module:
+def made(name: str, **model_kwargs: Any) -> nn.Module:
     """A network of ours, with its keywords, or of NAME/PEER the peer."""
     own, _, peer = name.partition("/")
-    return peer_networks(own)[peer]() if peer else gatezoo.create_model(own, **keywords)
+    return peer_networks(own)[peer]() if peer else gatezoo.create_model(own, **model_kwargs)

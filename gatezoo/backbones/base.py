@@ -13,8 +13,8 @@ import torch
 from timm.models import FeatureListNet
 from torch import Tensor, nn
 
-from .dilation import can_dilate, dilate, strides_read
-from .shape_probe import run_trial
+from .dilation import dilate, input_strides, is_dilatable
+from .shape_probe import probe_geometry
 
 OUTPUT_STRIDES = (32, 16, 8)
 
@@ -23,7 +23,7 @@ class _Backbone(nn.Module):
     """A timm feature network, its parameters under timm's own names below ``net``.
 
     Attributes:
-        size_divisor: the picture's height and width must be multiples of it (1 for most families).
+        size_divisor: the image's height and width must be multiples of it (1 for most families).
         mean, std: of the pixels in [0, 1] that timm's own weights expect.
     """
 
@@ -38,7 +38,7 @@ class _Backbone(nn.Module):
         super().__init__()
         self.name = name
         self.output_stride = output_stride
-        args, trial, read = _try(name, output_stride, in_chans, dict(backbone_args or {}))
+        args, trial, read = _resolve_args(name, output_stride, in_chans, dict(backbone_args or {}))
         self.net = _build(name, args, pretrained)
         dilate(self.net, read, output_stride)
         cfg = timm.get_pretrained_cfg(name)
@@ -46,12 +46,14 @@ class _Backbone(nn.Module):
         # Only the maps are turned: between its own modules timm keeps the order it chose.
         self._nhwc = _is_nhwc(self.net)
         try:
-            self._trial = run_trial(trial, _split(trial), in_chans, cfg.input_size[-1], 1 if self._nhwc else 2)
+            self._trial = probe_geometry(
+                trial, _split_blocks(trial), in_chans, cfg.input_size[-1], 1 if self._nhwc else 2
+            )
         except ValueError as error:
             raise ValueError(f"backbone {name!r} {error}") from None
         self.size_divisor = self._trial.divisor
         for block in self._trial.overwritten:
-            _work_beside(self.net, _split(self.net)[block - 1])
+            _disable_inplace(self.net, _split_blocks(self.net)[block - 1])
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:
         """Recompute activations of timm's modules in the backward pass. Raises ValueError where timm cannot."""
@@ -62,7 +64,7 @@ class _Backbone(nn.Module):
                 f"recomputing activations must be known to the backbone; timm's {self.name!r} does not know it"
             ) from None
 
-    def _turn(self, x: Tensor) -> Tensor:
+    def _to_nchw(self, x: Tensor) -> Tensor:
         return x.permute(0, 3, 1, 2) if self._nhwc else x
 
 
@@ -70,7 +72,7 @@ def _create(name: str, **kwargs) -> nn.Module:
     return timm.create_model(name, features_only=True, **kwargs)
 
 
-def _on_meta(name: str, args: dict[str, Any]) -> nn.Module | None:
+def _build_on_meta(name: str, args: dict[str, Any]) -> nn.Module | None:
     """The network without its numbers, on which trials cost nothing; None if timm refuses the arguments."""
     try:
         with torch.inference_mode(False):
@@ -84,7 +86,7 @@ def _on_meta(name: str, args: dict[str, Any]) -> nn.Module | None:
         return None
 
 
-def _try(
+def _resolve_args(
     name: str, output_stride: int, in_chans: int, args: dict[str, Any]
 ) -> tuple[dict[str, Any], nn.Module, dict[str, int]]:
     """The keywords that timm accepts, the network they make on the meta device, and the strides to dilate if timm does
@@ -101,21 +103,21 @@ def _try(
     # Swin, ViT and their kin are built for one size, and take others when asked not to insist.
     fixed = timm.get_pretrained_cfg(name).fixed_input_size
     for lenient in ({"strict_img_size": False}, {"dynamic_img_size": True}, {}) if fixed else ({},):
-        if trial := _on_meta(name, args | lenient):
+        if trial := _build_on_meta(name, args | lenient):
             return args | lenient, trial, {}
     base = {key: value for key, value in args.items() if key != "output_stride"}
-    plain = _on_meta(name, base)
+    plain = _build_on_meta(name, base)
     if not plain:
         raise ValueError(f"backbone {name!r} does not take {base}: see timm's documentation of it")
-    if can_dilate(plain):
-        read = strides_read(plain, torch.empty(1, in_chans, 256, 256, device="meta"))
+    if is_dilatable(plain):
+        read = input_strides(plain, torch.empty(1, in_chans, 256, 256, device="meta"))
         dilate(plain, read, output_stride)
         return base, plain, read
-    possible = [s for s in OUTPUT_STRIDES if s == 32 or _on_meta(name, {**base, "output_stride": s})]
+    possible = [s for s in OUTPUT_STRIDES if s == 32 or _build_on_meta(name, {**base, "output_stride": s})]
     raise ValueError(f"output_stride of backbone {name!r} can be {possible}; got {output_stride}")
 
 
-def _work_beside(net: nn.Module, steps: tuple[str, ...]) -> None:
+def _disable_inplace(net: nn.Module, steps: tuple[str, ...]) -> None:
     """Keep a block from changing the map it reads: others read that map too."""
     for step in steps:
         for module in net.get_submodule(step).modules():
@@ -147,7 +149,7 @@ def _build(name: str, args: dict[str, Any], pretrained: bool | str | Path) -> nn
     return net
 
 
-def _split(net: nn.Module) -> list[tuple[str, ...]] | None:
+def _split_blocks(net: nn.Module) -> list[tuple[str, ...]] | None:
     """Names of the modules of each block, in order; None where timm does not run its modules one after the other."""
     if isinstance(net, FeatureListNet) and not net.concat:
         steps, ends = list(net.keys()), list(net.return_layers)

@@ -19,7 +19,7 @@ WINDOWS = (nn.Conv2d, nn.MaxPool2d, nn.AvgPool2d)
 POINTWISE = (_BatchNorm, nn.Identity, nn.Dropout, nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.ELU, nn.SiLU, nn.GELU)
 
 
-class SpreadPool(nn.Module):
+class DilatedPool2d(nn.Module):
     """A pool of stride 1 over k x k positions, ``dilation`` apart: (B, C, h, w) -> (B, C, h, w).
 
     Position p reads p - padding * dilation, ... in steps of ``dilation``; those outside the map do not count.
@@ -47,7 +47,7 @@ class SpreadPool(nn.Module):
         return f"{self.kind}, kernel={self.kernel}, padding={self.padding}, dilation={self.dilation}"
 
 
-def strides_read(net: nn.Module, image: Tensor) -> dict[str, int]:
+def input_strides(net: nn.Module, image: Tensor) -> dict[str, int]:
     """By name, the stride of the map that each convolution and pool reads, from a run of the network."""
     found: dict[str, int] = {}
 
@@ -68,7 +68,7 @@ def strides_read(net: nn.Module, image: Tensor) -> dict[str, int]:
     return found
 
 
-def can_dilate(net: nn.Module) -> bool:
+def is_dilatable(net: nn.Module) -> bool:
     """Whether the network is made of nothing but what :func:`dilate` knows: pools, convolutions, pointwise modules."""
 
     def known(module: nn.Module) -> bool:
@@ -95,7 +95,7 @@ def dilate(net: nn.Module, read: Mapping[str, int], output_stride: int) -> None:
     step beyond ``output_stride`` takes steps of 1. Names and shapes of parameters stay.
 
     Args:
-        read: of the network as it was, from :func:`strides_read`.
+        read: of the network as it was, from :func:`input_strides`.
     """
     for name, stride in read.items():
         module, spread = net.get_submodule(name), max(1, stride // output_stride)
@@ -106,10 +106,10 @@ def dilate(net: nn.Module, read: Mapping[str, int], output_stride: int) -> None:
             module.stride = (1, 1) if steps else module.stride
         elif steps or spread > 1:
             kind = "max" if isinstance(module, nn.MaxPool2d) else "average"
-            net.set_submodule(name, SpreadPool(kind, _side(module.kernel_size), _side(module.padding), spread))
+            net.set_submodule(name, DilatedPool2d(kind, _side(module.kernel_size), _side(module.padding), spread))
 
 
-def dilate_entries(net: nn.Module) -> None:
+def dilate_stage_entries(net: nn.Module) -> None:
     """Give each convolution that lost its stride the dilation of those after it, in place, as torchvision's MobileNetV3
     has it.
 

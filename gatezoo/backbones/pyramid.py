@@ -35,7 +35,7 @@ class Pyramid(_Backbone):
 
     def forward(self, image: Tensor) -> list[Tensor]:
         maps = self.net(image)
-        return [self._turn(maps[level]) for level in self._levels]
+        return [self._to_nchw(maps[level]) for level in self._levels]
 
 
 def choose_levels(wanted: Sequence[int] | None, reductions: Sequence[int], whose: str) -> list[int]:

@@ -13,7 +13,7 @@ from torch.overrides import TorchFunctionMode
 
 
 @dataclass(frozen=True)
-class Trial:
+class BackboneGeometry:
     """What a run found.
 
     Attributes:
@@ -34,18 +34,18 @@ class _ShapesOfNorms(TorchFunctionMode):
         return torch.empty_like(args[0]) if func is torch.batch_norm else func(*args, **(kwargs or {}))
 
 
-def run_trial(
+def probe_geometry(
     net: nn.Module, blocks: Sequence[tuple[str, ...]] | None, in_chans: int, own_size: int, rows: int = 2
-) -> Trial:
+) -> BackboneGeometry:
     """Run a network of the meta device, with sides divisible by more and more, until it takes them.
 
     Args:
         blocks: names of the modules of each block; None to run it whole.
-        own_size: the side of the pictures it was made for.
+        own_size: the side of the images it was made for.
         rows: the dimension of a map that counts its rows.
 
     Raises:
-        ValueError: it takes no picture; the message goes on from the network's name.
+        ValueError: it takes no image; the message goes on from the network's name.
     """
     for divisor in (1, 2, 4, 8, 14, 16, 32, own_size):
         height, width = (-(-size // divisor) * divisor for size in (257, 385))
@@ -64,5 +64,5 @@ def run_trial(
                         strides.append(2 ** round(math.log2(height / x.shape[rows])))
         except (AssertionError, RuntimeError, ValueError):
             continue
-        return Trial(divisor, strides, overwritten)
-    raise ValueError(f"takes no picture in multiples of 32 or {own_size} pixels: choose another")
+        return BackboneGeometry(divisor, strides, overwritten)
+    raise ValueError(f"takes no image in multiples of 32 or {own_size} pixels: choose another")

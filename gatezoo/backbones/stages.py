@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from .base import _Backbone, _split
+from .base import _Backbone, _split_blocks
 
 
 class Stages(_Backbone):
@@ -18,7 +18,7 @@ class Stages(_Backbone):
     def __init__(self, name: str, in_chans: int = 3, **kwargs):
         super().__init__(name, in_chans=in_chans, **kwargs)
         # Names, not modules: a module that is replaced later (SyncBN, a folded BN) is found in its new form.
-        steps = _split(self.net)
+        steps = _split_blocks(self.net)
         if steps is None or len(self._trial.strides) != len(steps):
             raise ValueError(
                 f"blocks of an unrolled network must run one after the other; backbone {name!r} is no such chain "
@@ -37,7 +37,7 @@ class Stages(_Backbone):
             x = x.permute(0, 2, 3, 1)
         for step in self._steps[block - 1]:
             x = self.net.get_submodule(step)(x)
-        return self._turn(x)
+        return self._to_nchw(x)
 
     def forward(self, image: Tensor) -> list[Tensor]:
         """Image -> [f_1, ..., f_{n-1}]."""

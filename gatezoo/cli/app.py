@@ -9,7 +9,7 @@ import sys
 
 import typer
 
-from ..utils.allocator import keep_freed_memory
+from ..utils.allocator import disable_malloc_trim
 from . import data, gates, models, predict, publish, train, weights
 from . import eval as eval_
 
@@ -29,7 +29,7 @@ app.command()(publish.publish)
 
 def main() -> None:
     """Entry point: what a user can mend is one line on stderr and exit code 2."""
-    keep_freed_memory()
+    disable_malloc_trim()
     try:
         app()
     except ValueError as error:

@@ -22,14 +22,12 @@ def check(
         str | None, typer.Option(help="Their number, NAME,NAME,... or a file: NAME or NAME R G B a line.")
     ] = None,
     ignore_index: Annotated[int, typer.Option(help="Label that does not count.")] = 255,
-    rgb: Annotated[bool, typer.Option("--rgb", help="Labels are RGB pictures in the colours of --classes.")] = False,
+    rgb: Annotated[bool, typer.Option("--rgb", help="Labels are RGB images in the colours of --classes.")] = False,
     reduce_zero_label: Annotated[
         bool, typer.Option("--reduce-zero-label", help="Ids start at 1; 0 does not count.")
     ] = False,
     ids: Annotated[list[str] | None, typer.Option(help="ID=CLASS for each id of the labels; may be repeated.")] = None,
-    label_suffix: Annotated[
-        str, typer.Option(help="What follows a picture's stem in the name of its labels.")
-    ] = ".png",
+    label_suffix: Annotated[str, typer.Option(help="What follows a image's stem in the name of its labels.")] = ".png",
     all_: Annotated[bool, typer.Option("--all", help="Tell every problem, not ten of each kind.")] = False,
 ):
     """Everything that training would stumble over, and the share of each class. Exit code 2 if there are errors."""
@@ -38,9 +36,9 @@ def check(
 
     from ..data.check.check import check_folder
     from ..data.check.summary import lines_of, table_of
-    from ..data.classes import classes_told, ids_told
+    from ..data.classes import parse_classes, parse_ids
 
-    names, colours = classes_told(classes)
+    names, colours = parse_classes(classes)
     if rgb and colours is None:
         raise ValueError("--rgb needs the colours of the classes: --classes FILE with lines NAME R G B")
     stderr = Console(stderr=True)
@@ -50,7 +48,7 @@ def check(
         ignore_index,
         color_table=colours if rgb else None,
         reduce_zero_label=reduce_zero_label,
-        ids=ids_told(ids or []),
+        ids=parse_ids(ids or []),
         label_suffix=label_suffix,
         progress=lambda read, total: track(read, "reading", total=total, console=stderr, transient=True),
     )

@@ -14,8 +14,8 @@ NameOrFile = Annotated[
 ]
 Iterations = Annotated[int | None, typer.Option(help="Passes of an unrolled network.")]
 Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps.")]
-Scales = Annotated[str, typer.Option(help="Average over the picture scaled by these: '0.5,1,1.5'.")]
-Flip = Annotated[bool, typer.Option(help="Average over the mirrored picture too.")]
+Scales = Annotated[str, typer.Option(help="Average over the image scaled by these: '0.5,1,1.5'.")]
+Flip = Annotated[bool, typer.Option(help="Average over the mirrored image too.")]
 Window = Annotated[int | None, typer.Option(help="Predict window by window, of this side in pixels.")]
 Overlap = Annotated[float | None, typer.Option(help="Share of a window that the next one covers again.")]
 ModelKwargs = Annotated[list[str] | None, typer.Option(help="KEY=VALUE for the model; may be repeated.")]
@@ -32,7 +32,7 @@ def refuse_of_other_task(task: str, options: dict[str, dict[str, object]]) -> No
             raise ValueError(f"--{told[0]} is of {other} networks; this one is of the task {task}: leave it out")
 
 
-def numbers_told(text: str) -> list[float]:
+def parse_scales(text: str) -> list[float]:
     """'0.5,1' -> [0.5, 1.0]."""
     try:
         return [float(part) for part in text.split(",")] if text else []
@@ -40,7 +40,7 @@ def numbers_told(text: str) -> list[float]:
         raise ValueError(f"scales must be numbers separated by commas; got {text!r}: 0.5,1,1.5, say") from None
 
 
-def keywords_of(pairs: Iterable[str]) -> dict[str, Any]:
+def parse_kwargs(pairs: Iterable[str]) -> dict[str, Any]:
     """``["shallowest=2", "head=fcn"]`` -> ``{"shallowest": 2, "head": "fcn"}``; values as Python literals or words."""
     keywords = {}
     for pair in pairs:

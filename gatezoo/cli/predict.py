@@ -7,12 +7,12 @@ from typing import Annotated
 
 import typer
 
-from .options import Checkpoint, Device, Flip, NameOrFile, Overlap, Scales, Window, numbers_told, refuse_of_other_task
+from .options import Checkpoint, Device, Flip, NameOrFile, Overlap, Scales, Window, parse_scales, refuse_of_other_task
 
 
 def predict(
     name: NameOrFile,
-    pictures: Annotated[list[Path], typer.Argument(help="Pictures, or folders of them.")],
+    images: Annotated[list[Path], typer.Argument(help="Images, or folders of them.")],
     out: Annotated[Path, typer.Option(help="Folder for the results; made if need be.")],
     iterations: Annotated[str | None, typer.Option(help="Passes of an unrolled network, or 'auto'.")] = None,
     tolerance: Annotated[
@@ -30,23 +30,23 @@ def predict(
     window: Window = None,
     overlap: Overlap = None,
     score_threshold: Annotated[float | None, typer.Option(help="Of objects: least score. Default: .5.")] = None,
-    max_detections: Annotated[int | None, typer.Option(help="Of objects: most in a picture. Default: 100.")] = None,
+    max_detections: Annotated[int | None, typer.Option(help="Of objects: most in a image. Default: 100.")] = None,
 ):
-    """Segment pictures: an index PNG, an overlay and the share of each class for every one.
+    """Segment images: an index PNG, an overlay and the share of each class for every one.
 
     Of a network of objects: masks, boxes, names and scores drawn over each, and objects.json with all in COCO's format.
     """
     from rich.console import Console
     from rich.progress import track
 
-    from ..factory import open_model
-    from ..inference.inputs import pictures_in
-    from ..inference.modes import choose_mode
+    from ..factory import load_model
+    from ..inference.inputs import list_images
+    from ..inference.modes import make_inference_mode
     from ..inference.writers import predict_files, predict_instance_files
 
-    mode = choose_mode(numbers_told(scales), flip, window, overlap)
-    paths = [path for item in pictures for path in (pictures_in(item) if item.is_dir() else [item])]
-    model = open_model(name, checkpoint)
+    mode = make_inference_mode(parse_scales(scales), flip, window, overlap)
+    paths = [path for item in images for path in (list_images(item) if item.is_dir() else [item])]
+    model = load_model(name, checkpoint)
     console = Console(stderr=True)
     if iterations is not None and iterations != "auto" and not iterations.isdecimal():
         raise ValueError(f"iterations must be a number of passes or 'auto'; got {iterations!r}")
@@ -65,4 +65,4 @@ def predict(
     if len(paths) > 1:
         written = track(written, "segmenting", total=len(paths), console=console, transient=True)
     for item in written:
-        print(f"{item.picture.name}: {item.summary} -> {item.files[0]}")
+        print(f"{item.image.name}: {item.summary} -> {item.files[0]}")

@@ -19,7 +19,7 @@ def publish(
     tag: Annotated[str | None, typer.Option(help="Tag of new weights.")] = None,
     license: Annotated[str | None, typer.Option(help="Licence of the weights: CC-BY-4.0, ...")] = None,
     data_license: Annotated[str | None, typer.Option(help="Licence of the data they were trained on.")] = None,
-    train_data: Annotated[str | None, typer.Option(help="'CamVid, 367 pictures'.")] = None,
+    train_data: Annotated[str | None, typer.Option(help="'CamVid, 367 images'.")] = None,
     command: Annotated[str | None, typer.Option(help="The command that trained them.")] = None,
     scores: Annotated[Path | None, typer.Option(help="scores.json of 'gatezoo eval --out' of this file.")] = None,
     half: Annotated[bool, typer.Option(help="Round the weights to half precision.")] = False,
@@ -30,7 +30,7 @@ def publish(
 ):
     """Publish weights on the Hugging Face Hub: rebuild, compare, upload, read back, enter into the manifest."""
     from .. import pretrained
-    from ..publishing.publish import prepare, scores_told
+    from ..publishing.publish import build_release, load_scores
     from ..publishing.publish import publish as send
 
     if all_ == bool(source) or (all_ and not org) or (source and not repo):
@@ -38,7 +38,7 @@ def publish(
     told = {"license": license, "data_license": data_license, "train_data": train_data, "command": command}
     told = {key: value for key, value in told.items() if value is not None}
     if scores:
-        told["metrics"] = scores_told(scores)
+        told["metrics"] = load_scores(scores)
     if all_:
         bundled = [cfg for cfg in pretrained.manifest().values() if any(s.startswith("bundled:") for s in cfg.sources)]
         jobs = [(cfg.name, f"{org}/{cfg.name}") for cfg in bundled]
@@ -47,7 +47,7 @@ def publish(
     for name, target in jobs:
         with tempfile.TemporaryDirectory() as made:
             place = (folder / name if all_ else folder) if folder else Path(made)
-            publication = prepare(name, place, target, tag, told, half)
+            publication = build_release(name, place, target, tag, told, half)
             for line in publication.lines():
                 print(line)
             if not yes:

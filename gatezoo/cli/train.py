@@ -24,7 +24,7 @@ Classes = Annotated[
 ]
 IgnoreIndex = Annotated[int, typer.Option(help="Label that does not count.", rich_help_panel=Panel)]
 Rgb = Annotated[
-    bool, typer.Option("--rgb", help="They are RGB pictures in the colours of --classes.", rich_help_panel=Panel)
+    bool, typer.Option("--rgb", help="They are RGB images in the colours of --classes.", rich_help_panel=Panel)
 ]
 ReduceZeroLabel = Annotated[
     bool, typer.Option("--reduce-zero-label", help="Ids start at 1; 0 does not count.", rich_help_panel=Panel)
@@ -33,20 +33,20 @@ Ids = Annotated[
     list[str] | None,
     typer.Option(help="ID=CLASS for each id, such as 255=1; may be repeated.", rich_help_panel=Panel),
 ]
-LabelSuffix = Annotated[str, typer.Option(help="What follows a picture's stem in their name.", rich_help_panel=Panel)]
+LabelSuffix = Annotated[str, typer.Option(help="What follows a image's stem in their name.", rich_help_panel=Panel)]
 
 
 def label_options(
     classes: str | None, rgb: bool, reduce_zero_label: bool, ids: list[str] | None, label_suffix: str
 ) -> dict[str, Any]:
     """Keywords of a folder's reader."""
-    from ..data.classes import classes_told, ids_told
+    from ..data.classes import parse_classes, parse_ids
 
-    colours = classes_told(classes)[1] if rgb else None
+    colours = parse_classes(classes)[1] if rgb else None
     if rgb and colours is None:
         raise ValueError("--rgb needs the colours of the classes: --classes FILE with lines NAME R G B")
     options = {"color_table": colours, "reduce_zero_label": reduce_zero_label}
-    return options | {"ids": ids_told(ids or []), "label_suffix": label_suffix}
+    return options | {"ids": parse_ids(ids or []), "label_suffix": label_suffix}
 
 
 def with_recipe_options(command: Callable) -> Callable:
@@ -116,25 +116,26 @@ def train(
 
     On several GPUs or machines: torchrun --nproc-per-node 8 -m gatezoo train ...
     """
-    from ..data.splits import open_splits
+    from ..data.splits import create_splits
     from ..recipes.experiments import find_experiment
-    from ..registry import find_row
-    from ..training.launch import train_by_name
+    from ..registry import get_model_spec
+    from ..training.launch import train_model
     from ..training.stages import train_stages
-    from .options import keywords_of
+    from .options import parse_kwargs
 
-    told, keywords, stages = Recipe(), keywords_of(model_kwargs or []), ()
-    overrides, options = keywords, keywords_of(data_kwargs or [])
+    told, overrides, stages = Recipe(), parse_kwargs(model_kwargs or []), ()
+    builder_kwargs, options = overrides, parse_kwargs(data_kwargs or [])
     if recipe:
         experiment = find_experiment(recipe)
         name, told = name or experiment.model, experiment.recipe
         dataset = dataset or experiment.dataset
         train_split, val_split = train_split or experiment.train_split, val_split or experiment.val_split
-        keywords, options, stages = experiment.keywords | keywords, experiment.data | options, experiment.stages
+        builder_kwargs, options = experiment.model_kwargs | overrides, experiment.data | options
+        stages = experiment.stages
     if name is None:
         raise ValueError("a training must have a model: give NAME or --recipe")
     labels = label_options(classes, rgb, reduce_zero_label, ids, label_suffix)
-    train_data, val_data = open_splits(
+    train_data, val_data = create_splits(
         data_dir,
         dataset or "folder",
         train_split,
@@ -143,7 +144,7 @@ def train(
         classes,
         ignore_index,
         labels,
-        task=find_row(name).task,
+        task=get_model_spec(name).task,
         options=options,
     )
     shared = dict(
@@ -160,14 +161,14 @@ def train(
             raise ValueError("a training in stages must start from the backbone; got --pretrained: leave it out")
         train_stages(name, stages, train_data, val_data, output, changes, overrides, **shared)
         return
-    train_by_name(
+    train_model(
         name,
         train_data,
         val_data,
         output,
         Recipe.from_dict(dataclasses.asdict(told) | changes),
         pretrained=pretrained,
-        model_kwargs=keywords,
+        model_kwargs=builder_kwargs,
         **shared,
     )
 
@@ -182,43 +183,43 @@ def finetune(
     output: Output = Path("output"),
     dataset: Annotated[str, typer.Option(help="Its layout: folder, nuclei, voc12, ...")] = "folder",
     val: Annotated[Path | None, typer.Option(help="Folder to evaluate on; default: data/val, or a share.")] = None,
-    val_share: Annotated[float, typer.Option(help="Share of the pictures held out where there is none.")] = 0.2,
+    val_fraction: Annotated[float, typer.Option(help="Share of the images held out where there is none.")] = 0.2,
     classes: Classes = None,
     ignore_index: IgnoreIndex = 255,
     rgb: Rgb = False,
     reduce_zero_label: ReduceZeroLabel = False,
     ids: Ids = None,
     label_suffix: LabelSuffix = ".png",
-    epochs: Annotated[float, typer.Option(help="Rounds over the pictures, if --steps is not told.")] = 20,
+    epochs: Annotated[float, typer.Option(help="Rounds over the images, if --steps is not told.")] = 20,
     workers: Workers = 1,
     device: Device = "cpu",
     resume: Resume = False,
     changes: dict[str, Any],
 ) -> None:
-    """Fit published weights to your own pictures; ends with a folder that create_model and predict read.
+    """Fit published weights to your own images; ends with a folder that create_model and predict read.
 
-    A folder's files are all checked first. Held-out pictures are neither trained on nor chosen by.
+    A folder's files are all checked first. Held-out images are neither trained on nor chosen by.
     """
-    from ..data.splits import open_splits
+    from ..data.splits import create_splits
     from ..training.finetune import finetune
 
     labels = label_options(classes, rgb, reduce_zero_label, ids, label_suffix)
     seed = changes.get("seed", 0)
-    train_data, val_data = open_splits(
-        data, dataset, None, None, val, classes, ignore_index, labels, val_share, seed, check=True
+    train_data, val_data = create_splits(
+        data, dataset, None, None, val, classes, ignore_index, labels, val_fraction, seed, check=True
     )
-    print(f"{len(train_data)} pictures to train on, {len(val_data)} held out")
+    print(f"{len(train_data)} images to train on, {len(val_data)} held out")
     done = finetune(name, train_data, val_data, output, changes, epochs, workers, device, resume)
-    print(f"mIoU on the held-out pictures: {done.before.miou:.4f} before, {done.after.miou:.4f} after")
+    print(f"mIoU on the held-out images: {done.before.miou:.4f} before, {done.after.miou:.4f} after")
     print(f"{done.seconds:.0f} s; model folder: {done.folder}")
     print(f"use it: gatezoo predict local-dir:{done.folder} PICTURE --out OUT")
 
 
 def recipes() -> None:
     """List the papers' experiments, with the papers' figures and what was measured here."""
-    from ..recipes.experiments import experiments, figures_told
+    from ..recipes.experiments import experiments, format_metrics
 
     for experiment in experiments().values():
-        measured = figures_told(experiment.measured) if experiment.measured else "not measured"
-        paper = figures_told(experiment.reference)
+        measured = format_metrics(experiment.results) if experiment.results else "not measured"
+        paper = format_metrics(experiment.paper_results)
         print(f"{experiment.name:45} {experiment.source}; paper: {paper}; here: {measured}")

@@ -19,11 +19,11 @@ Cache = Annotated[Path | None, typer.Option(help="Folder of downloads; default: 
 def _entries(names: list[str] | None) -> list:
     """Entries of the manifest; a name without a tag stands for all of its tags."""
     from .. import pretrained
-    from ..registry import find_row, get_pretrained_cfg, split_model_name_tag
+    from ..registry import get_model_spec, get_pretrained_cfg, split_model_name_tag
 
     found = []
     for name in names or []:
-        row, tag = find_row(name).name, split_model_name_tag(name)[1]
+        row, tag = get_model_spec(name).name, split_model_name_tag(name)[1]
         cfgs = [get_pretrained_cfg(name)] if tag else pretrained.of_architecture(row)
         if not cfgs:
             raise ValueError(f"weights must be of a model that has some; {row} has none: 'gatezoo weights list'")
@@ -34,10 +34,10 @@ def _entries(names: list[str] | None) -> list:
 @app.command("list")
 def list_(names: Names = None, cache_dir: Cache = None):
     """Every set of weights: its size, where it is on this machine, its licence and mIoU or mask AP."""
-    from ..weights.sources import local_files
+    from ..weights.sources import list_local_files
 
     for cfg in _entries(names):
-        places = ", ".join(source.partition(":")[0] for source, _ in local_files(cfg, cache_dir)) or "not here"
+        places = ", ".join(source.partition(":")[0] for source, _ in list_local_files(cfg, cache_dir)) or "not here"
         figure = next((key for key in HEADLINES if key in cfg.metrics), None)
         score = f"{HEADLINES[figure]} {100 * cfg.metrics[figure]:.1f}" if figure else "not measured"
         print(f"{cfg.name:34} {cfg.size / 1e6:7.1f} MB  {places:16} {cfg.license:16} {score}")
@@ -46,11 +46,11 @@ def list_(names: Names = None, cache_dir: Cache = None):
 @app.command()
 def verify(names: Names = None, cache_dir: Cache = None):
     """Hash every bundled and cached file and compare it with the manifest. Exit code 2 if one is damaged."""
-    from ..weights.sources import local_files
+    from ..weights.sources import list_local_files
 
     damaged = 0
     for cfg in _entries(names):
-        found = local_files(cfg, cache_dir)
+        found = list_local_files(cfg, cache_dir)
         for source, path in found:
             try:
                 integrity.verify(path, cfg)
@@ -75,16 +75,17 @@ def fetch(
     cache_dir: Cache = None,
 ):
     """Bring weights onto this machine and check them, for later use without a network."""
-    from ..weights.sources import locate
+
+    from ..weights.sources import resolve_weights
 
     known = [name for name in names or [] if ":" not in name]
     for cfg in _entries(known) if known or not names else []:
-        print(f"{cfg.name}: {locate(cfg, cache_dir)}")
+        print(f"{cfg.name}: {resolve_weights(cfg, cache_dir)}")
     for name in names or []:
         if ":" in name:
-            from ..factory import weights_of
+            from ..factory import resolve_pretrained_cfg
 
-            print(f"{name}: {locate(weights_of(name, cache_dir), cache_dir)}")
+            print(f"{name}: {resolve_weights(resolve_pretrained_cfg(name, cache_dir), cache_dir)}")
 
 
 @app.command()
@@ -94,10 +95,10 @@ def where(
 ):
     """The file of a set of weights, one line for each place on this machine that has it."""
     from ..hub import cache_folder
-    from ..weights.sources import local_files
+    from ..weights.sources import list_local_files
 
     for cfg in _entries([name]):
-        found = local_files(cfg, cache_dir)
+        found = list_local_files(cfg, cache_dir)
         for _, path in found:
             print(path)
         if not found:

@@ -1,24 +1,24 @@
-"""Data sets: one reader a file, joint transforms of picture, labels, depth and objects, and the check of a folder."""
+"""Data sets: one reader a file, joint transforms of image, labels, depth and objects, and the check of a folder."""
 
-from .base import Layer, Sample, SegmentationDataset
+from .base import ExtraMap, Sample, SegmentationDataset
 from .classes import read_classes
-from .create import DATASETS, open_dataset, reader_for
+from .create import DATASETS, create_dataset, dataset_for_task
 from .datasets.coco import CocoInstances, coco_masks
 from .datasets.folder import FolderDataset, list_dataset
-from .instances import InstanceMaps, detection_batch
+from .instances import InstanceMaskDataset, detection_collate
 
 __all__ = [
     "DATASETS",
     "CocoInstances",
+    "ExtraMap",
     "FolderDataset",
-    "InstanceMaps",
-    "Layer",
+    "InstanceMaskDataset",
     "Sample",
     "SegmentationDataset",
     "coco_masks",
-    "detection_batch",
+    "create_dataset",
+    "dataset_for_task",
+    "detection_collate",
     "list_dataset",
-    "open_dataset",
     "read_classes",
-    "reader_for",
 ]

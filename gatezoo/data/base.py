@@ -1,4 +1,4 @@
-"""What all data sets of labelled pictures share: an item, the checks of its labels, and the share of each class."""
+"""What all data sets of labelled images share: an item, the checks of its labels, and the share of each class."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from torch.utils.data import Dataset
 from torchvision import tv_tensors
 from torchvision.transforms.v2 import functional as F
 
-from ..utils.images import open_picture
+from ..utils.images import load_image
 from ..utils.palette import voc_palette
 from .files.labels import Colour, Decoder, index_png
 
@@ -28,8 +28,8 @@ UNKNOWN = -1
 
 
 @dataclass(frozen=True)
-class Layer:
-    """A further map of every picture, such as its depth: one file each, and what reads it as an array (H, W)."""
+class ExtraMap:
+    """A further map of every image, such as its depth: one file each, and what reads it as an array (H, W)."""
 
     files: Sequence[Path]
     read: Callable[[Path], np.ndarray]
@@ -54,14 +54,14 @@ def class_table(num_classes: int, ignore_index: int, ids: Mapping[int, int] | No
 
 
 class SegmentationDataset(Dataset):
-    """Pictures with a map of labels each, read from files.
+    """Images with a map of labels each, read from files.
 
     An item is a dictionary: "image", a ``tv_tensors.Image`` uint8 (3, H, W); "mask", a ``tv_tensors.Mask`` uint8
     (H, W) of classes 0 .. K - 1 and ``ignore_index``; and each layer under its name, a ``tv_tensors.Mask`` (H, W).
     The layer "depth" is in metres, float32, NaN where nothing was measured.
 
     Args:
-        pictures: files.
+        images: files.
         label_files: their labels, in the same order.
         classes: K, or the names of the classes.
         decode: reads a label file as an array (H, W) of ids (see :mod:`gatezoo.data.files.labels`).
@@ -69,17 +69,17 @@ class SegmentationDataset(Dataset):
         ignore_index: value of "mask" where a pixel does not count.
         palette: colour of each class; default: the PASCAL VOC colours.
         layers: further maps by name.
-        read_picture: reads a picture as uint8 (3, H, W).
+        read_image: reads a image as uint8 (3, H, W).
         transform: joint transform, item -> item. May be set later.
 
     Raises:
         ValueError: lists of unlike length. On reading, naming the file: unreadable files, labels of another size
-            than their picture, ids that must not occur.
+            than their image, ids that must not occur.
     """
 
     def __init__(
         self,
-        pictures: Sequence[Path],
+        images: Sequence[Path],
         label_files: Sequence[Path],
         classes: int | Sequence[str],
         *,
@@ -87,8 +87,8 @@ class SegmentationDataset(Dataset):
         ids: Mapping[int, int] | None = None,
         ignore_index: int = 255,
         palette: Sequence[Colour] | None = None,
-        layers: Mapping[str, Layer] | None = None,
-        read_picture: Callable[[Path], torch.Tensor] = open_picture,
+        layers: Mapping[str, ExtraMap] | None = None,
+        read_image: Callable[[Path], torch.Tensor] = load_image,
         transform: Callable[[Sample], Sample] | None = None,
     ):
         self.classes = tuple(map(str, range(classes))) if isinstance(classes, int) else tuple(classes)
@@ -100,14 +100,14 @@ class SegmentationDataset(Dataset):
             )
         self.palette = tuple(map(tuple, voc_palette(self.num_classes) if palette is None else palette))
         self.ignore_index = ignore_index
-        self.pictures, self.label_files = list(pictures), list(label_files)
+        self.images, self.label_files = list(images), list(label_files)
         self.layers = dict(layers or {})
         lengths = {"labels": len(self.label_files)} | {name: len(layer.files) for name, layer in self.layers.items()}
         for name, length in lengths.items():
-            if length != len(self.pictures):
-                raise ValueError(f"there must be one file of {name} for each picture; got {length} for {len(pictures)}")
+            if length != len(self.images):
+                raise ValueError(f"there must be one file of {name} for each image; got {length} for {len(images)}")
         self.transform = transform
-        self._decode, self._read_picture = decode, read_picture
+        self._decode, self._read_image = decode, read_image
         self._table = class_table(self.num_classes, ignore_index, ids)
         if ids is None:
             self._known = f"0 .. {self.num_classes - 1} or {ignore_index} (ignored)"
@@ -116,12 +116,12 @@ class SegmentationDataset(Dataset):
             self._known, self._cure = _some(ids), "say in ids what it is"
 
     def __len__(self) -> int:
-        return len(self.pictures)
+        return len(self.images)
 
     def __getitem__(self, index: int) -> Sample:
-        picture = self.pictures[index]
+        image = self.images[index]
         sample = {
-            "image": tv_tensors.Image(self._read_picture(picture)),
+            "image": tv_tensors.Image(self._read_image(image)),
             "mask": tv_tensors.Mask(self.labels(index)),
         }
         for name, layer in self.layers.items():
@@ -131,8 +131,8 @@ class SegmentationDataset(Dataset):
             if value.shape[-2:] != size:
                 what, files = ("labels", self.label_files) if name == "mask" else (name, self.layers[name].files)
                 raise ValueError(
-                    f"{what} must have the size of their picture; {files[index]} is {tuple(value.shape)}, "
-                    f"{picture.name} {tuple(size)}"
+                    f"{what} must have the size of their image; {files[index]} is {tuple(value.shape)}, "
+                    f"{image.name} {tuple(size)}"
                 )
         return self.transform(sample) if self.transform else sample
 
@@ -151,11 +151,11 @@ class SegmentationDataset(Dataset):
             raise ValueError(f"labels must be {self._known}; {path} holds {wrong[0]}: {self._cure}, or mend the file")
         return torch.from_numpy(classes.astype(np.uint8))
 
-    def frequencies(self, where_present: bool = False) -> torch.Tensor:
+    def class_frequencies(self, present_only: bool = False) -> torch.Tensor:
         """Share of each class among the labelled pixels: (num_classes,), sums to 1. Reads, and checks, all labels.
 
         Args:
-            where_present: among those of the pictures that hold the class alone (Eigen and Fergus, 2015); 0 for a class
+            where_present: among those of the images that hold the class alone (Eigen and Fergus, 2015); 0 for a class
                 that occurs nowhere.
         """
         pixels = torch.zeros(self.num_classes, dtype=torch.float64)
@@ -166,19 +166,19 @@ class SegmentationDataset(Dataset):
                 beside += counts.sum() * (counts > 0)
         if not pixels.sum():
             raise ValueError(f"some pixels must be labelled; all labels are {self.ignore_index} (ignored)")
-        return pixels / beside.clamp(min=1) if where_present else pixels / pixels.sum()
+        return pixels / beside.clamp(min=1) if present_only else pixels / pixels.sum()
 
     def _count(self, index: int) -> torch.Tensor:
-        """Labelled pixels of each class in a picture."""
+        """Labelled pixels of each class in a image."""
         counts = torch.bincount(self.labels(index).flatten(), minlength=256)[: self.num_classes]
         if 0 <= self.ignore_index < self.num_classes:
             counts[self.ignore_index] = 0
         return counts
 
-    def halved(self) -> SegmentationDataset:
-        """The same data set at half its size: pictures smoothed, of labels and layers every other pixel."""
+    def downsampled(self) -> SegmentationDataset:
+        """The same data set at half its size: images smoothed, of labels and layers every other pixel."""
         part = copy.copy(self)
-        part._read_picture = partial(_half_picture, read=self._read_picture)
+        part._read_image = partial(_half_image, read=self._read_image)
         part._decode = partial(_half_map, read=self._decode)
         part.layers = {
             name: replace(layer, read=partial(_half_map, read=layer.read)) for name, layer in self.layers.items()
@@ -186,18 +186,18 @@ class SegmentationDataset(Dataset):
         return part
 
     def subset(self, indices: Iterable[int]) -> SegmentationDataset:
-        """The same data set with these pictures alone, in this order. ``transform`` may be set apart."""
+        """The same data set with these images alone, in this order. ``transform`` may be set apart."""
         part, indices = copy.copy(self), list(indices)
-        part.pictures, part.label_files = ([files[i] for i in indices] for files in (self.pictures, self.label_files))
+        part.images, part.label_files = ([files[i] for i in indices] for files in (self.images, self.label_files))
         part.layers = {
             name: replace(layer, files=[layer.files[i] for i in indices]) for name, layer in self.layers.items()
         }
         return part
 
 
-def _half_picture(path: Path, read: Callable[[Path], torch.Tensor]) -> torch.Tensor:
-    picture = read(path)
-    return F.resize(picture, [(side + 1) // 2 for side in picture.shape[-2:]], antialias=True)
+def _half_image(path: Path, read: Callable[[Path], torch.Tensor]) -> torch.Tensor:
+    image = read(path)
+    return F.resize(image, [(side + 1) // 2 for side in image.shape[-2:]], antialias=True)
 
 
 def _half_map(path: Path, read: Callable[[Path], np.ndarray]) -> np.ndarray:
@@ -219,7 +219,7 @@ def check_depth(data: SegmentationDataset, who: str) -> None:
 def depth_quantiles(data: SegmentationDataset, parts: int) -> tuple[float, ...]:
     """The parts - 1 depths, in metres, that cut the known pixels of a data set into parts of one size.
 
-    Of each picture some ten thousand pixels are looked at, evenly spread.
+    Of each image some ten thousand pixels are looked at, evenly spread.
 
     Raises:
         ValueError: data without depth, or of which none is known.

@@ -63,14 +63,14 @@ def class_names(told: str) -> tuple[tuple[str, ...], tuple[Colour, ...] | None]:
     return names, None
 
 
-def classes_told(text: str | None) -> tuple[int | tuple[str, ...] | None, tuple[Colour, ...] | None]:
+def parse_classes(text: str | None) -> tuple[int | tuple[str, ...] | None, tuple[Colour, ...] | None]:
     """A number of classes or what :func:`class_names` takes -> (number or names, colours)."""
     if text is None or text.isdecimal():
         return (None if text is None else int(text)), None
     return class_names(text)
 
 
-def ids_told(pairs: Sequence[str]) -> dict[int, int] | None:
+def parse_ids(pairs: Sequence[str]) -> dict[int, int] | None:
     """["0=0", "255=1"] -> {0: 0, 255: 1}; None where nothing was told."""
     try:
         split = [pair.split("=") for pair in pairs]

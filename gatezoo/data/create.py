@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable
 from typing import Any
 
-from ..utils.choices import one_of
+from ..utils.choices import check_choice
 from .base import Sample, SegmentationDataset
 from .datasets import (
     ade20k,
@@ -23,10 +23,10 @@ from .datasets import (
     voc,
 )
 from .datasets.coco import CocoInstances
-from .instances import InstanceMaps
+from .instances import InstanceMaskDataset
 
 # Readers by name: reader(root, split, transform=None, *, options of its own).
-DATASETS: dict[str, Callable[..., SegmentationDataset | CocoInstances | InstanceMaps]] = {
+DATASETS: dict[str, Callable[..., SegmentationDataset | CocoInstances | InstanceMaskDataset]] = {
     "ade20k": ade20k.ade20k,
     "camvid": camvid.camvid,
     "cityscapes": cityscapes.cityscapes,
@@ -52,18 +52,18 @@ _READERS_OF_TASKS = {
 }
 
 
-def reader_for(name: str, task: str) -> str:
+def dataset_for_task(name: str, task: str) -> str:
     """The key of ``DATASETS`` that reads a data set for a task: ("nuclei", "instance") -> "nuclei_instances"."""
     return _READERS_OF_TASKS.get((name, task), name)
 
 
-def open_dataset(
+def create_dataset(
     name: str,
     root: str | os.PathLike,
     split: str,
     transform: Callable[[Sample], Sample] | None = None,
     **options: Any,
-) -> SegmentationDataset | CocoInstances | InstanceMaps:
+) -> SegmentationDataset | CocoInstances | InstanceMaskDataset:
     """A data set by name.
 
     Args:
@@ -76,7 +76,7 @@ def open_dataset(
     Raises:
         ValueError: an unknown name, split or option; a layout that is not the expected one.
     """
-    reader = DATASETS[one_of("a data set", name, DATASETS)]
+    reader = DATASETS[check_choice("a data set", name, DATASETS)]
     known = [p.name for p in inspect.signature(reader).parameters.values() if p.kind is p.KEYWORD_ONLY]
     for option in options:
         if option not in known:

@@ -11,12 +11,12 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from torchvision import tv_tensors
 
-from ..utils.images import open_picture
+from ..utils.images import load_image
 from .base import Sample
 from .files.labels import Decoder, instance_png
 
 
-def boxes_of(masks: Tensor) -> Tensor:
+def masks_to_boxes(masks: Tensor) -> Tensor:
     """Smallest boxes around masks (N, H, W): float (N, 4), XYXY, the right and lower edge behind the last pixel.
 
     An empty mask has the box 0, 0, 0, 0.
@@ -31,8 +31,8 @@ def boxes_of(masks: Tensor) -> Tensor:
     return boxes * masks.flatten(1).any(1, keepdim=True) if len(masks) else boxes
 
 
-class InstanceMaps(Dataset):
-    """Pictures with a map of object numbers each, such as 16-bit PNGs: 0 = background, k = object k. One class.
+class InstanceMaskDataset(Dataset):
+    """Images with a map of object numbers each, such as 16-bit PNGs: 0 = background, k = object k. One class.
 
     An item: "image" uint8 (3, H, W); "boxes" ``tv_tensors.BoundingBoxes`` float (N, 4), XYXY; "labels" int64 (N), all
     1, as 0 is the detectors' background; "masks" ``tv_tensors.Mask`` bool (N, H, W); "image_id", the index.
@@ -40,7 +40,7 @@ class InstanceMaps(Dataset):
     what it loses is gone from the item.
 
     Args:
-        pictures: files.
+        images: files.
         label_files: their maps of numbers, in the same order.
         name: of the class.
         decode: reads a map as whole numbers (H, W).
@@ -52,46 +52,46 @@ class InstanceMaps(Dataset):
 
     def __init__(
         self,
-        pictures: Sequence[Path],
+        images: Sequence[Path],
         label_files: Sequence[Path],
         name: str,
         decode: Decoder = instance_png,
         transform: Callable[[Sample], Sample] | None = None,
     ):
-        self.pictures, self.label_files = list(pictures), list(label_files)
+        self.images, self.label_files = list(images), list(label_files)
         self.classes, self.num_classes = ("background", name), 2
         self.palette = ((0, 0, 0), (255, 255, 255))
         self.transform = transform
         self._decode = decode
 
     def __len__(self) -> int:
-        return len(self.pictures)
+        return len(self.images)
 
     def __getitem__(self, index: int) -> Sample:
-        picture, path = self.pictures[index], self.label_files[index]
+        image, path = self.images[index], self.label_files[index]
         numbers = torch.from_numpy(self._decode(path))
-        sample = {"image": tv_tensors.Image(open_picture(picture)), "instance": tv_tensors.Mask(numbers)}
+        sample = {"image": tv_tensors.Image(load_image(image)), "instance": tv_tensors.Mask(numbers)}
         if numbers.shape != sample["image"].shape[-2:]:
             raise ValueError(
-                f"instances must have the size of their picture; {path} is {tuple(numbers.shape)}, "
-                f"{picture.name} {tuple(sample['image'].shape[-2:])}"
+                f"instances must have the size of their image; {path} is {tuple(numbers.shape)}, "
+                f"{image.name} {tuple(sample['image'].shape[-2:])}"
             )
         sample = self.transform(sample) if self.transform else sample
         numbers = sample.pop("instance").as_subclass(Tensor)
         objects = numbers.unique()
         masks = numbers == objects[objects > 0][:, None, None]
-        boxes = tv_tensors.BoundingBoxes(boxes_of(masks), format="XYXY", canvas_size=tuple(numbers.shape))
+        boxes = tv_tensors.BoundingBoxes(masks_to_boxes(masks), format="XYXY", canvas_size=tuple(numbers.shape))
         labels = torch.ones(len(masks), dtype=torch.int64)
         return sample | {"boxes": boxes, "labels": labels, "masks": tv_tensors.Mask(masks), "image_id": index}
 
-    def subset(self, indices: Iterable[int]) -> InstanceMaps:
-        """The same data set with these pictures alone, in this order."""
+    def subset(self, indices: Iterable[int]) -> InstanceMaskDataset:
+        """The same data set with these images alone, in this order."""
         part, indices = copy.copy(self), list(indices)
-        part.pictures, part.label_files = ([files[i] for i in indices] for files in (self.pictures, self.label_files))
+        part.images, part.label_files = ([files[i] for i in indices] for files in (self.images, self.label_files))
         return part
 
 
-def detection_batch(samples: Sequence[Sample]) -> tuple[list[Tensor], list[Sample]]:
+def detection_collate(samples: Sequence[Sample]) -> tuple[list[Tensor], list[Sample]]:
     """Items -> (images, targets), lists as torchvision's detectors take them: for ``DataLoader(collate_fn=...)``."""
     return [sample["image"] for sample in samples], [
         {key: value for key, value in sample.items() if key != "image"} for sample in samples

@@ -14,7 +14,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 
-class Stream(Dataset):
+class EpochStream(Dataset):
     """Shuffled epochs of a data set end to end, from item ``start`` to item ``items``.
 
     Item i is the same, augmentation and all, whatever the number of workers and processes and wherever a training
@@ -23,7 +23,7 @@ class Stream(Dataset):
 
     def __init__(self, data: Dataset, items: int, seed: int, start: int = 0):
         if len(data) == 0:
-            raise ValueError("a data set to train on must hold pictures; it holds none")
+            raise ValueError("a data set to train on must hold images; it holds none")
         self.data, self.items, self.seed, self.start = data, items, seed, start
 
     def __len__(self) -> int:
@@ -43,8 +43,8 @@ class Stream(Dataset):
         return item
 
 
-def loader_of(
-    stream: Stream,
+def create_loader(
+    stream: EpochStream,
     batch_size: int,
     workers: int,
     device: str = "cpu",
@@ -61,16 +61,16 @@ def loader_of(
         num_workers=workers,
         pin_memory=device == "cuda",
         collate_fn=collate,
-        worker_init_fn=partial(_begin, gives_way=device == "cpu"),
+        worker_init_fn=partial(_worker_init, low_priority=device == "cpu"),
         # A generator of its own: each start of a loader draws a number, and a resumed training would go on with others.
         generator=torch.Generator(),
     )
 
 
-def _begin(worker: int, gives_way: bool) -> None:
+def _worker_init(worker: int, low_priority: bool) -> None:
     """Start of a worker."""
     # Ctrl-C reaches the whole group; the trainer decides when its workers end.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     # Where all cores train, a worker that takes one holds up the others: it decodes while they wait for each other.
-    if gives_way and hasattr(os, "nice"):
+    if low_priority and hasattr(os, "nice"):
         os.nice(10)

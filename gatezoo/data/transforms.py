@@ -1,8 +1,8 @@
-"""Joint transforms of an item for training: picture, labels, depth and objects stay together.
+"""Joint transforms of an item for training: image, labels, depth and objects stay together.
 
 On torchvision.transforms.v2: what a value of the item is, its type says. A ``tv_tensors.Image`` is interpolated; a
 ``tv_tensors.Mask`` never is, be it labels, depth or the masks of objects: its values are not mixed over an edge. Boxes
-follow, and objects that have left the picture leave the item.
+follow, and objects that have left the image leave the item.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as F
 
 from .base import Sample
-from .instances import boxes_of
+from .instances import masks_to_boxes
 
 # Draws of a crop that avoids one class filling it, before the last is taken.
 TRIES = 10
@@ -30,14 +30,14 @@ _OF_OBJECTS = ("boxes", "labels", "masks")
 class RandomScaleCrop:
     """Scale by a factor drawn evenly from ``scale``, then crop ``size`` anywhere; labels pad as ignored.
 
-    Cut out of the small picture first: the crop of a picture scaled up is a smaller piece of the original.
+    Cut out of the small image first: the crop of a image scaled up is a smaller piece of the original.
     "depth" is divided by the factor: what is shown twice as large is half as far.
 
     Args:
         size: side of the crop, or (height, width).
         scale: range of the factor.
-        ignore_index: of the labels where the crop is larger than the picture.
-        fill: colour of the picture there.
+        ignore_index: of the labels where the crop is larger than the image.
+        fill: colour of the image there.
         cat_max_ratio: draw the place again, up to ``TRIES`` times, while one class has at least this share of the
             labelled pixels. 1: the first place is taken.
     """
@@ -78,7 +78,7 @@ class RandomScaleCrop:
             out[key] = value
         if "depth" in out:
             out["depth"] = tv_tensors.wrap(out["depth"] / factor, like=out["depth"])
-        return without_vanished(out)
+        return sanitize_instances(out)
 
     def _place(self, sample: Sample, sides: Sequence[int], piece: Sequence[int]) -> tuple[int, int]:
         for _ in range(TRIES):
@@ -98,7 +98,7 @@ class RandomRotate:
     Args:
         degrees: largest angle.
         ignore_index: of the labels in the corners.
-        fill: colour of the picture there.
+        fill: colour of the image there.
     """
 
     def __init__(self, degrees: float, ignore_index: int = 255, fill: Sequence[int] = (0, 0, 0)):
@@ -113,16 +113,16 @@ class RandomRotate:
             elif isinstance(value, tv_tensors.TVTensor) and value.numel():
                 value = F.rotate(value, angle, fill=self.outside.get(key, 0))
             out[key] = value
-        return without_vanished(out)
+        return sanitize_instances(out)
 
 
 def _outside(ignore_index: int) -> dict[str, float]:
-    """What masks hold where there is no picture; 0 for those not named."""
+    """What masks hold where there is no image; 0 for those not named."""
     return {"mask": ignore_index, "depth": math.nan}
 
 
 def resized(value: Tensor, size: Sequence[int]) -> Tensor:
-    """An entry of an item at another size: pictures smoothly, masks by the nearest pixel; what is no map stays."""
+    """An entry of an item at another size: images smoothly, masks by the nearest pixel; what is no map stays."""
     if not isinstance(value, tv_tensors.Mask):
         return F.resize(value, list(size), antialias=True) if isinstance(value, tv_tensors.TVTensor) else value
     # As a plain tensor: for a Mask torchvision insists on "nearest", which is half a pixel off.
@@ -137,8 +137,8 @@ def resized(value: Tensor, size: Sequence[int]) -> Tensor:
     return tv_tensors.wrap(stack.to(plain.dtype).reshape(*plain.shape[:-2], *size), like=value)
 
 
-def without_vanished(sample: Sample) -> Sample:
-    """Boxes cut at the picture's edge, and the objects gone of which nothing is left.
+def sanitize_instances(sample: Sample) -> Sample:
+    """Boxes cut at the image's edge, and the objects gone of which nothing is left.
 
     With masks a box is that of what the mask still shows; without them an object goes when its box has less than a
     pixel's width or height.
@@ -148,7 +148,7 @@ def without_vanished(sample: Sample) -> Sample:
     boxes = sample["boxes"]
     if "masks" in sample:
         kept = sample["masks"].as_subclass(Tensor).flatten(1).any(1)
-        boxes = tv_tensors.wrap(boxes_of(sample["masks"]), like=boxes)
+        boxes = tv_tensors.wrap(masks_to_boxes(sample["masks"]), like=boxes)
     else:
         boxes = F.clamp_bounding_boxes(boxes)
         corners = boxes.as_subclass(Tensor)
@@ -177,8 +177,8 @@ def train_transform(
     Args:
         size: side of the crop, or (height, width).
         scale: range of the scale.
-        ignore_index: of the labels outside the picture.
-        mean: colour in 0 .. 1 outside the picture.
+        ignore_index: of the labels outside the image.
+        mean: colour in 0 .. 1 outside the image.
         rotate: largest angle of a rotation, in degrees; 0 for none.
         cat_max_ratio: of :class:`RandomScaleCrop`.
         hflip: probability of a flip from left to right.

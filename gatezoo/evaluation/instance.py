@@ -1,4 +1,4 @@
-"""Evaluation of a network of objects on labelled pictures, each at its own size."""
+"""Evaluation of a network of objects on labelled images, each at its own size."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Subset
 
 from ..data.base import Sample
-from ..metrics.detection import InstanceScores
+from ..metrics.detection import InstanceMetric
 from ..segmenters.instance import InstanceSegmenter
-from ..utils.distributed import rank_and_count
+from ..utils.distributed import get_rank_and_world_size
 
 # COCO's names of what is compared, by ours.
 KINDS = {"mask": "segm", "box": "bbox"}
@@ -24,14 +24,14 @@ KINDS = {"mask": "segm", "box": "bbox"}
 def evaluate_instances(
     model: InstanceSegmenter, data: Dataset, device: str = "cpu", workers: int = 0, progress: bool = False
 ) -> dict[str, Any]:
-    """COCO's average precision of masks and boxes, one picture at a time.
+    """COCO's average precision of masks and boxes, one image at a time.
 
-    Where several processes work together each takes its share of the pictures: every process must call it.
+    Where several processes work together each takes its share of the images: every process must call it.
 
     Args:
         data: samples with image, boxes, labels and masks, as :mod:`gatezoo.data.instances` has them, and the attributes
             ``num_classes`` and ``classes``, the background first.
-        workers: processes that decode pictures ahead; 0: none.
+        workers: processes that decode images ahead; 0: none.
         progress: show a bar on stderr.
 
     Returns:
@@ -39,11 +39,11 @@ def evaluate_instances(
         for what there was nothing to find of.
 
     Raises:
-        ValueError: a network of another task, no pictures, other classes than the network's, or no object at all.
+        ValueError: a network of another task, no images, other classes than the network's, or no object at all.
     """
     _check(model, data)
     model.to(device).eval()
-    scores = InstanceScores(tuple(KINDS.values()))
+    scores = InstanceMetric(tuple(KINDS.values()))
     for sample in _samples(data, workers, progress):
         image = sample["image"].as_subclass(Tensor).to(device) / 255
         (found,) = model([image])
@@ -60,9 +60,9 @@ def evaluate_instances(
 
 
 def _check(model: InstanceSegmenter, data: Dataset) -> None:
-    model.must_be("instance", "use gatezoo.evaluate")
+    model.require_task("instance", "use gatezoo.evaluate")
     if len(data) == 0:
-        raise ValueError("a data set to evaluate on must hold pictures; it holds none: look at its folder and split")
+        raise ValueError("a data set to evaluate on must hold images; it holds none: look at its folder and split")
     if data.num_classes != model.num_classes:
         raise ValueError(
             f"the data must have the network's {model.num_classes} classes, the background among them; "
@@ -76,7 +76,7 @@ def _check(model: InstanceSegmenter, data: Dataset) -> None:
 
 def _samples(data: Dataset, workers: int, progress: bool) -> Iterable[Sample]:
     """The samples of this process."""
-    rank, count = rank_and_count()
+    rank, count = get_rank_and_world_size()
     share = Subset(data, range(rank, len(data), count))
     loader = DataLoader(share, batch_size=None, num_workers=workers, collate_fn=_as_it_is)
     if progress and rank == 0:

@@ -1,4 +1,4 @@
-"""What an evaluation found, as lines to print and as files: scores.json, pictures.csv, confusion.png."""
+"""What an evaluation found, as lines to print and as files: scores.json, images.csv, confusion.png."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from ..metrics import Scores
-from ..registry import find_row
-from ..segmenters.base import Network
+from ..metrics import SegmentationResult
+from ..registry import get_model_spec
+from ..segmenters.base import BaseSegmenter
 from ..utils.environment import versions
-from ..utils.files import make_folder, write_whole
+from ..utils.files import atomic_write, ensure_dir
 from ..visualization.figures import confusion_figure
 from ..weights.integrity import sha256_of
 from .semantic import Evaluation
 
 
-def lines_of(scores: Scores, names: list[str]) -> Iterator[str]:
+def lines_of(scores: SegmentationResult, names: list[str]) -> Iterator[str]:
     """A line for each class and each figure: its name and its value."""
     for name, iou in zip(names, scores.iou):
         yield f"{name:18} {iou:.4f}" if iou == iou else f"{name:18} absent"
@@ -39,7 +39,7 @@ def lines_of(scores: Scores, names: list[str]) -> Iterator[str]:
             yield f"{name:18} {figure:.4f}"
 
 
-def lines_of_objects(figures: dict[str, Any]) -> Iterator[str]:
+def instance_lines(figures: dict[str, Any]) -> Iterator[str]:
     """A line for each class and each figure of :func:`gatezoo.evaluate_instances`."""
     for key, value in figures.items():
         if isinstance(value, dict):
@@ -54,19 +54,19 @@ def _number(value: float | None) -> str:
     return "absent" if value is None else f"{value:.4f}"
 
 
-def write_objects_report(figures: dict[str, Any], model: Network, out: Path, data: dict[str, Any]) -> Path:
+def write_instance_report(figures: dict[str, Any], model: BaseSegmenter, out: Path, data: dict[str, Any]) -> Path:
     """Write scores.json into a folder; returns the file. Raises ValueError for a folder that cannot be written."""
-    make_folder(out)
-    protocol = {"mode": "whole pictures, COCO's evaluator", "precision": "float32"}
+    ensure_dir(out)
+    protocol = {"mode": "whole images, COCO's evaluator", "precision": "float32"}
     protocol |= {"score_threshold": model.score_threshold, "max_detections": model.max_detections}
     report = {**_header_of(model, data, protocol), "scores": figures}
     text = json.dumps(report, indent=1, ensure_ascii=False, allow_nan=False)
-    write_whole(out / "scores.json", lambda path: path.write_text(text + "\n", encoding="utf-8"))
+    atomic_write(out / "scores.json", lambda path: path.write_text(text + "\n", encoding="utf-8"))
     return out / "scores.json"
 
 
-def report_of(evaluation: Evaluation, model: Network, data: dict[str, Any]) -> dict[str, Any]:
-    """Everything but the single pictures, ready for JSON.
+def report_of(evaluation: Evaluation, model: BaseSegmenter, data: dict[str, Any]) -> dict[str, Any]:
+    """Everything but the single images, ready for JSON.
 
     Args:
         data: facts about the data, as whoever opened them knows them.
@@ -78,10 +78,10 @@ def report_of(evaluation: Evaluation, model: Network, data: dict[str, Any]) -> d
     }
 
 
-def _header_of(model: Network, data: dict[str, Any], protocol: dict[str, Any]) -> dict[str, Any]:
+def _header_of(model: BaseSegmenter, data: dict[str, Any], protocol: dict[str, Any]) -> dict[str, Any]:
     """What was evaluated, on what, and how."""
     cfg = model.pretrained_cfg
-    variant = find_row(model.architecture).variant(model.model_args) if model.architecture else {}
+    variant = get_model_spec(model.architecture).architecture_kwargs(model.model_kwargs) if model.architecture else {}
     weights = None
     if cfg:
         path = Path(cfg.file)
@@ -99,31 +99,31 @@ def _header_of(model: Network, data: dict[str, Any], protocol: dict[str, Any]) -
     }
 
 
-def write_report(evaluation: Evaluation, model: Network, out: Path, data: dict[str, Any]) -> list[Path]:
-    """Write scores.json, pictures.csv and confusion.png into a folder, each as a whole; returns the files.
+def write_report(evaluation: Evaluation, model: BaseSegmenter, out: Path, data: dict[str, Any]) -> list[Path]:
+    """Write scores.json, images.csv and confusion.png into a folder, each as a whole; returns the files.
 
     Raises:
         ValueError: a folder that cannot be written.
     """
-    make_folder(out)
+    ensure_dir(out)
     names = model.class_names
     text = json.dumps(report_of(evaluation, model, data), indent=1, ensure_ascii=False, allow_nan=False)
     figure = confusion_figure(evaluation.matrix.numpy(), names)
-    files = [out / "scores.json", out / "pictures.csv", out / "confusion.png"]
-    write_whole(files[0], lambda path: path.write_text(text + "\n", encoding="utf-8"))
-    write_whole(files[1], lambda path: _write_pictures(evaluation, names, path))
-    write_whole(files[2], figure.save)
+    files = [out / "scores.json", out / "images.csv", out / "confusion.png"]
+    atomic_write(files[0], lambda path: path.write_text(text + "\n", encoding="utf-8"))
+    atomic_write(files[1], lambda path: _write_images(evaluation, names, path))
+    atomic_write(files[2], figure.save)
     return files
 
 
-def _write_pictures(evaluation: Evaluation, names: list[str], path: Path) -> None:
+def _write_images(evaluation: Evaluation, names: list[str], path: Path) -> None:
     shares = [f"{kind} {name}" for name in names for kind in ("labelled", "predicted")]
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
-        writer.writerow(["picture", "height", "width", "miou", "pixel_accuracy", *shares])
-        for picture in evaluation.pictures:
-            pairs = zip(picture.labelled, picture.predicted)
-            figures = [picture.miou, picture.pixel_accuracy, *(share for pair in pairs for share in pair)]
-            # What is not a number, since nothing in the picture counts, is an empty cell.
+        writer.writerow(["image", "height", "width", "miou", "pixel_accuracy", *shares])
+        for image in evaluation.images:
+            pairs = zip(image.labelled, image.predicted)
+            figures = [image.miou, image.pixel_accuracy, *(share for pair in pairs for share in pair)]
+            # What is not a number, since nothing in the image counts, is an empty cell.
             cells = [f"{figure:.6f}" if figure == figure else "" for figure in figures]
-            writer.writerow([picture.name, picture.height, picture.width, *cells])
+            writer.writerow([image.name, image.height, image.width, *cells])

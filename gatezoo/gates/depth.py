@@ -17,7 +17,7 @@ from ..layers.conv import ConvNormAct
 DILATIONS = (1, 2, 4, 8, 16)
 
 
-class Weighing(NamedTuple):
+class GateOutput(NamedTuple):
     """What a gate says of every pixel.
 
     Attributes:
@@ -31,12 +31,12 @@ class Weighing(NamedTuple):
     log_depth: Tensor | None = None
 
 
-def _describe(channels: int) -> nn.Sequential:
+def depth_trunk(channels: int) -> nn.Sequential:
     """1x1 to a quarter of the channels, 3x3 to a sixteenth: the trunk of the depth branch (512 -> 128 -> 32)."""
     return nn.Sequential(ConvNormAct(channels, channels // 4, 1), ConvNormAct(channels // 4, channels // 16))
 
 
-def _score(channels: int, scales: int) -> nn.Sequential:
+def scale_classifier(channels: int, scales: int) -> nn.Sequential:
     """Dropout and a 1x1 convolution to the logits of the scales."""
     return nn.Sequential(nn.Dropout(0.1), nn.Conv2d(channels // 16, scales, 1))
 
@@ -51,12 +51,12 @@ class AttentionGate(nn.Module):
 
     def __init__(self, channels: int, scales: int):
         super().__init__()
-        self.trunk = _describe(channels)
-        self.scale = _score(channels, scales)
+        self.trunk = depth_trunk(channels)
+        self.scale = scale_classifier(channels, scales)
 
-    def forward(self, x: Tensor, given: Tensor | None = None) -> Weighing:
+    def forward(self, x: Tensor, given: Tensor | None = None) -> GateOutput:
         """Map (B, channels, h, w) -> weights of its pixels."""
-        return Weighing(self.scale(self.trunk(x)).softmax(1))
+        return GateOutput(self.scale(self.trunk(x)).softmax(1))
 
 
 class PredictedGate(nn.Module):
@@ -67,29 +67,29 @@ class PredictedGate(nn.Module):
 
     def __init__(self, channels: int, scales: int):
         super().__init__()
-        self.trunk = _describe(channels)
-        self.scale = _score(channels, scales)
+        self.trunk = depth_trunk(channels)
+        self.scale = scale_classifier(channels, scales)
         self.log_depth = nn.Conv2d(channels // 16, 1, 3, padding=1)
         # At 1 m everywhere: the first errors are as large as the depths, whatever the size of the map.
         nn.init.normal_(self.log_depth.weight, std=1e-3)
         nn.init.zeros_(self.log_depth.bias)
 
-    def forward(self, x: Tensor, given: Tensor | None = None) -> Weighing:
+    def forward(self, x: Tensor, given: Tensor | None = None) -> GateOutput:
         """Map (B, channels, h, w) -> weights, logits and ln depth of its pixels."""
         seen = self.trunk(x)
         logits = self.scale(seen)
-        return Weighing(logits.softmax(1), logits, self.log_depth(seen))
+        return GateOutput(logits.softmax(1), logits, self.log_depth(seen))
 
 
-class GivenGate(nn.Module):
+class GroundTruthDepthGate(nn.Module):
     """weights = those of a depth that is given at the call (Fig. 4, "gt-depth")."""
 
     def __init__(self, channels: int, scales: int):
         super().__init__()
 
-    def forward(self, x: Tensor, given: Tensor | None = None) -> Weighing:
+    def forward(self, x: Tensor, given: Tensor | None = None) -> GateOutput:
         """``given`` (B, S, h, w), see :func:`scale_weights`, as it is."""
-        return Weighing(given)
+        return GateOutput(given)
 
 
 class AverageGate(nn.Module):
@@ -99,14 +99,14 @@ class AverageGate(nn.Module):
         super().__init__()
         self.scales = scales
 
-    def forward(self, x: Tensor, given: Tensor | None = None) -> Weighing:
+    def forward(self, x: Tensor, given: Tensor | None = None) -> GateOutput:
         """Map (B, channels, h, w) -> weights (B, S, h, w)."""
-        return Weighing(torch.full_like(x[:, :1], 1 / self.scales).expand(-1, self.scales, -1, -1))
+        return GateOutput(torch.full_like(x[:, :1], 1 / self.scales).expand(-1, self.scales, -1, -1))
 
 
 GATES: dict[str, type[nn.Module]] = {
     "predicted": PredictedGate,
-    "given": GivenGate,
+    "given": GroundTruthDepthGate,
     "attention": AttentionGate,
     "average": AverageGate,
     "none": AverageGate,
@@ -175,7 +175,7 @@ class GatedPooling(nn.Module):
         super().__init__()
         self.gate, self.branches, self.hard = gate, branches, hard
 
-    def forward(self, x: Tensor, given: Tensor | None = None) -> tuple[Tensor, Weighing]:
+    def forward(self, x: Tensor, given: Tensor | None = None) -> tuple[Tensor, GateOutput]:
         """Map (B, C, h, w) -> the pooled map (B, C, h, w), and what the gate said."""
         said = self.gate(x, given)
         if not self.hard or self.training:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from ..utils.choices import one_of
+from ..utils.choices import check_choice
 from .base import Feedback
 from .modulator import Modulator
 from .propagator import Propagator
@@ -54,7 +54,7 @@ class DistributedFeedback(Feedback):
         if not 1 <= shallowest <= last:
             raise ValueError(f"shallowest must be a block of this network, 1 .. {last}; got {shallowest}")
         self.blocks = range(shallowest, last + 1)
-        self.routing = one_of("feedback", routing, ROUTINGS)
+        self.routing = check_choice("feedback", routing, ROUTINGS)
         self.propagators = nn.ModuleDict()
         self.modulators = nn.ModuleDict()
         signals = {last: channels[last]}

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from ..layers.conv import ConvNormAct
-from ..layers.resize import added, alike, resize_to, sum_resized
-from ..utils.choices import one_of
+from ..layers.resize import group_by_size, resize_to, sum_resized, sum_tensors
+from ..utils.choices import check_choice
 
 # Channels of a gate for a width: one of every pixel (eq. 5), or one of every pixel and channel (the authors' code).
 GATES = {"pixel": lambda width: 1, "channel": lambda width: width}
@@ -23,7 +23,7 @@ class LevelGate(nn.Sequential):
     """G = sigmoid(w * X), w a 1x1 convolution with bias: raw map (B, C, h, w) -> (B, 1 or width, h, w)."""
 
     def __init__(self, in_channels: int, width: int, gate: str = "pixel"):
-        super().__init__(nn.Conv2d(in_channels, GATES[one_of("gate", gate, GATES)](width), 1), nn.Sigmoid())
+        super().__init__(nn.Conv2d(in_channels, GATES[check_choice("gate", gate, GATES)](width), 1), nn.Sigmoid())
 
 
 class Fusion(nn.Module, ABC):
@@ -66,12 +66,12 @@ def sums_of_others(maps: Sequence[Tensor]) -> list[Tensor]:
 
     Resizing is linear: maps of one size are added before, so that no more than one map goes from any size to another.
     """
-    groups, received = alike(maps), {}
+    groups, received = group_by_size(maps), {}
     for group in groups:
         size = maps[group[0]].shape[-2:]
-        beyond = [resize_to(added(maps[i] for i in other), size) for other in groups if other is not group]
+        beyond = [resize_to(sum_tensors(maps[i] for i in other), size) for other in groups if other is not group]
         for level in group:
-            received[level] = added([maps[i] for i in group if i != level] + beyond)
+            received[level] = sum_tensors([maps[i] for i in group if i != level] + beyond)
     return [received[level] for level in range(len(maps))]
 
 
@@ -99,7 +99,7 @@ class Addition(Fusion):
 
     def forward(self, maps: Sequence[Tensor], context: Tensor) -> tuple[list[Tensor], dict[int, Tensor]]:
         own, fused = self._laterals(maps), {}
-        for group in alike(own):
+        for group in group_by_size(own):
             fused |= dict.fromkeys(group, sum_resized(own, own[group[0]].shape[-2:]))
         return [fused[level] for level in range(len(own))], {}
 
@@ -113,7 +113,7 @@ class Concatenation(Fusion):
 
     def forward(self, maps: Sequence[Tensor], context: Tensor) -> tuple[list[Tensor], dict[int, Tensor]]:
         own, fused = self._laterals(maps), {}
-        for group in alike(own):
+        for group in group_by_size(own):
             whole = torch.cat([resize_to(x, own[group[0]].shape[-2:]) for x in own], 1)
             fused |= {level: self.merge[level](whole) for level in group}
         return [fused[level] for level in range(len(own))], {}
@@ -166,4 +166,4 @@ def make_fusion(
     fusion: str, channels: Sequence[int], context_channels: int, width: int = 256, gate: str = "pixel"
 ) -> Fusion:
     """A fusion by name; the other arguments are those of :class:`Fusion`."""
-    return FUSIONS[one_of("fusion", fusion, FUSIONS)](channels, context_channels, width, gate)
+    return FUSIONS[check_choice("fusion", fusion, FUSIONS)](channels, context_channels, width, gate)

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..layers.resize import resize_to
-from ..utils.choices import one_of
+from ..utils.choices import check_choice
 from .base import BlockFeedback, Feedback, open_gate
 
 # Table 4: what is done to the convolution's output, and how the gate meets the block's input.
@@ -52,8 +52,8 @@ class IterativeGate(nn.Module):
         width: int | None = None,
     ):
         super().__init__()
-        self.pool = POOLS[one_of("pool", pool, POOLS)]
-        self.activation = INTERACTIONS[one_of("interaction", interaction, INTERACTIONS)][0]
+        self.pool = POOLS[check_choice("pool", pool, POOLS)]
+        self.activation = INTERACTIONS[check_choice("interaction", interaction, INTERACTIONS)][0]
         self.narrow = nn.Conv2d(in_channels, width, 1) if width else nn.Identity()
         self.weigh = open_gate(nn.Conv2d(width or in_channels, out_channels, 3, padding=1))
         if interaction == "add_relu":

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..layers.grid_pool import region_matrix
-from ..utils.choices import one_of
+from ..utils.choices import check_choice
 
 POOLS = ("mean", "sum")
 
@@ -55,7 +55,7 @@ class RegionContext(nn.Module):
         M_K(x, y) = mean over the region S(x, y) of (W_3x3 * F)         K x K regions, row h in region floor(h K / H)
         Q_K       = transposed conv_KxK(relu(conv_KxK(M_K)))            K x K -> 1 x 1 -> K x K, no padding
 
-    The paper sums inside a region, which ties the weights to one size of picture, while it tests at five: the mean is
+    The paper sums inside a region, which ties the weights to one size of image, while it tests at five: the mean is
     the default, "sum" the letter. The 3x3 convolution is linear, and so is the pooling: what is pooled here is F, once
     for each of the nine places that the kernel reads, and the kernel is applied to K x K numbers in place of H x W.
     A map with fewer than K rows or columns leaves regions empty; theirs is 0.
@@ -77,7 +77,7 @@ class RegionContext(nn.Module):
             raise ValueError(f"regions must be different numbers, each at least 1; got {self.regions}")
         if groups < 1 or channels % groups:
             raise ValueError(f"groups must divide the {channels} channels; got {groups}")
-        self.pool = one_of("pool", pool, POOLS)
+        self.pool = check_choice("pool", pool, POOLS)
         # No bias: those of ``gather`` would say the same.
         self.branches = nn.ModuleList(nn.Conv2d(channels, channels, 3, bias=False) for _ in self.regions)
         self.gather = nn.ModuleList(nn.Conv2d(channels, channels, k, groups=groups) for k in self.regions)

@@ -1,4 +1,4 @@
-"""Weights of scaled copies of a picture (Chen et al., "Attention to Scale", CVPR 2016), the rival of gated pooling."""
+"""Weights of scaled copies of a image (Chen et al., "Attention to Scale", CVPR 2016), the rival of gated pooling."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ..layers.grid_pool import average_to
 from ..layers.resize import resize_to
-from ..utils.choices import one_of
+from ..utils.choices import check_choice
 from .region_context import RegionContext, RegionMatrices
 
 COMBINE = {"product": torch.mul, "sum": torch.add}
@@ -69,7 +69,7 @@ class Pathway(nn.Module):
         norm: bool = True,
     ):
         super().__init__()
-        self.resize, self.combine, self.dense = resize, COMBINE[one_of("combine", combine, COMBINE)], dense
+        self.resize, self.combine, self.dense = resize, COMBINE[check_choice("combine", combine, COMBINE)], dense
         self.norms = nn.ModuleList(group_norm(channels, norm) for _ in range(levels - 1))
         if norm:
             # Products of untrained maps are noise, added in 2 T ways.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from ..layers.resize import added
+from ..layers.resize import sum_tensors
 
 
 class ASPPHead(nn.Module):
@@ -17,4 +17,4 @@ class ASPPHead(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        return added(branch(x) for branch in self.branches)
+        return sum_tensors(branch(x) for branch in self.branches)

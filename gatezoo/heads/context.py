@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from ..layers.conv import ConvNormAct
-from ..utils.choices import one_of
+from ..utils.choices import check_choice
 from .deeplab import AtrousPooling
 from .dense_aspp import DenseASPP
 from .pyramid_pooling import PyramidPooling
@@ -20,7 +20,7 @@ CONTEXTS: dict[str, type[nn.Module]] = {
 
 def make_context(context: str, in_channels: int, width: int) -> nn.Module:
     """A context module by name: "pyramid_pooling" (PSPNet), "dense_aspp" or "atrous_pooling" (DeepLabV3)."""
-    return CONTEXTS[one_of("context", context, CONTEXTS)](in_channels, width)
+    return CONTEXTS[check_choice("context", context, CONTEXTS)](in_channels, width)
 
 
 class ContextHead(nn.Module):

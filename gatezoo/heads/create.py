@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
-from ..utils.choices import one_of
+from ..utils.choices import check_choice
 from .aspp import ASPPHead
 from .fcn import FCNHead, LinearHead
 
@@ -13,4 +13,4 @@ SINGLE_MAP_HEADS = {"linear": LinearHead, "fcn": FCNHead, "aspp": ASPPHead}
 
 def make_head(head: str, in_channels: int, num_classes: int) -> nn.Module:
     """A classifier of one map by name: "linear" (1x1), "fcn" (3x3, 1x1) or "aspp" (DeepLabV2)."""
-    return SINGLE_MAP_HEADS[one_of("head", head, SINGLE_MAP_HEADS)](in_channels, num_classes)
+    return SINGLE_MAP_HEADS[check_choice("head", head, SINGLE_MAP_HEADS)](in_channels, num_classes)

@@ -7,15 +7,15 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from ..layers.conv import ConvNormAct, PooledNorm
+from ..layers.conv import ConvNormAct, SingletonBatchNorm2d
 from ..layers.resize import resize_to
 
 
 class AtrousPooling(nn.Module):
     """Context map: (B, C, h, w) -> (B, width, h, w), 1x1 * [1x1 * x, 3x3 * x at each rate, up(1x1 * mean(x))].
 
-    Every convolution has ``width`` channels, norm and ReLU. The mean over the picture can be trained on a batch of
-    one: see :class:`gatezoo.layers.conv.PooledNorm`.
+    Every convolution has ``width`` channels, norm and ReLU. The mean over the image can be trained on a batch of
+    one: see :class:`gatezoo.layers.conv.SingletonBatchNorm2d`.
 
     Args:
         in_channels: C.
@@ -28,7 +28,7 @@ class AtrousPooling(nn.Module):
         self.branches = nn.ModuleList(
             [ConvNormAct(in_channels, width, 1), *(ConvNormAct(in_channels, width, dilation=rate) for rate in rates)]
         )
-        self.whole = ConvNormAct(in_channels, width, 1, norm=PooledNorm)
+        self.whole = ConvNormAct(in_channels, width, 1, norm=SingletonBatchNorm2d)
         self.merge = ConvNormAct(width * (2 + len(rates)), width, 1)
         self.out_channels = width
 

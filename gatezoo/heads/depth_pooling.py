@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from torch import Tensor, nn
 
-from ..gates.depth import GatedPooling, Weighing
+from ..gates.depth import GatedPooling, GateOutput
 from ..layers.conv import ConvNormAct
 
 
@@ -16,7 +16,7 @@ class Loop(NamedTuple):
     reduced: Tensor
     feature: Tensor
     logits: Tensor
-    said: Weighing
+    said: GateOutput
 
 
 class PoolingHead(nn.Module):

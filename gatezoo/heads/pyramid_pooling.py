@@ -7,16 +7,16 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from ..layers.conv import ConvNormAct, PooledNorm
+from ..layers.conv import ConvNormAct, SingletonBatchNorm2d
 from ..layers.grid_pool import pool_to_grids
 from ..layers.resize import resize_to
 
 
 class PyramidPooling(nn.Module):
-    """Context map of the whole picture: (B, C, h, w) -> (B, width, h, w), relu(norm(3x3 * [x, up(P_b)]))
+    """Context map of the whole image: (B, C, h, w) -> (B, width, h, w), relu(norm(3x3 * [x, up(P_b)]))
 
     with P_b = relu(norm(1x1 * pool_b(x))) of C / len(bins) channels for each grid of b x b regions.
-    The 1 x 1 grid can be trained on a batch of one: see :class:`gatezoo.layers.conv.PooledNorm`.
+    The 1 x 1 grid can be trained on a batch of one: see :class:`gatezoo.layers.conv.SingletonBatchNorm2d`.
 
     Args:
         in_channels: C.
@@ -29,7 +29,7 @@ class PyramidPooling(nn.Module):
         self.bins = tuple(bins)
         self.out_channels = width
         part = in_channels // len(self.bins)
-        self.branches = nn.ModuleList(ConvNormAct(in_channels, part, 1, norm=PooledNorm) for _ in self.bins)
+        self.branches = nn.ModuleList(ConvNormAct(in_channels, part, 1, norm=SingletonBatchNorm2d) for _ in self.bins)
         self.merge = ConvNormAct(in_channels + part * len(self.bins), width)
 
     def forward(self, x: Tensor) -> Tensor:

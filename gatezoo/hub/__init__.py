@@ -4,9 +4,19 @@ What is cached and pinned to a commit costs no request. Before a download the hu
 one that does not answer is told within seconds: the client alone would go on asking for half a minute.
 """
 
-from .download import cached, fetch, forget, resolve
-from .errors import SMALL, cache_folder
-from .https import download, place_of
+from .download import cached, delete_cached, fetch, resolve
+from .errors import MAX_SMALL_FILE, cache_folder
+from .https import cache_path, download
 from .upload import upload
 
-__all__ = ["SMALL", "cache_folder", "cached", "download", "fetch", "forget", "place_of", "resolve", "upload"]
+__all__ = [
+    "MAX_SMALL_FILE",
+    "cache_folder",
+    "cache_path",
+    "cached",
+    "delete_cached",
+    "download",
+    "fetch",
+    "resolve",
+    "upload",
+]

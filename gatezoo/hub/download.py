@@ -20,18 +20,18 @@ from huggingface_hub import (
 from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
 
 from .errors import (
-    KNOCK,
-    PATIENCE,
-    PAUSES,
-    SMALL,
+    CONNECT_TIMEOUT,
+    MAX_SMALL_FILE,
+    RETRY_DELAYS,
+    TOTAL_TIMEOUT,
     HTTPError,
-    Unreachable,
+    HubUnreachableError,
     cache_folder,
     check_repo,
+    retry_delay,
+    run_with_timeout,
     status_of,
-    told,
-    wait_of,
-    within,
+    translate_errors,
 )
 
 COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -58,8 +58,8 @@ def resolve(repo: str, revision: str | None = None, cache_dir: str | os.PathLike
     path = try_to_load_from_cache(repo, "config.json", cache_folder(cache_dir), revision)
     known = Path(path).parent.name if isinstance(path, str) else None
     try:
-        commit = _knock(repo, revision, "config.json", cache_dir).commit_hash
-    except Unreachable as error:
+        commit = fetch_metadata(repo, revision, "config.json", cache_dir).commit_hash
+    except HubUnreachableError as error:
         if known is None:
             raise
         _log.warning("%s of %s is taken from the cache, as of commit %s: %s", revision, repo, known, error)
@@ -81,7 +81,7 @@ def fetch(
     commit: str,
     file: str,
     cache_dir: str | os.PathLike | None = None,
-    again: bool = False,
+    force_download: bool = False,
     size: int | None = None,
 ) -> Path:
     """A local file of a pinned commit: the cached one, else downloaded.
@@ -97,27 +97,27 @@ def fetch(
     check_repo(repo)
     if not file.endswith(FETCHED) or not re.fullmatch(r"[\w.-]+", file):
         raise ValueError(f"only {', '.join(FETCHED)} files are fetched from a hub; got {file!r}: a pickle can run code")
-    path = None if again else cached(repo, commit, file, cache_dir)
-    if path and is_what_it_is_named(path):
+    path = None if force_download else cached(repo, commit, file, cache_dir)
+    if path and matches_etag(path):
         return path
-    _knock(repo, commit, file, cache_dir, size)
-    fetched = _download(repo, commit, file, cache_dir, again=again or path is not None)
-    if not is_what_it_is_named(fetched):
-        forget(fetched)
+    fetch_metadata(repo, commit, file, cache_dir, size)
+    fetched = _download(repo, commit, file, cache_dir, force_download=force_download or path is not None)
+    if not matches_etag(fetched):
+        delete_cached(fetched)
         raise ValueError(f"{file} of {repo} arrives with other bytes than the hub tells of: try again later")
     return fetched
 
 
-def forget(path: Path) -> None:
+def delete_cached(path: Path) -> None:
     """Remove a cached file, its bytes and its name."""
     path.resolve().unlink(missing_ok=True)
     path.unlink(missing_ok=True)
 
 
-def is_what_it_is_named(path: Path) -> bool:
+def matches_etag(path: Path) -> bool:
     """Whether a small cached file has the digest that the cache names its bytes by; True where it keeps no names."""
     name = path.resolve().name
-    if path.stat().st_size > SMALL or not re.fullmatch(r"[0-9a-f]{40}|[0-9a-f]{64}", name):
+    if path.stat().st_size > MAX_SMALL_FILE or not re.fullmatch(r"[0-9a-f]{40}|[0-9a-f]{64}", name):
         return True
     data = path.read_bytes()
     # The hub knows a large file by its sha256, any other as git does.
@@ -125,26 +125,26 @@ def is_what_it_is_named(path: Path) -> bool:
     return digest.hexdigest() == name
 
 
-def _knock(
+def fetch_metadata(
     repo: str, revision: str, file: str, cache_dir: str | os.PathLike | None, size: int | None = None
 ) -> HfFileMetadata:
-    """Ask for the commit and size of a file, a few times within ``PATIENCE`` seconds; look whether both can be."""
+    """Ask for the commit and size of a file, a few times within ``TOTAL_TIMEOUT`` seconds; look whether both can be."""
     url = hf_hub_url(repo, file, revision=revision)
-    until = time.monotonic() + PATIENCE
+    until = time.monotonic() + TOTAL_TIMEOUT
 
     def ask() -> HfFileMetadata:
-        limit = min(KNOCK, max(until - time.monotonic(), 0.1))
-        return within(limit, lambda: get_hf_file_metadata(url, timeout=limit))
+        limit = min(CONNECT_TIMEOUT, max(until - time.monotonic(), 0.1))
+        return run_with_timeout(limit, lambda: get_hf_file_metadata(url, timeout=limit))
 
-    def patiently() -> HfFileMetadata:
+    def retry() -> HfFileMetadata:
         nonlocal until
-        for pause in PAUSES:
+        for pause in RETRY_DELAYS:
             try:
                 return ask()
             except OfflineModeIsEnabled:
                 raise
             except (HTTPError, OSError) as error:
-                wait = wait_of(error, pause)
+                wait = retry_delay(error, pause)
                 if wait is not None and status_of(error) == 429:
                     until += wait
                 if wait is None or time.monotonic() + wait > until:
@@ -153,37 +153,41 @@ def _knock(
         return ask()
 
     what = f"hf-hub:{repo}@{revision}/{file}"
-    found = told(patiently, what, cache_dir)
+    found = translate_errors(retry, what, cache_dir)
     if not COMMIT.fullmatch(found.commit_hash or ""):
         raise ValueError(f"{constants.ENDPOINT} must be a hub; it tells no commit of {repo}: look at HF_ENDPOINT")
     if size is not None and found.size != size:
         raise ValueError(f"{what} must have {size} bytes; the hub has {found.size}: it is not downloaded")
-    if not file.endswith(".safetensors") and (found.size or 0) > SMALL:
-        raise ValueError(f"{what} must have at most {SMALL} bytes; the hub has {found.size}: it is not downloaded")
+    if not file.endswith(".safetensors") and (found.size or 0) > MAX_SMALL_FILE:
+        raise ValueError(
+            f"{what} must have at most {MAX_SMALL_FILE} bytes; the hub has {found.size}: it is not downloaded"
+        )
     return found
 
 
-def _download(repo: str, revision: str, file: str, cache_dir: str | os.PathLike | None, again: bool = False) -> Path:
+def _download(
+    repo: str, revision: str, file: str, cache_dir: str | os.PathLike | None, force_download: bool = False
+) -> Path:
     """Download with a few attempts: the client gives up on the first 5xx of a body."""
     folder = cache_folder(cache_dir)
 
     def attempt() -> Path:
-        if again:
+        if force_download:
             held = cached(repo, revision, file, cache_dir)
             if held and not held.is_symlink():
                 # Without symbolic links the client would keep the copy that stands there.
                 held.unlink()
-        return Path(hf_hub_download(repo, file, revision=revision, cache_dir=folder, force_download=again))
+        return Path(hf_hub_download(repo, file, revision=revision, cache_dir=folder, force_download=force_download))
 
-    def patiently() -> Path:
-        for pause in (*PAUSES, 2 * PAUSES[-1]):
+    def retry() -> Path:
+        for pause in (*RETRY_DELAYS, 2 * RETRY_DELAYS[-1]):
             try:
                 return attempt()
             except HfHubHTTPError as error:
-                wait = wait_of(error, pause)
+                wait = retry_delay(error, pause)
                 if wait is None:
                     raise
                 time.sleep(wait)
         return attempt()
 
-    return told(patiently, f"hf-hub:{repo}@{revision}/{file}", cache_dir)
+    return translate_errors(retry, f"hf-hub:{repo}@{revision}/{file}", cache_dir)

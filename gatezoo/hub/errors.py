@@ -23,10 +23,10 @@ HTTPError = HfHubHTTPError.__bases__[0]
 
 REPO = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 # Bytes: what is no file of tensors is at most this large, and has the digest that the cache names it by checked here.
-SMALL = 1 << 20
+MAX_SMALL_FILE = 1 << 20
 # Seconds: all attempts to reach the hub together, one of them, and what it may ask us to wait.
-PATIENCE, KNOCK, LONGEST_WAIT = 4.5, 3.0, 60.0
-PAUSES = (0.3, 1.0)
+TOTAL_TIMEOUT, CONNECT_TIMEOUT, LONGEST_WAIT = 4.5, 3.0, 60.0
+RETRY_DELAYS = (0.3, 1.0)
 
 
 def cache_folder(cache_dir: str | os.PathLike | None = None) -> Path:
@@ -34,7 +34,7 @@ def cache_folder(cache_dir: str | os.PathLike | None = None) -> Path:
     return Path(cache_dir or os.environ.get("GATEZOO_CACHE") or constants.HF_HUB_CACHE).expanduser()
 
 
-class Unreachable(ValueError):
+class HubUnreachableError(ValueError):
     """The hub does not answer, or may not be asked."""
 
 
@@ -43,12 +43,12 @@ def check_repo(repo: str) -> None:
         raise ValueError(f"a repository is org/name; got {repo!r}")
 
 
-def wait_of(error: Exception, pause: float | None) -> float | None:
+def retry_delay(error: Exception, pause: float | None) -> float | None:
     """Seconds until it makes sense to ask again; None if it does not."""
     status, headers = status_of(error), getattr(getattr(error, "response", None), "headers", {})
     if status == 429:
-        told = headers.get("Retry-After") or "".join(re.findall(r"t=(\d+)", headers.get("ratelimit", ""))[:1])
-        wait = float(told) if told.isdigit() else pause
+        delay = headers.get("Retry-After") or "".join(re.findall(r"t=(\d+)", headers.get("ratelimit", ""))[:1])
+        wait = float(delay) if delay.isdigit() else pause
         return wait if wait is not None and wait <= LONGEST_WAIT else None
     return pause if status is None or status >= 500 else None
 
@@ -57,7 +57,7 @@ def status_of(error: Exception) -> int | None:
     return error.response.status_code if isinstance(error, HfHubHTTPError) else None
 
 
-def within(seconds: float, call: Callable[[], Any]) -> Any:
+def run_with_timeout(seconds: float, call: Callable[[], Any]) -> Any:
     """The call's result, or TimeoutError: looking up a host's name knows no limit of its own."""
     results: list[Any] = []
     errors: list[BaseException] = []
@@ -78,22 +78,22 @@ def within(seconds: float, call: Callable[[], Any]) -> Any:
     return results[0]
 
 
-def told(call: Callable[[], Any], what: str, cache_dir: str | os.PathLike | None) -> Any:
+def translate_errors(call: Callable[[], Any], what: str, cache_dir: str | os.PathLike | None) -> Any:
     """The call's result; whatever goes wrong with hub or cache as one line that says what would help."""
     try:
         return call()
     except OfflineModeIsEnabled:
-        raise Unreachable(_ways_out(what, cache_dir, "HF_HUB_OFFLINE is set")) from None
+        raise HubUnreachableError(_ways_out(what, cache_dir, "HF_HUB_OFFLINE is set")) from None
     except (HfHubHTTPError, EntryNotFoundError) as error:
         status = status_of(error)
         if status is None or status >= 500 or isinstance(error, LocalEntryNotFoundError):
             reason = f"status {status}" if status else _reason(error.__cause__ or error)
-            raise Unreachable(_ways_out(what, cache_dir, reason)) from None
+            raise HubUnreachableError(_ways_out(what, cache_dir, reason)) from None
         # What is cached need not wait until the hub may be asked again.
-        kind = Unreachable if status == 429 else ValueError
+        kind = HubUnreachableError if status == 429 else ValueError
         raise kind(_refusal(what, status, error)) from None
     except (TimeoutError, ConnectionError, HTTPError) as error:
-        raise Unreachable(_ways_out(what, cache_dir, _reason(error))) from None
+        raise HubUnreachableError(_ways_out(what, cache_dir, _reason(error))) from None
     except LocalTokenNotFoundError:
         raise ValueError(f"{what} must be yours to write; there is no token: set HF_TOKEN or 'hf auth login'") from None
     except OSError as error:

@@ -12,10 +12,10 @@ from typing import Any
 
 from huggingface_hub import constants
 
-from .errors import KNOCK, PAUSES, Unreachable, cache_folder, within
+from .errors import CONNECT_TIMEOUT, RETRY_DELAYS, HubUnreachableError, cache_folder, run_with_timeout
 
 
-def place_of(url: str, sha256: str, cache_dir: str | os.PathLike | None = None) -> Path:
+def cache_path(url: str, sha256: str, cache_dir: str | os.PathLike | None = None) -> Path:
     """Where the cache keeps the file of an address, whether it is there or not."""
     return cache_folder(cache_dir) / "gatezoo" / sha256 / url.rpartition("/")[2]
 
@@ -31,8 +31,8 @@ def download(url: str, path: Path, sha256: str, size: int) -> Path:
     import torch  # looking through the cache goes without
 
     if constants.HF_HUB_OFFLINE:
-        raise Unreachable(f"{url} must be in the cache; it is not, and HF_HUB_OFFLINE is set")
-    length = _patiently(lambda: within(KNOCK, lambda: _length(url)), url)
+        raise HubUnreachableError(f"{url} must be in the cache; it is not, and HF_HUB_OFFLINE is set")
+    length = _patiently(lambda: run_with_timeout(CONNECT_TIMEOUT, lambda: _length(url)), url)
     if length is not None and int(length) != size:
         raise ValueError(f"{url} must have {size} bytes; the server has {length}: it is not downloaded")
     try:
@@ -49,19 +49,19 @@ def download(url: str, path: Path, sha256: str, size: int) -> Path:
 
 
 def _length(url: str) -> str | None:
-    with urllib.request.urlopen(urllib.request.Request(url, method="HEAD"), timeout=KNOCK) as answer:
+    with urllib.request.urlopen(urllib.request.Request(url, method="HEAD"), timeout=CONNECT_TIMEOUT) as answer:
         return answer.headers.get("Content-Length")
 
 
 def _patiently(call: Callable[[], Any], url: str) -> Any:
-    for pause in (*PAUSES, None):
+    for pause in (*RETRY_DELAYS, None):
         try:
             return call()
         except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
             status = getattr(error, "code", None)
             if pause is None or (status is not None and status < 500):
                 reason = f"status {status}" if status else getattr(error, "reason", error)
-                raise Unreachable(
+                raise HubUnreachableError(
                     f"{url} must be in the cache or in reach; {reason}: fetch it where there is a network "
                     "('gatezoo weights fetch'), or use a copied folder with local-dir:"
                 ) from None

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from huggingface_hub import HfApi
 
-from .errors import KNOCK, check_repo, told, within
+from .errors import CONNECT_TIMEOUT, check_repo, run_with_timeout, translate_errors
 
 
 def upload(folder: Path, repo: str, message: str, private: bool = False) -> str:
@@ -19,8 +19,8 @@ def upload(folder: Path, repo: str, message: str, private: bool = False) -> str:
     api = HfApi()
 
     def send() -> str:
-        within(KNOCK, api.whoami)
+        run_with_timeout(CONNECT_TIMEOUT, api.whoami)
         api.create_repo(repo, private=private, exist_ok=True)
         return api.upload_folder(repo_id=repo, folder_path=folder, commit_message=message).oid
 
-    return told(send, f"hf-hub:{repo}", None)
+    return translate_errors(send, f"hf-hub:{repo}", None)

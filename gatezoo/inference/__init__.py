@@ -1,13 +1,13 @@
 """Run a network on images: input preparation, inference modes, iterations, gate maps, output files."""
 
 from .gate_maps import GateMaps
-from .modes import Inference, MultiScale, SlidingWindow, Whole, choose_mode
+from .modes import InferenceMode, MultiScale, SlidingWindow, WholeImage, make_inference_mode
 
 __all__ = [
     "GateMaps",
-    "Inference",
+    "InferenceMode",
     "MultiScale",
     "SlidingWindow",
-    "Whole",
-    "choose_mode",
+    "WholeImage",
+    "make_inference_mode",
 ]

@@ -1,4 +1,4 @@
-"""The gates of a network on one picture, and what becomes of the picture when one of them is closed."""
+"""The gates of a network on one image, and what becomes of the image when one of them is closed."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ import torch
 from torch import Tensor
 
 from ..layers.resize import resize_to
-from ..segmenters.base import SegmentationModel
-from ..segmenters.segmenter import Outputs
-from .inputs import as_picture, naming, prepare
+from ..segmenters.base import SemanticSegmenter
+from ..segmenters.outputs import SegmenterOutput
+from .inputs import error_context, to_batch, to_image_tensor
 from .passes import outputs_of
 
 
 @dataclass(frozen=True)
 class GateMaps:
-    """What a network makes of a picture.
+    """What a network makes of a image.
 
     Attributes:
-        picture: (C, H, W), values in 0 .. 255.
+        image: (C, H, W), values in 0 .. 255.
         classes: the class of every pixel, (H, W).
-        gates: each gate by its name, G1, G2, ...: (H, W), averaged over its channels and resized to the picture. Of an
+        gates: each gate by its name, G1, G2, ...: (H, W), averaged over its channels and resized to the image. Of an
             unrolled network those of the last pass.
         closed: name of the gate that was closed; None for none.
         closed_classes: the class of every pixel without that gate.
     """
 
-    picture: Tensor
+    image: Tensor
     classes: np.ndarray
     gates: dict[str, np.ndarray] = field(default_factory=dict)
     closed: str | None = None
@@ -39,45 +39,45 @@ class GateMaps:
 
 
 @torch.inference_mode()
-def gate_maps(
-    model: SegmentationModel,
+def compute_gate_maps(
+    model: SemanticSegmenter,
     x: Any,
     ablate: str | None = None,
     iterations: int | None = None,
     device: str | torch.device | None = None,
 ) -> GateMaps:
-    """Prediction and gates of one picture, whole and at its own size.
+    """Prediction and gates of one image, whole and at its own size.
 
     Args:
-        x: one picture of any kind that :func:`gatezoo.predict` takes.
+        x: one image of any kind that :func:`gatezoo.predict` takes.
         ablate: name of a gate, "G2", to set to zero everywhere, in every pass.
         iterations: passes of an unrolled network; default: its own.
 
     Raises:
         ValueError: a network without gates, a gate that it does not have, and what :func:`gatezoo.predict` refuses.
     """
-    with naming(x):
-        picture = as_picture(x, model.in_chans)
-        batch = prepare(model, picture, device)
+    with error_context(x):
+        image = to_image_tensor(x, model.in_chans)
+        batch = to_batch(model, image, device)
         outputs = outputs_of(model, batch, iterations)
     gates = outputs.gates[-1] if outputs.gates else {}
     if not gates:
         raise ValueError("gates must be of a network that has some, with two passes at least if it is unrolled")
-    size, divisor = picture.shape[-2:], model.backbone.size_divisor
+    size, divisor = image.shape[-2:], model.backbone.size_divisor
     padded = tuple(-(-side // divisor) * divisor for side in size)
     shown = {
         f"G{number}": resize_to(gate.float().mean(1, keepdim=True), padded)[0, 0, : size[0], : size[1]].cpu().numpy()
         for number, gate in sorted(gates.items())
     }
-    found = GateMaps(picture, _classes(outputs), shown)
+    found = GateMaps(image, _classes(outputs), shown)
     if ablate is None:
         return found
-    with closed_gate(model, ablate) as name:
-        return GateMaps(picture, found.classes, shown, name, _classes(outputs_of(model, batch, iterations)))
+    with ablate_gate(model, ablate) as name:
+        return GateMaps(image, found.classes, shown, name, _classes(outputs_of(model, batch, iterations)))
 
 
 @contextlib.contextmanager
-def closed_gate(model: SegmentationModel, name: str) -> Iterator[str]:
+def ablate_gate(model: SemanticSegmenter, name: str) -> Iterator[str]:
     """Context in which a gate is zero everywhere; gives its name.
 
     Raises:
@@ -94,5 +94,5 @@ def closed_gate(model: SegmentationModel, name: str) -> Iterator[str]:
         handle.remove()
 
 
-def _classes(outputs: Outputs) -> np.ndarray:
+def _classes(outputs: SegmenterOutput) -> np.ndarray:
     return outputs.logits.argmax(1)[0].cpu().numpy()

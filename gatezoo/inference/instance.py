@@ -1,4 +1,4 @@
-"""Pictures in, objects out: their boxes, names, scores and masks."""
+"""Images in, objects out: their boxes, names, scores and masks."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..segmenters.instance import InstanceSegmenter, Objects
-from .inputs import as_picture, naming, pictures_in
+from ..segmenters.instance import Instances, InstanceSegmenter
+from .inputs import error_context, list_images, to_image_tensor
 
 # Below it an object is not drawn or written unless asked for.
 THRESHOLD = 0.5
@@ -25,32 +25,32 @@ def predict_instances(
     device: str | torch.device | None = None,
     score_threshold: float | None = None,
     max_detections: int | None = None,
-) -> Objects | list[Objects]:
-    """The objects of a picture, highest score first, at the picture's own size.
+) -> Instances | list[Instances]:
+    """The objects of a image, highest score first, at the image's own size.
 
     Args:
         model: a network of objects. It is put into evaluation mode.
-        x: as of :func:`gatezoo.predict`: one picture of any kind, or a folder, a list or a batch.
+        x: as of :func:`gatezoo.predict`: one image of any kind, or a folder, a list or a batch.
         device: default: where the network is.
-        score_threshold, max_detections: least score, and most objects of a picture; default: .5, and the network's.
+        score_threshold, max_detections: least score, and most objects of a image; default: .5, and the network's.
 
     Returns:
         A dict on the CPU, or a list of them: boxes (N, 4) x1 y1 x2 y2, labels (N,), scores (N,), names (their
         classes) and masks, a :class:`gatezoo.segmenters.roi_masks.RoIMasks`: ``masks >= 0.5`` is (N, 1, H, W) of bool.
 
     Raises:
-        ValueError: a network of another task, or what is no picture.
+        ValueError: a network of another task, or what is no image.
     """
-    model.must_be("instance", "use gatezoo.predict")
+    model.require_task("instance", "use gatezoo.predict")
     many = None
     if isinstance(x, (str, os.PathLike)) and Path(x).is_dir():
-        many = pictures_in(x)
+        many = list_images(x)
     elif isinstance(x, (list, tuple)) or (isinstance(x, Tensor) and x.ndim == 4):
         many = list(x)
     if many is not None:
         return [predict_instances(model, item, device, score_threshold, max_detections) for item in many]
-    with naming(x), _limits(model, THRESHOLD if score_threshold is None else score_threshold, max_detections):
-        image = as_picture(x, model.in_chans)
+    with error_context(x), _limits(model, THRESHOLD if score_threshold is None else score_threshold, max_detections):
+        image = to_image_tensor(x, model.in_chans)
         device = torch.device(device) if device else next(model.parameters()).device
         (found,) = model.to(device).eval()([image.to(device) / 255])
     names = model.class_names

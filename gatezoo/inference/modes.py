@@ -1,8 +1,8 @@
-"""Ways to run a network over a picture: whole, at several scales and flipped, or window by window.
+"""Ways to run a network over a image: whole, at several scales and flipped, or window by window.
 
 A mode is called as ``mode(forward, batch)``, where ``forward`` maps a normalised batch (B, C, H, W) to logits
 (B, K, H, W): a network of the zoo, or ``functools.partial(model, iterations=3)``. Modes nest:
-``MultiScale(scales, inner=SlidingWindow(512))`` is the usual protocol for Cityscapes, every scaled picture cut into
+``MultiScale(scales, inner=SlidingWindow(512))`` is the usual protocol for Cityscapes, every scaled image cut into
 windows; ``SlidingWindow(512, inner=MultiScale(scales))`` scales every window, and needs no more memory than one.
 """
 
@@ -24,7 +24,7 @@ from ..segmenters.base import MIN_SIZE
 Forward = Callable[[Tensor], Tensor]
 
 
-class Inference(ABC):
+class InferenceMode(ABC):
     """A way to run a network."""
 
     @abstractmethod
@@ -41,21 +41,21 @@ def classes_of_logits(logits: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True)
-class Whole(Inference):
-    """One run over the whole picture at its own size."""
+class WholeImage(InferenceMode):
+    """One run over the whole image at its own size."""
 
     def __call__(self, forward: Forward, batch: Tensor) -> Tensor:
         return forward(batch)
 
     def __str__(self) -> str:
-        return "whole pictures"
+        return "whole images"
 
 
 @dataclass(frozen=True)
-class MultiScale(Inference):
-    """Probabilities averaged over scaled copies of the picture, and over their mirror images.
+class MultiScale(InferenceMode):
+    """Probabilities averaged over scaled copies of the image, and over their mirror images.
 
-    With S scales, x_s the picture resized by s (bilinear, antialiased) and up() back to its own size (bilinear)::
+    With S scales, x_s the image resized by s (bilinear, antialiased) and up() back to its own size (bilinear)::
 
         logits = log 1/S sum_s up(p(x_s)),        p(x) = softmax(inner(x))
         with flip:  p(x) = (softmax(inner(x)) + mirror(softmax(inner(mirror(x))))) / 2
@@ -69,7 +69,7 @@ class MultiScale(Inference):
 
     scales: Sequence[float] = (0.5, 0.75, 1.0, 1.25, 1.5, 1.75)
     flip: bool = True
-    inner: Inference = Whole()
+    inner: InferenceMode = WholeImage()
 
     def __post_init__(self):
         if not self.scales or not all(0 < scale < math.inf for scale in self.scales):
@@ -109,14 +109,14 @@ def softmax_of(logits: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True)
-class SlidingWindow(Inference):
+class SlidingWindow(InferenceMode):
     """Overlapping windows whose logits are averaged with weights that fall off towards a window's edges::
 
         logits(y, x) = sum_w a_w(y) b_w(x) inner(window w)(y, x)
 
     a_w and b_w are triangles over the window's rows and columns, at least 1 pixel's worth high, divided by their sum
     over all windows: see :func:`window_weights`. Of the sums only the rows that a window still reaches are held, so
-    :meth:`classes` needs B x K x window x W numbers beyond the picture, whatever its height. A picture not larger than
+    :meth:`classes` needs B x K x window x W numbers beyond the image, whatever its height. A image not larger than
     the window is run as a whole; along a side that is shorter, the window is as long as that side.
 
     Attributes:
@@ -129,7 +129,7 @@ class SlidingWindow(Inference):
 
     window: int | tuple[int, int] = 512
     overlap: float = 0.5
-    inner: Inference = Whole()
+    inner: InferenceMode = WholeImage()
 
     def __post_init__(self):
         if not all(isinstance(side, int) and side > MIN_SIZE for side in self._sides()):
@@ -206,15 +206,15 @@ def window_weights(length: int, window: int, overlap: float) -> list[tuple[int, 
     return [(start, triangle / total[start : start + window]) for start in starts]
 
 
-def choose_mode(
+def make_inference_mode(
     scales: Sequence[float] = (), flip: bool = False, window: int | None = None, overlap: float | None = None
-) -> Inference:
-    """The mode that a command line asks for: windows are cut out of every scaled picture.
+) -> InferenceMode:
+    """The mode that a command line asks for: windows are cut out of every scaled image.
 
     Raises:
         ValueError: an overlap without a window, and what the modes refuse.
     """
     if overlap is not None and window is None:
         raise ValueError(f"an overlap must be of windows; got overlap {overlap} and no window: add --window 512")
-    inner = Whole() if window is None else SlidingWindow(window, 0.5 if overlap is None else overlap)
+    inner = WholeImage() if window is None else SlidingWindow(window, 0.5 if overlap is None else overlap)
     return MultiScale(tuple(scales) or (1.0,), flip, inner) if scales or flip else inner

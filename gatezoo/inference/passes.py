@@ -9,16 +9,16 @@ from functools import partial
 from torch import Tensor
 from torchvision.transforms.v2.functional import gaussian_blur
 
-from ..segmenters.base import SegmentationModel
+from ..segmenters.base import SemanticSegmenter
+from ..segmenters.outputs import SegmenterOutput
 from ..segmenters.recurrent import IterativeSegmenter
-from ..segmenters.segmenter import Outputs
 from .modes import Forward, classes_of_logits
 
 # With iterations="auto": the passes end when one changes at most this share of the pixels, or after so many.
-TOLERANCE, MOST = 0.005, 10
+TOLERANCE, MAX_ITERATIONS = 0.005, 10
 
 
-def with_iterations(model: SegmentationModel, iterations: int | None) -> Forward:
+def with_iterations(model: SemanticSegmenter, iterations: int | None) -> Forward:
     """The network with a number of passes; None for its own.
 
     Raises:
@@ -27,7 +27,7 @@ def with_iterations(model: SegmentationModel, iterations: int | None) -> Forward
     return partial(model, **_passes(model, iterations))
 
 
-def _passes(model: SegmentationModel, iterations: int | None) -> dict[str, int]:
+def _passes(model: SemanticSegmenter, iterations: int | None) -> dict[str, int]:
     if iterations is None:
         return {}
     if not isinstance(model, IterativeSegmenter):
@@ -36,28 +36,28 @@ def _passes(model: SegmentationModel, iterations: int | None) -> dict[str, int]:
 
 
 def outputs_of(
-    model: SegmentationModel, batch: Tensor, iterations: int | None, given: Mapping[str, Tensor] | None = None
-) -> Outputs:
-    """``model.outputs`` with a number of passes, None for its own; ``given`` as of ``model.side_inputs``."""
+    model: SemanticSegmenter, batch: Tensor, iterations: int | None, given: Mapping[str, Tensor] | None = None
+) -> SegmenterOutput:
+    """``model.outputs`` with a number of passes, None for its own; ``given`` as of ``model.extra_inputs``."""
     return model.outputs(batch, **_passes(model, iterations), **(given or {}))
 
 
 def classes_of_passes(
-    model: SegmentationModel, batch: Tensor, iterations: int | None, given: Mapping[str, Tensor] | None = None
+    model: SemanticSegmenter, batch: Tensor, iterations: int | None, given: Mapping[str, Tensor] | None = None
 ) -> list[Tensor]:
-    """The class of every pixel, (B, H, W), after each pass over whole pictures."""
+    """The class of every pixel, (B, H, W), after each pass over whole images."""
     return [classes_of_logits(logits) for logits in outputs_of(model, batch, iterations, given).iterations]
 
 
 def classes_and_metres(
-    model: SegmentationModel, batch: Tensor, iterations: int | None, given: Mapping[str, Tensor], blur: float
+    model: SemanticSegmenter, batch: Tensor, iterations: int | None, given: Mapping[str, Tensor], blur: float
 ) -> list[Tensor]:
-    """The class of every pixel and its depth in metres, each (B, H, W), after the last pass over whole pictures."""
+    """The class of every pixel and its depth in metres, each (B, H, W), after the last pass over whole images."""
     outputs = outputs_of(model, batch, iterations, given)
-    return [classes_of_logits(outputs.logits), metres_of(outputs.log_depth[-1], blur)]
+    return [classes_of_logits(outputs.logits), decode_depth(outputs.log_depth[-1], blur)]
 
 
-def metres_of(log_depth: Tensor, blur: float = 0.0) -> Tensor:
+def decode_depth(log_depth: Tensor, blur: float = 0.0) -> Tensor:
     """exp, and a Gaussian blur of ``blur`` pixels' standard deviation: (B, H, W) -> (B, H, W), in metres."""
     metres = log_depth.float().exp()
     if not 0 <= blur < math.inf:
@@ -68,14 +68,14 @@ def metres_of(log_depth: Tensor, blur: float = 0.0) -> Tensor:
     return gaussian_blur(metres, 2 * reach + 1, blur)
 
 
-def stable_classes(model: SegmentationModel, batch: Tensor, tolerance: float, most: int) -> list[Tensor]:
+def iterate_until_stable(model: SemanticSegmenter, batch: Tensor, tolerance: float, most: int) -> list[Tensor]:
     """The class of every pixel, (B, H, W), after each pass, until the share of pixels that the last pass changed is at
-    most ``tolerance`` in every picture of the batch, or ``most`` passes are done.
+    most ``tolerance`` in every image of the batch, or ``most`` passes are done.
 
     Raises:
         ValueError: a network that is not unrolled in whole passes, or a tolerance or number that is none.
     """
-    if not (isinstance(model, IterativeSegmenter) and model.whole_passes):
+    if not (isinstance(model, IterativeSegmenter) and model.supports_anytime):
         raise ValueError("iterations='auto' needs a network that is unrolled in whole passes; this one is not")
     if not 0 <= tolerance < 1 or most < 1:
         raise ValueError(f"tolerance must be in 0 .. 1 and the number of passes at least 1; got {tolerance}, {most}")

@@ -1,6 +1,6 @@
 """Tensor building blocks without knowledge of networks: convolution, resizing, grid pooling, normalization."""
 
-from .conv import ConvNormAct, PooledNorm
+from .conv import ConvNormAct, SingletonBatchNorm2d
 from .grid_pool import average_to, pool_to_grids
 from .normalize import Normalize
 from .resize import resize_to
@@ -8,7 +8,7 @@ from .resize import resize_to
 __all__ = [
     "ConvNormAct",
     "Normalize",
-    "PooledNorm",
+    "SingletonBatchNorm2d",
     "average_to",
     "pool_to_grids",
     "resize_to",

@@ -10,7 +10,7 @@ class ConvNormAct(nn.Sequential):
     """Convolution without bias, batch norm, ReLU: (B, C_in, H, W) -> (B, C_out, H, W).
 
     Args:
-        norm: the kind of batch norm; :class:`PooledNorm` behind a pool to a single position.
+        norm: the kind of batch norm; :class:`SingletonBatchNorm2d` behind a pool to a single position.
     """
 
     def __init__(
@@ -35,7 +35,7 @@ class ConvNormAct(nn.Sequential):
         )
 
 
-class PooledNorm(nn.BatchNorm2d):
+class SingletonBatchNorm2d(nn.BatchNorm2d):
     """Batch norm of maps pooled to a single position, which can also train on a batch of one.
 
     One value a channel has no variance, and torch refuses it in training. Its running statistics are used then, and

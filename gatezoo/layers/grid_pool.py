@@ -25,7 +25,7 @@ def pool_to_grids(x: Tensor, grids: Sequence[int], size: tuple[int, int] | None 
     """Average pool (B, C, H, W), first resized to ``size``, to (B, C, b, b) for each b of ``grids``.
 
     The numbers of ``F.adaptive_avg_pool2d(resize_to(x, size), b)``; the resized map is never made.
-    Two matrix products, A_h x A_w^T, because the ATen operator freezes the traced picture size when a network
+    Two matrix products, A_h x A_w^T, because the ATen operator freezes the traced image size when a network
     is exported: at any other size the exported network is silently wrong. The rows of all grids are stacked, so that
     a large map is read once; of the products of their rows, the blocks on the diagonal are the grids.
     """

@@ -1,4 +1,4 @@
-"""Between pictures and the numbers that networks read."""
+"""Between images and the numbers that networks read."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 class Normalize(nn.Module):
     """uint8 (B, C, H, W) in 0 .. 255 -> float (x / 255 - mean) / std, on whatever device the batch is.
 
-    A mean and std of other length than C are those of colour pictures: their average is used for every channel.
+    A mean and std of other length than C are those of colour images: their average is used for every channel.
     """
 
     def __init__(self, mean: Sequence[float], std: Sequence[float], in_chans: int = 3):

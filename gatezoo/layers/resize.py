@@ -16,13 +16,13 @@ def _is_traced() -> bool:
 
 def resize_to(x: Tensor, size: tuple[int, int]) -> Tensor:
     """Resize (B, C, h, w) bilinearly to (B, C, *size), pixel centres aligned (``align_corners=False``)."""
-    # Not while tracing: the comparison would tie an exported network to pictures that compare as the traced one did.
+    # Not while tracing: the comparison would tie an exported network to images that compare as the traced one did.
     if not _is_traced() and x.shape[-2:] == tuple(size):
         return x
     return F.interpolate(x, size=size, mode="bilinear", align_corners=False)
 
 
-def alike(maps: Sequence[Tensor]) -> list[list[int]]:
+def group_by_size(maps: Sequence[Tensor]) -> list[list[int]]:
     """Numbers of the maps of each size, in order: [[0], [1, 2, 3]]. While tracing every map stands alone."""
     groups: dict[object, list[int]] = {}
     for number, x in enumerate(maps):
@@ -30,14 +30,14 @@ def alike(maps: Sequence[Tensor]) -> list[list[int]]:
     return list(groups.values())
 
 
-def added(maps: Iterable[Tensor]) -> Tensor:
+def sum_tensors(maps: Iterable[Tensor]) -> Tensor:
     """Their sum. Python's own begins with 0 + the first, one more reading and writing of a whole map."""
     return functools.reduce(torch.add, maps)
 
 
 def sum_resized(maps: Sequence[Tensor], size: tuple[int, int]) -> Tensor:
-    """``added(resize_to(x, size) for x in maps)``; maps of one size are added first, then resized once."""
-    return added(resize_to(added(maps[number] for number in group), size) for group in alike(maps))
+    """``sum_tensors(resize_to(x, size) for x in maps)``; maps of one size are added first, then resized once."""
+    return sum_tensors(resize_to(sum_tensors(maps[number] for number in group), size) for group in group_by_size(maps))
 
 
 def interpolation_matrix(size: int, target: int, like: Tensor) -> Tensor:

@@ -5,36 +5,36 @@ from typing import TYPE_CHECKING
 from ..utils.lazy import lazy_exports
 
 if TYPE_CHECKING:
-    from .boundary import BoundaryScores
-    from .depth import DepthFigures, DepthScores
-    from .detection import InstanceScores
-    from .instance_weighted import InstanceWeightedScores
-    from .segmentation import Scores, SegmentationScores, scores_of, without_nan
+    from .boundary import BoundaryMetric
+    from .depth import DepthMetric, DepthResult
+    from .detection import InstanceMetric
+    from .instance_weighted import InstanceWeightedMetric
+    from .segmentation import SegmentationMetric, SegmentationResult, nan_to_none, scores_from_confusion
 
 # Listing models and reading manifests must not import torch.
 __getattr__, __dir__ = lazy_exports(
     __name__,
     {
-        "BoundaryScores": "boundary",
-        "DepthFigures": "depth",
-        "DepthScores": "depth",
-        "InstanceScores": "detection",
-        "InstanceWeightedScores": "instance_weighted",
-        "Scores": "segmentation",
-        "SegmentationScores": "segmentation",
-        "scores_of": "segmentation",
-        "without_nan": "segmentation",
+        "BoundaryMetric": "boundary",
+        "DepthResult": "depth",
+        "DepthMetric": "depth",
+        "InstanceMetric": "detection",
+        "InstanceWeightedMetric": "instance_weighted",
+        "SegmentationResult": "segmentation",
+        "SegmentationMetric": "segmentation",
+        "scores_from_confusion": "segmentation",
+        "nan_to_none": "segmentation",
     },
 )
 
 __all__ = [
-    "BoundaryScores",
-    "DepthFigures",
-    "DepthScores",
-    "InstanceScores",
-    "InstanceWeightedScores",
-    "Scores",
-    "SegmentationScores",
-    "scores_of",
-    "without_nan",
+    "BoundaryMetric",
+    "DepthMetric",
+    "DepthResult",
+    "InstanceMetric",
+    "InstanceWeightedMetric",
+    "SegmentationMetric",
+    "SegmentationResult",
+    "nan_to_none",
+    "scores_from_confusion",
 ]

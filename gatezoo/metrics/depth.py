@@ -7,11 +7,11 @@ from dataclasses import asdict, dataclass
 import torch
 from torch import Tensor
 
-from .sums import Totals
+from .sums import SumStates
 
 
 @dataclass(frozen=True)
-class DepthFigures:
+class DepthResult:
     """Figures of predicted depth d against the measured d*, over all pixels at which d* is known.
 
     Attributes:
@@ -34,8 +34,8 @@ class DepthFigures:
         return asdict(self)
 
 
-class DepthScores:
-    """Accumulates the usual figures of depth (Eigen et al., NeurIPS 2014, Sec. 4.2) over pixels, not over pictures.
+class DepthMetric:
+    """Accumulates the usual figures of depth (Eigen et al., NeurIPS 2014, Sec. 4.2) over pixels, not over images.
 
     Args:
         device: where a group of processes shares its sums.
@@ -44,7 +44,7 @@ class DepthScores:
     _NAMES = ("pixels", "delta1", "delta2", "delta3", "abs_rel", "squared", "squared_log")
 
     def __init__(self, device: str | torch.device = "cpu"):
-        self._totals = Totals(dict.fromkeys(self._NAMES, 1), device)
+        self._totals = SumStates(dict.fromkeys(self._NAMES, 1), device)
 
     def update(self, predicted: Tensor, measured: Tensor) -> None:
         """Depths in metres, both (..., H, W); NaN or 0 in ``measured`` where it is not known.
@@ -76,7 +76,7 @@ class DepthScores:
         }
         self._totals.update({name: term.sum() for name, term in terms.items()})
 
-    def compute(self) -> DepthFigures:
+    def compute(self) -> DepthResult:
         """Figures of all processes. Every process must call it.
 
         Raises:
@@ -86,7 +86,7 @@ class DepthScores:
         pixels = totals["pixels"]
         if not pixels:
             raise ValueError("measured depth must be known at one pixel at least; it is NaN or 0 at all of them")
-        return DepthFigures(
+        return DepthResult(
             delta1=totals["delta1"] / pixels,
             delta2=totals["delta2"] / pixels,
             delta3=totals["delta3"] / pixels,

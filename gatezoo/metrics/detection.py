@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 from torchmetrics.detection import MeanAveragePrecision
 
-from ..utils.distributed import gather_dealt
-from .segmentation import without_nan
+from ..utils.distributed import gather_interleaved
+from .segmentation import nan_to_none
 
 # COCO's figures by the names that torchmetrics gives them.
 _FIGURES = {
@@ -26,7 +26,7 @@ _FIGURES = {
 }
 
 
-class InstanceScores:
+class InstanceMetric:
     """COCO's average precision (Lin et al., ECCV 2014; cocodataset.org/#detection-eval), by pycocotools.
 
     AP is the mean over IoU thresholds .5, .55 .. .95 and over classes of the precision, interpolated at 101 recalls;
@@ -44,7 +44,7 @@ class InstanceScores:
         if unknown or not iou_types:
             raise ValueError(f"iou_types must be 'bbox', 'segm' or both; got {list(iou_types)}")
         self.iou_types = tuple(iou_types)
-        # Its own synchronisation waits for ever where processes have different numbers of pictures.
+        # Its own synchronisation waits for ever where processes have different numbers of images.
         self._metric = self._empty()
 
     def _empty(self) -> MeanAveragePrecision:
@@ -59,7 +59,7 @@ class InstanceScores:
         )
 
     def update(self, predictions: Sequence[dict[str, Tensor]], targets: Sequence[dict[str, Tensor]]) -> None:
-        """Predictions and truth of some pictures, as torchvision's detection networks give and take them.
+        """Predictions and truth of some images, as torchvision's detection networks give and take them.
 
         A prediction has boxes (N, 4) x1 y1 x2 y2, labels (N,), scores (N,) and, for "segm", masks (N, 1, H, W) of
         probabilities, which count from .5 on, or (N, H, W) of bool; a target the same without scores, and may have
@@ -80,12 +80,12 @@ class InstanceScores:
     def compute(self) -> dict[str, dict[str, float | dict[int, float | None] | None]]:
         """For each iou type: ap, ap50, ap75, ap_small .. ar100, and by_class {label: ap}; None where none was there.
 
-        Of all processes, among which the pictures were dealt out in turn. Every process must call it.
+        Of all processes, among which the images were dealt out in turn. Every process must call it.
         """
         metric = self._empty()
         metric.update([], [])  # it warns when it never was
         for name in metric.metric_state:
-            setattr(metric, name, gather_dealt(getattr(self._metric, name)))
+            setattr(metric, name, gather_interleaved(getattr(self._metric, name)))
         figures = metric.compute()
         found = {}
         for kind in self.iou_types:
@@ -101,4 +101,4 @@ def _none_for_absent(value):
     """COCO says -1 where there was nothing to find."""
     if isinstance(value, dict):
         return {key: _none_for_absent(item) for key, item in value.items()}
-    return None if value < 0 else without_nan(value)
+    return None if value < 0 else nan_to_none(value)

@@ -7,10 +7,10 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from .sums import Totals
+from .sums import SumStates
 
 
-class InstanceWeightedScores:
+class InstanceWeightedMetric:
     """Instance-weighted IoU of Cityscapes (Cordts et al., CVPR 2016, Sec. 4.1). Of class c, over its instances i::
 
         w_i = (mean size of the class' instances) / (size of i)
@@ -35,10 +35,10 @@ class InstanceWeightedScores:
     ):
         self.num_classes, self.sizes, self.ignore_index = num_classes, dict(sizes or {}), ignore_index
         names = ("hits", "instances", "pixels", "false_positives")
-        self._totals = Totals(dict.fromkeys(names, num_classes), device)
+        self._totals = SumStates(dict.fromkeys(names, num_classes), device)
 
     def update(self, classes: Tensor, labels: Tensor, instances: Tensor) -> None:
-        """Predicted classes, labels and instance ids of one picture, each (H, W) of integers.
+        """Predicted classes, labels and instance ids of one image, each (H, W) of integers.
 
         An id is 0 where there is no instance; one that spans two classes is an instance of each.
         """

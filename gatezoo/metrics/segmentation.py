@@ -10,14 +10,14 @@ import torch
 from torch import Tensor
 from torchmetrics.classification import MulticlassConfusionMatrix
 
-from .depth import DepthFigures
+from .depth import DepthResult
 
 # Pixels that are counted at once: torchmetrics makes several 64-bit copies of them.
 _AT_ONCE = 1 << 22
 
 
 @dataclass(frozen=True)
-class Scores:
+class SegmentationResult:
     """Figures of one evaluation, all in 0 .. 1.
 
     Attributes:
@@ -27,12 +27,12 @@ class Scores:
         iou: of each class; NaN for an absent one.
         absent: number of classes that neither labels nor predictions hold: left out of the mean, and counted here.
         weighted_iou: frequency-weighted IoU, sum over the classes of (share of the labelled pixels) x IoU.
-        boundary_f: mean boundary F-score, see :class:`~gatezoo.metrics.boundary.BoundaryScores`; None if not asked for.
+        boundary_f: mean boundary F-score, see :class:`~gatezoo.metrics.boundary.BoundaryMetric`; None if not asked for.
         boundary_f_by_class: of each class; NaN where there was none to compare.
-        iiou: mean instance-weighted IoU, see :class:`~gatezoo.metrics.instance_weighted.InstanceWeightedScores`;
+        iiou: mean instance-weighted IoU, see :class:`~gatezoo.metrics.instance_weighted.InstanceWeightedMetric`;
             None without instance ids.
         iiou_by_class: of each class; NaN for one without instances.
-        depth: of predicted depth, see :class:`~gatezoo.metrics.depth.DepthFigures`; None where there is none.
+        depth: of predicted depth, see :class:`~gatezoo.metrics.depth.DepthResult`; None where there is none.
     """
 
     miou: float
@@ -45,30 +45,30 @@ class Scores:
     boundary_f_by_class: list[float] | None = None
     iiou: float | None = None
     iiou_by_class: list[float] | None = None
-    depth: DepthFigures | None = None
+    depth: DepthResult | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """The figures that were asked for, ready for JSON: null for NaN."""
-        return {key: without_nan(value) for key, value in asdict(self).items() if value is not None}
+        return {key: nan_to_none(value) for key, value in asdict(self).items() if value is not None}
 
 
-def without_nan(value: Any) -> Any:
+def nan_to_none(value: Any) -> Any:
     """Numbers and nested lists and dicts of them with None in place of NaN, which JSON does not have."""
     if isinstance(value, dict):
-        return {key: without_nan(item) for key, item in value.items()}
+        return {key: nan_to_none(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [without_nan(item) for item in value]
+        return [nan_to_none(item) for item in value]
     return None if isinstance(value, float) and math.isnan(value) else value
 
 
-def scores_of(matrix: Tensor) -> Scores:
+def scores_from_confusion(matrix: Tensor) -> SegmentationResult:
     """Figures of a confusion matrix (K, K), n[label, prediction]. NaN where a mean has nothing to average."""
     matrix = matrix.cpu().double()
     hits, labelled, predicted = matrix.diag(), matrix.sum(1), matrix.sum(0)
     union = labelled + predicted - hits
     iou = hits / union  # 0 / 0 = NaN marks an absent class
     present, pixels = union > 0, matrix.sum()
-    return Scores(
+    return SegmentationResult(
         miou=iou[present].mean().item(),
         pixel_accuracy=(hits.sum() / pixels).item(),
         mean_accuracy=(hits / labelled)[labelled > 0].mean().item(),
@@ -78,8 +78,8 @@ def scores_of(matrix: Tensor) -> Scores:
     )
 
 
-class SegmentationScores:
-    """Accumulates a confusion matrix over pictures of any size, and over processes.
+class SegmentationMetric:
+    """Accumulates a confusion matrix over images of any size, and over processes.
 
     Args:
         num_classes: K.
@@ -113,9 +113,9 @@ class SegmentationScores:
         return sum(self._matrix(*piece) for piece in pieces)
 
     def matrix(self) -> Tensor:
-        """n[label, prediction], (K, K) of int64, over all pictures and processes. Every process must call it."""
+        """n[label, prediction], (K, K) of int64, over all images and processes. Every process must call it."""
         return self._matrix.compute().cpu()
 
-    def compute(self) -> Scores:
-        """Figures of all pictures so far, of all processes. Every process must call it."""
-        return scores_of(self.matrix())
+    def compute(self) -> SegmentationResult:
+        """Figures of all images so far, of all processes. Every process must call it."""
+        return scores_from_confusion(self.matrix())

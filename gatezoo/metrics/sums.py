@@ -9,8 +9,8 @@ from torch import Tensor
 from torchmetrics import Metric
 
 
-class Totals(Metric):
-    """Float64 vectors by name, summed over pictures and, by torchmetrics' own synchronisation, over processes.
+class SumStates(Metric):
+    """Float64 vectors by name, summed over images and, by torchmetrics' own synchronisation, over processes.
 
     Args:
         lengths: of each vector.

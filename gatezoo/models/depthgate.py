@@ -1,7 +1,7 @@
 """Depth-aware gating: recurrent scene parsing with perspective understanding in the loop (Kong and Fowlkes, CVPR 2018).
 
 The pooling field of every pixel follows its depth: five dilated convolutions of one map, weighed by a depth that the
-network predicts from the picture (or is given). A recurrent module refines segmentation and depth in loops.
+network predicts from the image (or is given). A recurrent module refines segmentation and depth in loops.
 
 Published results (mIoU, Table 2): NYU-Depth-v2 on ResNet-50 40.6 (baseline) -> 43.1 (loop 2), Cityscapes val on
 ResNet-101 73.8 -> 77.6; depth on NYU-Depth-v2 80.9 % within a factor of 1.25 (Table 1).
@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ..registry import register_rows
+from ..registry import register_models
 from .fcn import MOBILENETV2
 
 if TYPE_CHECKING:
@@ -65,13 +65,13 @@ def depthgate(
     from ..heads.depth_pooling import PoolingHead
     from ..layers.depth_bins import NEARER
     from ..segmenters.depth import FEEDBACK, DepthSegmenter, RecurrentDepthSegmenter, check_thresholds
-    from ..utils.choices import one_of
+    from ..utils.choices import check_choice
 
-    make_gate = GATES[one_of("gate", gate, GATES)]
-    one_of("unit", unit, NEARER)
+    make_gate = GATES[check_choice("gate", gate, GATES)]
+    check_choice("unit", unit, NEARER)
     if gate == "predicted" and unit != "metres":
         raise ValueError(f"depth is predicted in metres; got unit={unit!r}: that of a given depth, gate='given'")
-    back = {"feature": width, "scores": num_classes}[one_of("feedback", feedback, FEEDBACK)]
+    back = {"feature": width, "scores": num_classes}[check_choice("feedback", feedback, FEEDBACK)]
     if loops < 0:
         raise ValueError(f"loops must be 0, for a feed-forward network, or more; got {loops}")
     if loops == 0 and iterations not in (None, 1):
@@ -123,7 +123,7 @@ def multiscale(
     backbone_args: dict[str, Any] | None = None,
     freeze_bn: bool = True,
 ) -> MultiScaleSegmenter:
-    """The baseline on scaled copies of the picture, the rival that gated pooling is compared with (Fig. 4, MultiScale).
+    """The baseline on scaled copies of the image, the rival that gated pooling is compared with (Fig. 4, MultiScale).
 
     Args:
         backbone: a timm model.
@@ -142,9 +142,9 @@ def multiscale(
     from ..gates.scale_attention import SCALE_GATES
     from ..heads.depth_pooling import PoolingHead
     from ..segmenters.multiscale import MultiScaleSegmenter
-    from ..utils.choices import one_of
+    from ..utils.choices import check_choice
 
-    gate = SCALE_GATES[one_of("combine", combine, SCALE_GATES)](width, len(scales))
+    gate = SCALE_GATES[check_choice("combine", combine, SCALE_GATES)](width, len(scales))
     pyramid = Pyramid(
         backbone,
         output_stride=output_stride,
@@ -161,7 +161,7 @@ BASELINE = dict(gate="none", loops=0)
 AVERAGE = dict(gate="average", tied=True, loops=0)
 SMALL = dict(**MOBILENETV2, width=96)
 
-register_rows(
+register_models(
     depthgate,
     {
         "depthgate_r50": dict(backbone="resnet50"),
@@ -184,7 +184,7 @@ register_rows(
         "test_depthgate_given": dict(backbone="test_resnet", width=32, gate="given", loops=1),
     },
 )
-register_rows(
+register_models(
     multiscale,
     {
         "depthgate_r101_multiscale": dict(backbone="resnet101"),

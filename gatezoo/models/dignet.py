@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ..registry import register_rows
+from ..registry import register_models
 from .fcn import MOBILENETV2
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ def dignet(
     )
 
 
-register_rows(
+register_models(
     dignet,
     {
         "dignet_resnet50_32s": dict(backbone="resnet50"),

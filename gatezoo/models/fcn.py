@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ..registry import register_rows
+from ..registry import register_models
 
 if TYPE_CHECKING:
     from ..segmenters.segmenter import Segmenter
@@ -56,7 +56,7 @@ def fcn(
     return Segmenter(pyramid, classifier, num_classes, in_chans, freeze_bn)
 
 
-register_rows(
+register_models(
     fcn,
     {
         "fcn_resnet50_32s": dict(backbone="resnet50"),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ..registry import register_rows
+from ..registry import register_models
 from .fcn import MOBILENETV2
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from ..segmenters.segmenter import Segmenter
 
 STRIDES = (4, 8, 16, 32)
-# For pictures of a few hundred pixels: smaller ones, smaller anchors, narrow heads.
+# For images of a few hundred pixels: smaller ones, smaller anchors, narrow heads.
 SMALL_HEADS = dict(min_size=320, max_size=640, anchors=(16, 32, 64, 128, 256), box_width=128, mask_width=64)
 TINY_HEADS = dict(min_size=96, max_size=160, anchors=(8, 16, 32, 64, 128), box_width=32, mask_width=16)
 
@@ -72,7 +72,7 @@ def maskrcnn_fpn(
     Args:
         backbone: a timm model with strides 4 8 16 32.
         channels: C of the pyramid.
-        min_size, max_size: pictures are resized so that the shorter side is min_size and the longer at most max_size.
+        min_size, max_size: images are resized so that the shorter side is min_size and the longer at most max_size.
         anchors: sides of the anchors on the five maps.
         box_width, mask_width: channels of the heads.
         num_classes: with the background, which is class 0.
@@ -107,7 +107,7 @@ def mask_rcnn(
     return InstanceSegmenter(pyramid, neck, channels, num_classes, in_chans, freeze_bn, **heads)
 
 
-register_rows(
+register_models(
     fpn,
     {
         "fpn_r50": dict(backbone="resnet50"),
@@ -116,7 +116,7 @@ register_rows(
         "test_fpn": dict(backbone="test_resnet", channels=16),
     },
 )
-register_rows(
+register_models(
     maskrcnn_fpn,
     {
         "maskrcnn_fpn_r50": dict(backbone="resnet50"),

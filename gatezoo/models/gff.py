@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ..registry import register_rows
+from ..registry import register_models
 from .pspnet import DEEPLABV3PLUS, DENSEASPP, SMALL
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ def gff(
     return Segmenter(pyramid, head, num_classes, in_chans, freeze_bn, auxiliary=extra)
 
 
-register_rows(
+register_models(
     gff,
     {
         "gff_pspnet_r18": dict(backbone="resnet18"),

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ..registry import register_rows
+from ..registry import register_models
 from .fcn import MOBILENETV2
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ def pspnet(
     decoder: bool = False,
     auxiliary: bool = True,
     auxiliary_width: int = 512,
-    dilate_entries: bool = False,
+    dilate_stage_entries: bool = False,
     num_classes: int = 21,
     in_chans: int = 3,
     pretrained_backbone: bool | str = False,
@@ -46,7 +46,7 @@ def pspnet(
         decoder: refine with the map at stride 4, as DeepLabV3+ does.
         auxiliary: a second head (3x3, 1x1) on the map before the last, for training.
         auxiliary_width: channels of its 3x3 convolution.
-        dilate_entries: dilate the convolutions that lost their stride too, as torchvision's MobileNetV3.
+        dilate_stage_entries: dilate the convolutions that lost their stride too, as torchvision's MobileNetV3.
         num_classes: K.
         in_chans: channels of the image.
         pretrained_backbone: True for timm's weights, or a local file of them.
@@ -69,8 +69,8 @@ def pspnet(
         pretrained=pretrained_backbone,
         backbone_args=backbone_args,
     )
-    if dilate_entries:
-        dilation.dilate_entries(pyramid)
+    if dilate_stage_entries:
+        dilation.dilate_stage_entries(pyramid)
     *_, before, last = pyramid.channels
     module = make_context(context, last, context_width)
     if decoder:
@@ -87,7 +87,7 @@ DENSEASPP = dict(backbone="densenet121", context="dense_aspp")
 DEEPLABV3 = dict(context="atrous_pooling", context_width=256, refine=True, auxiliary_width=256)
 DEEPLABV3PLUS = dict(backbone="wider_resnet38", context="atrous_pooling", context_width=256)
 
-register_rows(
+register_models(
     pspnet,
     {
         "pspnet_r18": dict(backbone="resnet18"),

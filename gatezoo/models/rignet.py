@@ -13,7 +13,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from ..registry import register_rows
+from ..registry import register_models
 from .fcn import MOBILENETV2
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def rignet(
     from ..gates.routed import NetworkWideFeedback, RoutedFeedback
     from ..heads import make_head
     from ..segmenters.recurrent import RecurrentSegmenter
-    from ..utils.choices import one_of
+    from ..utils.choices import check_choice
 
     orders = {"su": "sequential", "pu": "parallel", "pf": "parallel"}
     options = dict(pool=pool, interaction=interaction, width=gate_width)
@@ -75,8 +75,8 @@ def rignet(
         "network_gated": partial(RoutedFeedback, blocks=(1,), **options),
         "network": NetworkWideFeedback,
     }
-    order = orders[one_of("unroll", unroll, orders)]
-    mechanism = mechanisms[one_of("feedback", feedback, mechanisms)]
+    order = orders[check_choice("unroll", unroll, orders)]
+    mechanism = mechanisms[check_choice("feedback", feedback, mechanisms)]
     if feedback != "block" and unroll != "pu":
         raise ValueError(f"feedback of the prediction needs the unroll 'pu'; got {feedback!r} with {unroll!r}")
     if feedback.startswith("network") and blocks is not None:
@@ -103,7 +103,7 @@ def rignet(
     )
 
 
-register_rows(
+register_models(
     rignet,
     {
         "rignet_r50_su": dict(backbone="resnet50", unroll="su", blocks=LAST_THREE),

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ..registry import register_rows
+from ..registry import register_models
 from .fcn import MOBILENETV2
 from .fpn import SMALL_HEADS, STRIDES, TINY_HEADS, four_maps, mask_rcnn
 
@@ -52,14 +52,14 @@ def zigzag(
         stages: T, exchanges between the two ways; 1 is none (Table 1).
         regions: K of the region context encoding; empty for none.
         groups: of its K x K convolutions.
-        pool: inside a region: "mean", or "sum" by the letter, which ties the weights to one size of picture.
+        pool: inside a region: "mean", or "sum" by the letter, which ties the weights to one size of image.
         share_rce: one encoding for each map and way in all stages.
         combine: of contexts: "product", or "sum" (Table 2).
         dense: pathways between all maps; else between neighbours (Table 1).
         fusion: False: one stage, read off its bottom-up maps (Table 1).
         bottom_up: False: one stage, top-down alone (Table 1).
         norm: norms that the paper does not have, without which numbers overflow from random weights.
-        empty_regions: take pictures whose coarsest map has fewer rows than regions; else they are refused.
+        empty_regions: take images whose coarsest map has fewer rows than regions; else they are refused.
         num_classes: K.
         in_chans: channels of the image.
         pretrained_backbone: True for timm's weights, or a local file of them.
@@ -118,7 +118,7 @@ def zigzag_maskrcnn(
 
     Args:
         backbone: a timm model with strides 4 8 16 32.
-        min_size, max_size: pictures are resized so that the shorter side is min_size and the longer at most max_size.
+        min_size, max_size: images are resized so that the shorter side is min_size and the longer at most max_size.
         anchors: sides of the anchors on the five maps.
         box_width, mask_width: channels of the heads.
         num_classes: with the background, which is class 0.
@@ -149,7 +149,7 @@ NO_FUSION = dict(stages=1, fusion=False)
 NO_EXCHANGE = dict(stages=1)
 ADJACENT = dict(dense=False)
 
-register_rows(
+register_models(
     zigzag,
     {
         "zigzag_r50": dict(backbone="resnet50"),
@@ -169,7 +169,7 @@ register_rows(
         "test_zigzag": dict(backbone="test_resnet", channels=16, stages=2, regions=(3, 5)),
     },
 )
-register_rows(
+register_models(
     zigzag_maskrcnn,
     {
         "zigzag_maskrcnn_r50": dict(backbone="resnet50"),

@@ -55,7 +55,7 @@ _OF_TASK: dict[str, dict[str, Any]] = {
         "what": "Semantic segmentation of",
         "tag": "semantic-segmentation",
         "title": "Semantic segmentation",
-        "use": 'classes = gatezoo.predict(model, "picture.jpg")  # (H, W) class indices',
+        "use": 'classes = gatezoo.predict(model, "image.jpg")  # (H, W) class indices',
         "limit": "- Every pixel gets one of {count} classes, whether it shows any of them or not.",
         "first": 0,
     },
@@ -63,7 +63,7 @@ _OF_TASK: dict[str, dict[str, Any]] = {
         "what": "Objects",
         "tag": "instance-segmentation",
         "title": "Instance segmentation",
-        "use": 'objects = gatezoo.predict_instances(model, "picture.jpg")  # boxes, labels, names, scores, masks',
+        "use": 'objects = gatezoo.predict_instances(model, "image.jpg")  # boxes, labels, names, scores, masks',
         "limit": "- Objects of other kinds than these are taken for one of them, or not found.",
         "first": 1,
     },
@@ -79,11 +79,11 @@ def license_lines(license: str) -> dict[str, str]:
 
 
 def dataset_of(about: Mapping[str, Any]) -> str:
-    """'CamVid, 367 pictures' -> 'CamVid'."""
+    """'CamVid, 367 images' -> 'CamVid'."""
     return re.split(r"[,;(]", about.get("train_data", ""))[0].strip()
 
 
-def card_of(config: Mapping[str, Any], name: str, source: str, task: str = "semantic") -> str:
+def render_model_card(config: Mapping[str, Any], name: str, source: str, task: str = "semantic") -> str:
     """The text of README.md.
 
     Args:
@@ -161,7 +161,7 @@ def _limits(about: Mapping[str, Any], of_task: Mapping[str, Any]) -> list[str]:
     lines = [
         "- For research on gated segmentation networks and as a start for fine-tuning.",
         of_task["limit"].format(count=count),
-        f"- Pictures unlike those of {_safe(dataset)} (another place, camera, weather, scale) were not measured and "
+        f"- Images unlike those of {_safe(dataset)} (another place, camera, weather, scale) were not measured and "
         "will come out worse. Do not let it decide anything that can harm people.",
     ]
     iou = zip(about.get("class_names", ()), about.get("metrics", {}).get("iou", ()))

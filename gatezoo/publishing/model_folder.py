@@ -10,17 +10,17 @@ from typing import Any
 
 from safetensors.torch import save
 
-from ..registry import find_row
-from ..segmenters.base import Network
+from ..registry import get_model_spec
+from ..segmenters.base import BaseSegmenter
 from ..utils.environment import versions
-from ..utils.files import make_folder, write_whole
-from ..weights.config import CARD, CONFIG, WEIGHTS, config_of
+from ..utils.files import atomic_write, ensure_dir
+from ..weights.config import CARD, CONFIG, WEIGHTS, make_config
 from ..weights.integrity import keys_sha256, sha256_of
-from .model_card import card_of
+from .model_card import render_model_card
 
 
 def save_pretrained(
-    model: Network,
+    model: BaseSegmenter,
     folder: str | os.PathLike,
     class_names: Sequence[str] | None = None,
     license: str | None = None,
@@ -38,21 +38,21 @@ def save_pretrained(
         ValueError: a network that is no row of the registry, names that are not one a class, or a folder that cannot
             be written.
     """
-    about = facts_of(model, class_names)
+    about = make_pretrained_cfg(model, class_names)
     if license is not None:
         about["license"] = license
     tensors = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
-    write_folder(folder, model.architecture, model.model_args, about, save(tensors), "local-dir:THIS_FOLDER")
+    write_model_folder(folder, model.architecture, model.model_kwargs, about, save(tensors), "local-dir:THIS_FOLDER")
     return Path(folder)
 
 
-def facts_of(model: Network, class_names: Sequence[str] | None = None) -> dict[str, Any]:
+def make_pretrained_cfg(model: BaseSegmenter, class_names: Sequence[str] | None = None) -> dict[str, Any]:
     """What a configuration tells of a network's weights, but for the file. Raises as :func:`save_pretrained` does."""
     if model.architecture is None:
         raise ValueError("a model folder must name a model of the registry; build this one with gatezoo.create_model")
     if class_names is not None and len(class_names) != model.num_classes:
         raise ValueError(f"class_names must be one for each of {model.num_classes} classes; got {len(class_names)}")
-    cfg, expected = model.pretrained_cfg, model.statistics
+    cfg, expected = model.pretrained_cfg, model.data_config
     # What is known of weights whose classifier was made anew is no longer known of these.
     about = cfg.to_dict() if cfg and cfg.num_classes == model.num_classes else {}
     about |= {"mean": expected.mean, "std": expected.std}
@@ -63,10 +63,10 @@ def facts_of(model: Network, class_names: Sequence[str] | None = None) -> dict[s
     return about | {"keys_sha256": keys_sha256(shapes)}
 
 
-def write_folder(
+def write_model_folder(
     folder: str | os.PathLike,
     architecture: str,
-    model_args: Mapping[str, Any],
+    model_kwargs: Mapping[str, Any],
     about: Mapping[str, Any],
     blob: bytes,
     source: str,
@@ -80,13 +80,13 @@ def write_folder(
         name: of the weights, for the card; default: the architecture.
     """
     folder = Path(folder)
-    make_folder(folder)
-    write_whole(folder / WEIGHTS, lambda path: path.write_bytes(blob))
+    ensure_dir(folder)
+    atomic_write(folder / WEIGHTS, lambda path: path.write_bytes(blob))
     about = {**about, "size": len(blob), "sha256": sha256_of(folder / WEIGHTS)}
-    config = config_of(architecture, model_args, about)
+    config = make_config(architecture, model_kwargs, about)
     text = json.dumps(config, indent=1, ensure_ascii=False)
-    write_whole(folder / CONFIG, lambda path: path.write_text(text + "\n", encoding="utf-8"))
+    atomic_write(folder / CONFIG, lambda path: path.write_text(text + "\n", encoding="utf-8"))
     # The card reads what the file says: lists, where the cfg has tuples.
-    card = card_of(json.loads(text), name or architecture, source, find_row(architecture).task)
-    write_whole(folder / CARD, lambda path: path.write_text(card, encoding="utf-8"))
+    card = render_model_card(json.loads(text), name or architecture, source, get_model_spec(architecture).task)
+    atomic_write(folder / CARD, lambda path: path.write_text(card, encoding="utf-8"))
     return config

@@ -14,22 +14,22 @@ from typing import Any
 from safetensors.torch import save
 
 from .. import hub, pretrained
-from ..factory import create_model, open_model
+from ..factory import create_model, load_model
 from ..metrics.names import HEADLINES, headline
 from ..pretrained import PretrainedCfg
-from ..registry import find_row, get_pretrained_cfg
-from ..segmenters.base import Network
+from ..registry import get_model_spec, get_pretrained_cfg
+from ..segmenters.base import BaseSegmenter
 from ..utils.environment import versions
-from ..utils.files import write_whole
+from ..utils.files import atomic_write
 from ..weights.config import CARD, WEIGHTS
 from ..weights.integrity import sha256_of
-from ..weights.sources import locate
-from .golden import FULL, GOLDEN, HALF, _check_golden, _off, golden_image, golden_logits
-from .model_folder import facts_of, save_pretrained, write_folder
+from ..weights.sources import resolve_weights
+from .golden import FP16_TOLERANCE, FP32_TOLERANCE, GOLDEN, check_golden, golden_image, golden_logits, logit_error
+from .model_folder import make_pretrained_cfg, save_pretrained, write_model_folder
 
 
 @dataclass
-class Publication:
+class Release:
     """A folder that is ready to go, and what is said about it.
 
     Attributes:
@@ -53,14 +53,14 @@ class Publication:
         ]
 
 
-def prepare(
+def build_release(
     source: str,
     folder: str | os.PathLike,
     repo: str,
     tag: str | None = None,
     told: Mapping[str, Any] | None = None,
     half: bool = False,
-) -> Publication:
+) -> Release:
     """Write the folder of a repository and see that the network it gives is the trained one. Nothing is sent.
 
     Args:
@@ -84,21 +84,21 @@ def prepare(
     else:
         trained, cfg, blob = _from_manifest(source, tag, told or {})
     _check(cfg)
-    args = {**trained.model_args, "num_classes": cfg.num_classes}
-    write_folder(folder, cfg.architecture, args, cfg.to_dict(), blob, f"hf-hub:{repo}", cfg.name)
+    args = {**trained.model_kwargs, "num_classes": cfg.num_classes}
+    write_model_folder(folder, cfg.architecture, args, cfg.to_dict(), blob, f"hf-hub:{repo}", cfg.name)
     cfg = dataclasses.replace(cfg, size=len(blob), sha256=sha256_of(folder / WEIGHTS))
-    again = create_model(f"local-dir:{folder}", pretrained=True)
-    expected, found = golden_logits(trained), golden_logits(again)
-    off = _off(expected, found)
-    if off > (HALF if half else FULL):
+    force_download = create_model(f"local-dir:{folder}", pretrained=True)
+    expected, found = golden_logits(trained), golden_logits(force_download)
+    off = logit_error(expected, found)
+    if off > (FP16_TOLERANCE if half else FP32_TOLERANCE):
         raise ValueError(f"a published network must give the trained one's logits; these are off by {off:.2g}")
-    image = golden_image(again.in_chans)
-    write_whole(folder / GOLDEN, lambda path: path.write_bytes(save({"image": image, "logits": found})))
-    return Publication(cfg, folder, off)
+    image = golden_image(force_download.in_chans)
+    atomic_write(folder / GOLDEN, lambda path: path.write_bytes(save({"image": image, "logits": found})))
+    return Release(cfg, folder, off)
 
 
 def publish(
-    publication: Publication, repo: str, private: bool = False, manifest: str | os.PathLike | None = None
+    publication: Release, repo: str, private: bool = False, manifest: str | os.PathLike | None = None
 ) -> PretrainedCfg:
     """Upload, read back into an empty cache, check every byte and the logits, then write the manifest's entry.
 
@@ -120,7 +120,7 @@ def publish(
                 raise ValueError(
                     f"{path.name} of {repo}@{commit} must be what was sent; it has other bytes: send it again"
                 )
-        _check_golden(create_model(f"hf-hub:{repo}@{commit}", pretrained=True, cache_dir=empty), folder / GOLDEN)
+        check_golden(create_model(f"hf-hub:{repo}@{commit}", pretrained=True, cache_dir=empty), folder / GOLDEN)
     source = f"hf-hub:{repo}@{commit}/{WEIGHTS}"
     kept = [held for held in cfg.sources if not held.startswith("hf-hub:")]
     entry = dataclasses.replace(cfg, file=cfg.file or f"{cfg.name}.safetensors", sources=(*kept, source))
@@ -129,7 +129,7 @@ def publish(
 
 
 def push_to_hub(
-    model: Network,
+    model: BaseSegmenter,
     repo: str,
     license: str | None = None,
     private: bool = False,
@@ -162,12 +162,12 @@ def push_to_hub(
 
 def _from_training(
     path: str, tag: str | None, told: Mapping[str, Any], half: bool
-) -> tuple[Network, PretrainedCfg, bytes]:
+) -> tuple[BaseSegmenter, PretrainedCfg, bytes]:
     """The network as trained, its entry, and the bytes of the file to publish."""
     if not tag or not tag.replace("_", "").replace("-", "").isalnum():
         raise ValueError(f"new weights must have a tag of letters, digits, - and _; got {tag!r}: --tag camvid, say")
-    model = open_model(path)
-    if odd := sorted(find_row(model.architecture).variant(model.model_args)):
+    model = load_model(path)
+    if odd := sorted(get_model_spec(model.architecture).architecture_kwargs(model.model_kwargs)):
         raise ValueError(f"only rows as registered are published; {path} has other keywords: {', '.join(odd)}")
     tensors = {key: value.detach().contiguous() for key, value in model.state_dict().items()}
     if half:
@@ -181,19 +181,19 @@ def _from_training(
             )
         if half:
             metrics["protocol"] += "; measured before the weights were rounded to half precision"
-    about = facts_of(model) | {"tag": tag, "file": "", "sources": (), "versions": versions(), **told}
+    about = make_pretrained_cfg(model) | {"tag": tag, "file": "", "sources": (), "versions": versions(), **told}
     known = {field.name for field in dataclasses.fields(PretrainedCfg)}
     return model, PretrainedCfg(**{key: value for key, value in about.items() if key in known}), save(tensors)
 
 
-def _from_manifest(name: str, tag: str | None, told: Mapping[str, Any]) -> tuple[Network, PretrainedCfg, bytes]:
+def _from_manifest(name: str, tag: str | None, told: Mapping[str, Any]) -> tuple[BaseSegmenter, PretrainedCfg, bytes]:
     cfg = get_pretrained_cfg(name)
     if cfg is None:
         raise ValueError(f"{name} has no weights to publish: give a file that 'gatezoo train' wrote")
     if tag not in (None, cfg.tag) or told:
         raise ValueError(f"weights {cfg.name} are published as the manifest tells; leave out the tag and facts")
     model = create_model(cfg.name, pretrained=True)
-    return model, cfg, locate(cfg).read_bytes()
+    return model, cfg, resolve_weights(cfg).read_bytes()
 
 
 def _check(cfg: PretrainedCfg) -> None:
@@ -211,7 +211,7 @@ def _check(cfg: PretrainedCfg) -> None:
         )
 
 
-def scores_told(path: str | os.PathLike) -> dict[str, Any]:
+def load_scores(path: str | os.PathLike) -> dict[str, Any]:
     """Metrics of an entry from the scores.json that ``gatezoo eval --out`` wrote.
 
     Raises:
@@ -230,10 +230,10 @@ def scores_told(path: str | os.PathLike) -> dict[str, Any]:
         raise ValueError(f"scores must be the scores.json of 'gatezoo eval --out'; {path} is not: {error!r}") from None
     data = told.get("data", {})
     where = " ".join(str(data[key]) for key in ("dataset", "split") if data.get(key))
-    return {**figures, "protocol": f"{where}; {_sentence(protocol)}", "weights": told.get("weights") or {}}
+    return {**figures, "protocol": f"{where}; {format_protocol(protocol)}", "weights": told.get("weights") or {}}
 
 
-def _sentence(protocol: Any) -> str:
+def format_protocol(protocol: Any) -> str:
     if isinstance(protocol, dict):
         return ", ".join(f"{key} {value}" for key, value in protocol.items() if value not in (None, False, ""))
     return str(protocol)

@@ -1,7 +1,7 @@
 """The papers' experiments as data: ``*.yaml`` beside this file, one a table, read into experiments by name.
 
-A file tells the paper's table, the data set, how it is trained, and what the paper does not say (``unsaid``: chosen
-here). Each experiment adds a model, keywords of its builder, the paper's figures as ``reference``, and ``measured``,
+A file tells the paper's table, the data set, how it is trained, and what the paper does not say (``assumed``: chosen
+here). Each experiment adds a model, keywords of its builder, the paper's figures as ``paper_results``, and ``results``,
 which stays null until somebody has measured it.
 """
 
@@ -25,12 +25,12 @@ class Stage:
 
     Attributes:
         name: of its folder.
-        keywords: of the model's builder, in place of the experiment's.
+        model_kwargs: of the model's builder, in place of the experiment's.
         recipe: the experiment's, with the fields that the stage tells.
     """
 
     name: str
-    keywords: dict[str, Any]
+    model_kwargs: dict[str, Any]
     recipe: Recipe
 
 
@@ -41,14 +41,14 @@ class Experiment:
     Attributes:
         name: MODEL.DATASET, with a suffix where a table varies a keyword.
         paper, source: the paper, and its table.
-        model: a model of the registry; ``keywords`` go to its builder.
+        model: a model of the registry; ``model_kwargs`` go to its builder.
         dataset: a reader of :mod:`gatezoo.data`, with its splits for training and validation; ``data`` are its options.
         recipe: how it is trained.
         stages: trained one after the other; empty for a single training.
         scales, flip: of the evaluation.
-        unsaid: fields of the recipe that the paper does not tell.
-        reference: the paper's figures, in percent.
-        measured: ours, one for each seed from 0, as a list; None until measured.
+        assumed: fields of the recipe that the paper does not tell.
+        paper_results: the paper's figures, in percent.
+        results: ours, one for each seed from 0, as a list; None until measured.
     """
 
     name: str
@@ -59,14 +59,14 @@ class Experiment:
     train_split: str
     val_split: str
     recipe: Recipe
-    keywords: dict[str, Any] = field(default_factory=dict)
+    model_kwargs: dict[str, Any] = field(default_factory=dict)
     data: dict[str, Any] = field(default_factory=dict)
     stages: tuple[Stage, ...] = ()
     scales: tuple[float, ...] = (1.0,)
     flip: bool = False
-    unsaid: tuple[str, ...] = ()
-    reference: dict[str, float] = field(default_factory=dict)
-    measured: dict[str, list[float]] | None = None
+    assumed: tuple[str, ...] = ()
+    paper_results: dict[str, float] = field(default_factory=dict)
+    results: dict[str, list[float]] | None = None
 
 
 @functools.cache
@@ -94,13 +94,13 @@ def _experiment(name: str, told: Mapping[str, Any]) -> Experiment:
 
 
 def _stage(name: str, stage: Mapping[str, Any], told: Mapping[str, Any]) -> Stage:
-    if "name" not in stage or stage.keys() - {"name", "keywords", "recipe"}:
+    if "name" not in stage or stage.keys() - {"name", "model_kwargs", "recipe"}:
         raise ValueError(f"a stage has a name, keywords and recipe; one of {name!r} tells {', '.join(sorted(stage))}")
     recipe = Recipe.from_dict({**told["recipe"], **stage.get("recipe", {})})
-    return Stage(stage["name"], stage.get("keywords", told.get("keywords", {})), recipe)
+    return Stage(stage["name"], stage.get("model_kwargs", told.get("model_kwargs", {})), recipe)
 
 
-def figures_told(figures: Mapping[str, float | Sequence[float]]) -> str:
+def format_metrics(figures: Mapping[str, float | Sequence[float]]) -> str:
     """'mIoU 50.1, 51.2; pixel accuracy 89.0', of an experiment's figures."""
 
     def told(value: float | Sequence[float]) -> str:

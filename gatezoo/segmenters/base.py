@@ -1,4 +1,4 @@
-"""What all networks of the zoo are, whatever they find in a picture."""
+"""What all networks of the zoo are, whatever they find in a image."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from ..layers.normalize import Normalize
 from ..layers.resize import resize_to
 from ..pretrained import PretrainedCfg
 from ..utils.palette import voc_palette
-from .outputs import Outputs
+from .outputs import SegmenterOutput
 
 
-class Network(nn.Module, ABC):
+class BaseSegmenter(nn.Module, ABC):
     """A backbone, what reads it, and what is known of the weights.
 
     Attributes:
@@ -27,18 +27,18 @@ class Network(nn.Module, ABC):
         num_classes: K; of an instance network with the background, which is class 0.
         in_chans: channels of the image.
         freeze_bn: keep batch norm's running statistics (and use them) also in training, in all that is ``frozen``.
-        architecture, model_args: name of the row and keywords of its builder, if ``create_model`` made the network.
+        architecture, model_kwargs: name of the row and keywords of its builder, if ``create_model`` made the network.
         pretrained_cfg: how the weights were trained and what they expect; None without weights.
         load_report: what loading weights did; None without weights.
-        idle_parameters: a training step may leave some parameters without a gradient.
-        full_load: keywords of ``probe`` with which it does the most that a picture can ask for.
+        find_unused_parameters: a training step may leave some parameters without a gradient.
+        max_workload_kwargs: keywords of ``probe`` with which it does the most that a image can ask for.
     """
 
     task: ClassVar[str]
-    full_load: ClassVar[Mapping[str, Any]] = {}
-    idle_parameters = False
+    max_workload_kwargs: ClassVar[Mapping[str, Any]] = {}
+    find_unused_parameters = False
     architecture: str | None = None
-    model_args: dict[str, Any] = {}
+    model_kwargs: dict[str, Any] = {}
     pretrained_cfg: PretrainedCfg | None = None
     load_report = None
 
@@ -50,13 +50,13 @@ class Network(nn.Module, ABC):
         self.freeze_bn = freeze_bn
 
     @property
-    def statistics(self) -> PretrainedCfg | Pyramid | Stages:
+    def data_config(self) -> PretrainedCfg | Pyramid | Stages:
         """Whatever knows the mean and std that the weights expect: the weights' own facts, else the backbone."""
         return self.pretrained_cfg or self.backbone
 
     def make_normalize(self) -> Normalize:
         """Create the module that turns uint8 images into what the weights expect."""
-        return Normalize(self.statistics.mean, self.statistics.std, self.in_chans)
+        return Normalize(self.data_config.mean, self.data_config.std, self.in_chans)
 
     @property
     def class_names(self) -> list[str]:
@@ -76,12 +76,12 @@ class Network(nn.Module, ABC):
         return cfg if cfg is not None and cfg.num_classes == self.num_classes else None
 
     @property
-    def frozen(self) -> nn.Module:
+    def frozen_bn_scope(self) -> nn.Module:
         """Where ``freeze_bn`` freezes: in the backbone. The norms of a head that is new have nothing to keep yet."""
         return self.backbone
 
     @abstractmethod
-    def probe(self, image: Tensor, **call: Any) -> Tensor:
+    def raw_outputs(self, image: Tensor, **call: Any) -> Tensor:
         """Raw numbers of all output layers for a normalised batch, free of choices that hang on numbers.
 
         For counting (it runs on the meta device) and for comparing two networks.
@@ -94,9 +94,9 @@ class Network(nn.Module, ABC):
         Batch norm that is not frozen counts each batch twice in its running statistics then.
         """
 
-    def train(self, mode: bool = True) -> Network:
+    def train(self, mode: bool = True) -> BaseSegmenter:
         super().train(mode)
-        kept = set(self.frozen.modules()) if self.freeze_bn else set()
+        kept = set(self.frozen_bn_scope.modules()) if self.freeze_bn else set()
         for module in self.modules():
             # A norm whose scale is not trained keeps its statistics too.
             if isinstance(module, _BatchNorm):
@@ -104,7 +104,7 @@ class Network(nn.Module, ABC):
                 module.train(mode and learns and module not in kept)
         return self
 
-    def must_be(self, task: str, cure: str) -> None:
+    def require_task(self, task: str, cure: str) -> None:
         """Raise ValueError if the network is of another task."""
         if self.task != task:
             name = self.architecture or type(self).__name__
@@ -114,11 +114,11 @@ class Network(nn.Module, ABC):
 MIN_SIZE = 32
 
 
-class SegmentationModel(Network):
+class SemanticSegmenter(BaseSegmenter):
     """What all networks of classes share: a head, checks, sizes.
 
     Attributes:
-        min_size: least height and width of a picture.
+        min_size: least height and width of a image.
         takes_depth: it must be given the depth of the images at the call.
         predicts_depth: ``outputs`` have ``log_depth``.
     """
@@ -145,30 +145,30 @@ class SegmentationModel(Network):
         """Normalised images (B, in_chans, H, W), H and W >= 32 -> logits (B, K, H, W).
 
         Raises:
-            ValueError: another rank, number of channels or dtype, or a picture that is too small.
+            ValueError: another rank, number of channels or dtype, or a image that is too small.
         """
 
     @abstractmethod
-    def outputs(self, image: Tensor) -> Outputs:
+    def outputs(self, image: Tensor) -> SegmenterOutput:
         """As ``forward``, with the logits and gates of every pass."""
 
-    def probe(self, image: Tensor, **call: Any) -> Tensor:
+    def raw_outputs(self, image: Tensor, **call: Any) -> Tensor:
         """The logits."""
-        return self(image, **self.side_inputs({"depth": image[:, 0]}), **call)
+        return self(image, **self.extra_inputs({"depth": image[:, 0]}), **call)
 
     def gate_modules(self) -> dict[int, nn.Module]:
         """The modules whose outputs are the gates, numbered as in ``outputs(image).gates``; empty if there are none."""
         return {}
 
-    def side_inputs(self, maps: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    def extra_inputs(self, maps: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Of the further maps of a batch, by name, those that the network takes at the call, as keywords."""
         return {}
 
-    def completed(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    def init_missing(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
         """Tensors of another network to start from, with what can be derived from them for parts that it lacks."""
         return tensors
 
-    def _enter(self, image: Tensor) -> Tensor:
+    def _check_and_pad(self, image: Tensor) -> Tensor:
         """Check the batch; pad it on the right and below to what the backbone can take."""
         if image.ndim != 4 or image.shape[1] != self.in_chans:
             raise ValueError(f"images must be (B, {self.in_chans}, H, W); got {tuple(image.shape)}")
@@ -189,7 +189,7 @@ class SegmentationModel(Network):
             return image
         return F.pad(image, (0, -width % divisor, 0, -height % divisor), value=value)
 
-    def _leave(self, logits: Tensor, padded: Tensor, image: Tensor) -> Tensor:
+    def _resize_to_input(self, logits: Tensor, padded: Tensor, image: Tensor) -> Tensor:
         """Coarse logits of the padded batch -> logits at the size of the batch that came in."""
         height, width = image.shape[-2:]
         return resize_to(logits, padded.shape[-2:])[..., :height, :width]

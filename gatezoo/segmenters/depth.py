@@ -11,12 +11,12 @@ import torch
 from torch import Tensor, nn
 
 from ..backbones.pyramid import Pyramid
-from ..gates.depth import GivenGate, PredictedGate
+from ..gates.depth import GroundTruthDepthGate, PredictedGate
 from ..heads.depth_pooling import Loop, PoolingHead
 from ..layers.depth_bins import is_known, scale_weights
-from .base import SegmentationModel
+from .base import SemanticSegmenter
+from .outputs import SegmenterOutput
 from .recurrent import IterativeSegmenter
-from .segmenter import Outputs
 
 # In metres: between these lie the inner quintiles of the rooms of NYU-Depth-v2.
 _INDOOR = (1.8, 3.8)
@@ -39,7 +39,7 @@ def check_thresholds(told: Sequence[float] | None, scales: int) -> tuple[float, 
     return tuple(told)
 
 
-class DepthGated(SegmentationModel, ABC):
+class DepthGated(SemanticSegmenter, ABC):
     """What the networks below share: the depth that comes in, the scales and the depth that go out.
 
     Attributes:
@@ -62,7 +62,7 @@ class DepthGated(SegmentationModel, ABC):
         super().__init__(backbone, head, num_classes, in_chans, freeze_bn)
         self.register_buffer("thresholds", torch.tensor(list(thresholds)))
         self.unit = unit
-        self.takes_depth = isinstance(head.pooling.gate, GivenGate)
+        self.takes_depth = isinstance(head.pooling.gate, GroundTruthDepthGate)
         self.predicts_depth = isinstance(head.pooling.gate, PredictedGate)
 
     def set_thresholds(self, metres: Sequence[float]) -> None:
@@ -70,7 +70,7 @@ class DepthGated(SegmentationModel, ABC):
         own = metres if self.unit == "metres" else [1 / depth for depth in reversed(metres)]
         self.thresholds.copy_(torch.tensor(list(own)))
 
-    def side_inputs(self, maps: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    def extra_inputs(self, maps: Mapping[str, Tensor]) -> dict[str, Tensor]:
         if not self.takes_depth:
             return {}
         if "depth" not in maps:
@@ -78,10 +78,10 @@ class DepthGated(SegmentationModel, ABC):
         return {"depth": maps["depth"] if self.unit == "metres" else 1 / maps["depth"]}
 
     @property
-    def idle_parameters(self) -> bool:
+    def find_unused_parameters(self) -> bool:
         return True  # of loop 0 without a loss of its own, and of the regression where depth is not taught
 
-    def completed(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    def init_missing(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
         """Branches that are missing start as scale 0 (Sec. 5, "replace the second 3x3-kernel layer")."""
         found = dict(tensors)
         for key in self.state_dict():
@@ -93,7 +93,7 @@ class DepthGated(SegmentationModel, ABC):
 
     def _feed_forward(self, image: Tensor, depth: Tensor | None) -> tuple[Tensor, Tensor | None, Loop]:
         """The padded images, the gate (B, S, h, w) of a depth that came with them, and loop 0."""
-        padded = self._enter(image)
+        padded = self._check_and_pad(image)
         self._check_depth(depth, image)
         (x,) = self.backbone(padded)
         given = None
@@ -136,16 +136,18 @@ class DepthGated(SegmentationModel, ABC):
                 f"its median is {median:.3g}: scale it to {self.unit}"
             )
 
-    def _outputs(self, loops: list[Loop], padded: Tensor, image: Tensor) -> Outputs:
-        logits = [self._leave(loop.logits, padded, image) for loop in loops]
+    def _outputs(self, loops: list[Loop], padded: Tensor, image: Tensor) -> SegmenterOutput:
+        logits = [self._resize_to_input(loop.logits, padded, image) for loop in loops]
         said = [loop.said for loop in loops]
-        return Outputs(
+        return SegmenterOutput(
             logits[-1],
             iterations=logits,
             gates=[dict(enumerate(one.weights.split(1, dim=1), start=1)) for one in said],
             scales=[one.weights for one in said],
             scale_logits=[one.logits for one in said if one.logits is not None],
-            log_depth=[self._leave(one.log_depth, padded, image)[:, 0] for one in said if one.log_depth is not None],
+            log_depth=[
+                self._resize_to_input(one.log_depth, padded, image)[:, 0] for one in said if one.log_depth is not None
+            ],
         )
 
 
@@ -157,9 +159,9 @@ class DepthSegmenter(DepthGated):
 
     def forward(self, image: Tensor, depth: Tensor | None = None) -> Tensor:
         padded, _, loop = self._feed_forward(image, depth)
-        return self._leave(loop.logits, padded, image)
+        return self._resize_to_input(loop.logits, padded, image)
 
-    def outputs(self, image: Tensor, depth: Tensor | None = None) -> Outputs:
+    def outputs(self, image: Tensor, depth: Tensor | None = None) -> SegmenterOutput:
         padded, _, loop = self._feed_forward(image, depth)
         return self._outputs([loop], padded, image)
 
@@ -211,24 +213,24 @@ class RecurrentDepthSegmenter(DepthGated, IterativeSegmenter):
         padded, loops = self._loops(image, iterations, depth)
         for loop in loops:
             logits = loop.logits
-        return self._leave(logits, padded, image)
+        return self._resize_to_input(logits, padded, image)
 
     def iterate(self, image: Tensor, iterations: int | None = None, depth: Tensor | None = None) -> Iterator[Tensor]:
         padded, loops = self._loops(image, iterations, depth)
         for loop in loops:
-            yield self._leave(loop.logits, padded, image)
+            yield self._resize_to_input(loop.logits, padded, image)
 
-    def outputs(self, image: Tensor, iterations: int | None = None, depth: Tensor | None = None) -> Outputs:
+    def outputs(self, image: Tensor, iterations: int | None = None, depth: Tensor | None = None) -> SegmenterOutput:
         padded, loops = self._loops(image, iterations, depth)
         return self._outputs(list(loops), padded, image)
 
-    def completed(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    def init_missing(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
         """A recurrent module that is missing starts as a repetition of loop 0.
 
         Its pooling and classifier are copies of the head's; its other convolutions pass r and the pooled map on as
         they are, and the feedback counts as much as training makes of it.
         """
-        found = super().completed(tensors)
+        found = super().init_missing(tensors)
         if any(key.startswith("recurrent.") for key in found):
             return found
         for key in self.recurrent.state_dict():
@@ -254,7 +256,7 @@ class RecurrentDepthSegmenter(DepthGated, IterativeSegmenter):
             loop = first
             for _ in range(passes - 1):
                 back = FEEDBACK[self.feedback](loop)
-                loop = self._call(self.recurrent, torch.cat([first.reduced, back], 1), given)
+                loop = self._maybe_checkpoint(self.recurrent, torch.cat([first.reduced, back], 1), given)
                 yield loop
 
         return padded, run()

@@ -16,11 +16,11 @@ from torchvision.models.detection.transform import resize_boxes
 from torchvision.ops import roi_align
 
 from ..backbones.pyramid import Pyramid
-from .base import Network
+from .base import BaseSegmenter
 from .roi_masks import RoIMasks
 from .targets import check_targets
 
-Objects = dict[str, Any]
+Instances = dict[str, Any]
 
 RATIOS = (0.5, 1.0, 2.0)
 
@@ -33,11 +33,11 @@ class _Width(nn.Module):
         self.out_channels = channels
 
 
-class InstanceSegmenter(Network):
+class InstanceSegmenter(BaseSegmenter):
     """Mask R-CNN (He et al., 2017) on fused maps: ``model(images)`` and ``model(images, targets)`` as torchvision's.
 
     The fused maps of strides 4 8 16 32 and every second pixel of the last stand where the feature pyramid does.
-    Pictures come as torchvision's do, a list of (C, H, W) in 0 .. 1, each of its own size; the network normalises
+    Images come as torchvision's do, a list of (C, H, W) in 0 .. 1, each of its own size; the network normalises
     them, with the mean and std of its weights, and resizes them.
 
     Args:
@@ -45,16 +45,16 @@ class InstanceSegmenter(Network):
         neck: list of its four maps -> list of four maps of ``channels`` channels.
         channels: C of the neck.
         num_classes: with the background, which is class 0.
-        min_size, max_size: of the resized picture: its shorter side, unless the longer one would be above the most.
-        anchors: sides of the anchors on the five maps, in pixels of the resized picture.
+        min_size, max_size: of the resized image: its shorter side, unless the longer one would be above the most.
+        anchors: sides of the anchors on the five maps, in pixels of the resized image.
         box_width, mask_width: channels of the heads.
 
     Attributes:
-        score_threshold, max_detections: in evaluation, least score of an object, and most objects of a picture.
+        score_threshold, max_detections: in evaluation, least score of an object, and most objects of a image.
     """
 
     task = "instance"
-    full_load = {"proposals": 1000, "objects": 100}
+    max_workload_kwargs = {"proposals": 1000, "objects": 100}
 
     def __init__(
         self,
@@ -110,20 +110,20 @@ class InstanceSegmenter(Network):
             raise ValueError(f"max_detections must be at least 1; got {value}")
         self.roi_heads.detections_per_img = value
 
-    def forward(self, images: Sequence[Tensor], targets: Sequence[Objects] | None = None) -> Any:
-        """Pictures (and in training what they show) -> losses in training, objects in evaluation.
+    def forward(self, images: Sequence[Tensor], targets: Sequence[Instances] | None = None) -> Any:
+        """Images (and in training what they show) -> losses in training, objects in evaluation.
 
         Args:
             images: float (C, H, W) in 0 .. 1 each.
-            targets: for each picture boxes (N, 4) x1 y1 x2 y2, labels (N,) in 1 .. K - 1, masks (N, H, W); N may be 0.
+            targets: for each image boxes (N, 4) x1 y1 x2 y2, labels (N,) in 1 .. K - 1, masks (N, H, W); N may be 0.
 
         Returns:
             In training a dict of losses (loss_classifier, loss_box_reg, loss_mask, loss_objectness, loss_rpn_box_reg).
-            In evaluation for each picture boxes (N, 4), labels (N,), scores (N,), highest first, and masks, a
+            In evaluation for each image boxes (N, 4), labels (N,), scores (N,), highest first, and masks, a
             :class:`RoIMasks`.
 
         Raises:
-            ValueError: pictures or targets that are not of this form.
+            ValueError: images or targets that are not of this form.
         """
         self._check(images)
         if self.training:
@@ -131,7 +131,7 @@ class InstanceSegmenter(Network):
                 raise ValueError("training needs targets; got none: model(images, targets), or model.eval() to find")
             targets = [self._plain(target) for target in targets]
             check_targets([image.shape[-2:] for image in images], targets, self.num_classes)
-        mean, std = self.normalization or (self.statistics.mean, self.statistics.std)
+        mean, std = self.normalization or (self.data_config.mean, self.data_config.std)
         if len(mean) != self.in_chans:
             mean, std = [sum(mean) / len(mean)] * self.in_chans, [sum(std) / len(std)] * self.in_chans
         self.resize.image_mean, self.resize.image_std = mean, std
@@ -153,7 +153,7 @@ class InstanceSegmenter(Network):
         fused = self.neck(self.backbone(image))
         return [x.float() for x in (*fused, F.max_pool2d(fused[-1], 1, 2))]
 
-    def probe(self, image: Tensor, proposals: int = 8, objects: int = 2) -> Tensor:
+    def raw_outputs(self, image: Tensor, proposals: int = 8, objects: int = 2) -> Tensor:
         """Logits and box offsets of every anchor of a batch of one, and those and masks of fixed places, flat.
 
         Args:
@@ -185,14 +185,14 @@ class InstanceSegmenter(Network):
                 raise ValueError(f"images must be floating point in 0 .. 1; got {image.dtype}: divide by 255")
 
     @staticmethod
-    def _plain(target: Objects) -> Objects:
+    def _plain(target: Instances) -> Instances:
         """Without the data set's own types, which would carry their box format along."""
         plain = {key: target[key] for key in ("boxes", "labels", "masks") if key in target}
         return {key: value.as_subclass(Tensor) for key, value in plain.items()}
 
     @staticmethod
-    def _at_size(objects: Objects, inner: tuple[int, int], size: tuple[int, int]) -> Objects:
-        """Objects of the resized picture, at the size of the picture that came in."""
+    def _at_size(objects: Instances, inner: tuple[int, int], size: tuple[int, int]) -> Instances:
+        """Objects of the resized image, at the size of the image that came in."""
         boxes = resize_boxes(objects["boxes"], inner, size)
         return {**objects, "boxes": boxes, "masks": RoIMasks(objects["masks"], boxes, size)}
 

@@ -1,4 +1,4 @@
-"""A network on scaled copies of the picture, whose predictions are weighed: the rival of gated pooling."""
+"""A network on scaled copies of the image, whose predictions are weighed: the rival of gated pooling."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from torch import Tensor, nn
 from ..backbones.pyramid import Pyramid
 from ..heads.depth_pooling import PoolingHead
 from ..layers.resize import resize_to
-from .base import SegmentationModel
-from .segmenter import Outputs
+from .base import SemanticSegmenter
+from .outputs import SegmenterOutput
 
 
-class MultiScaleSegmenter(SegmentationModel):
-    """logits = sum_s w_s up(head(backbone(picture scaled by s))), weights tied over the scales (Sec. 6.4).
+class MultiScaleSegmenter(SemanticSegmenter):
+    """logits = sum_s w_s up(head(backbone(image scaled by s))), weights tied over the scales (Sec. 6.4).
 
     The w_s come from the maps before the classifier, resized to those of the largest copy.
 
@@ -40,15 +40,15 @@ class MultiScaleSegmenter(SegmentationModel):
         self.scales = [Fraction(scale).limit_denominator(64) for scale in scales]
 
     def forward(self, image: Tensor) -> Tensor:
-        padded = self._enter(image)
+        padded = self._check_and_pad(image)
         logits, _ = self._weighed(padded)
-        return self._leave(logits, padded, image)
+        return self._resize_to_input(logits, padded, image)
 
-    def outputs(self, image: Tensor) -> Outputs:
-        padded = self._enter(image)
+    def outputs(self, image: Tensor) -> SegmenterOutput:
+        padded = self._check_and_pad(image)
         coarse, weights = self._weighed(padded)
-        logits = self._leave(coarse, padded, image)
-        return Outputs(logits, iterations=[logits], scales=[weights])
+        logits = self._resize_to_input(coarse, padded, image)
+        return SegmenterOutput(logits, iterations=[logits], scales=[weights])
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:
         self.backbone.set_grad_checkpointing(enable)

@@ -8,7 +8,7 @@ from torch import Tensor
 
 
 @dataclass
-class Outputs:
+class SegmenterOutput:
     """Everything a network has to say of a batch.
 
     Attributes:

@@ -12,21 +12,21 @@ from torch.utils.checkpoint import checkpoint
 
 from ..backbones.stages import Stages
 from ..gates.base import Feedback
-from ..utils.autograd import longest_path
-from .base import MIN_SIZE, SegmentationModel
-from .outputs import Outputs
+from ..utils.autograd import count_weighted_layers
+from .base import MIN_SIZE, SemanticSegmenter
+from .outputs import SegmenterOutput
 from .unroll import UNROLLS, Blocks, Pass
 
 
-class IterativeSegmenter(SegmentationModel):
+class IterativeSegmenter(SemanticSegmenter):
     """A network that predicts again and again, every time from what it found before, with the same weights.
 
     Attributes:
         iterations: number of passes in ``forward``; can be set, and given at the call.
-        whole_passes: each pass gives a prediction of the whole network, so that one can stop after any of them.
+        supports_anytime: each pass gives a prediction of the whole network, so that one can stop after any of them.
     """
 
-    whole_passes = True
+    supports_anytime = True
     grad_checkpointing = False
 
     @property
@@ -38,7 +38,7 @@ class IterativeSegmenter(SegmentationModel):
         self._iterations = _check_iterations(value)
 
     @property
-    def idle_parameters(self) -> bool:
+    def find_unused_parameters(self) -> bool:
         return self.iterations == 1  # what feeds back rests in a single pass
 
     @abstractmethod
@@ -48,7 +48,7 @@ class IterativeSegmenter(SegmentationModel):
     def _passes(self, iterations: int | None) -> int:
         return self.iterations if iterations is None else _check_iterations(iterations)
 
-    def _call(self, function: Callable, *arguments: Any) -> Any:
+    def _maybe_checkpoint(self, function: Callable, *arguments: Any) -> Any:
         if self.grad_checkpointing and self.training and torch.is_grad_enabled():
             return checkpoint(function, *arguments, use_reentrant=False)
         return function(*arguments)
@@ -84,30 +84,32 @@ class RecurrentSegmenter(IterativeSegmenter):
         self.unroll = unroll
 
     @property
-    def whole_passes(self) -> bool:
+    def supports_anytime(self) -> bool:
         return self.unroll == "parallel"
 
     @property
-    def frozen(self) -> nn.Module:
+    def frozen_bn_scope(self) -> nn.Module:
         return self  # the passes share the head, too
 
     def forward(self, image: Tensor, iterations: int | None = None) -> Tensor:
         """Logits (B, K, H, W) of the last of ``iterations`` passes (default: ``self.iterations``)."""
-        padded = self._enter(image)
+        padded = self._check_and_pad(image)
         for maps, _gates in self._unroll(padded, iterations):
             logits = maps[-1]
-        return self._leave(logits, padded, image)
+        return self._resize_to_input(logits, padded, image)
 
     def iterate(self, image: Tensor, iterations: int | None = None) -> Iterator[Tensor]:
-        padded = self._enter(image)
+        padded = self._check_and_pad(image)
         for maps, _ in self._unroll(padded, iterations):
-            yield self._leave(maps[-1], padded, image)
+            yield self._resize_to_input(maps[-1], padded, image)
 
-    def outputs(self, image: Tensor, iterations: int | None = None) -> Outputs:
-        padded = self._enter(image)
-        passes = [(self._leave(maps[-1], padded, image), gates) for maps, gates in self._unroll(padded, iterations)]
+    def outputs(self, image: Tensor, iterations: int | None = None) -> SegmenterOutput:
+        padded = self._check_and_pad(image)
+        passes = [
+            (self._resize_to_input(maps[-1], padded, image), gates) for maps, gates in self._unroll(padded, iterations)
+        ]
         logits, gates = map(list, zip(*passes))
-        return Outputs(logits[-1], iterations=logits, gates=gates)
+        return SegmenterOutput(logits[-1], iterations=logits, gates=gates)
 
     def gate_modules(self) -> dict[int, nn.Module]:
         return self.feedback.gate_modules()
@@ -127,11 +129,11 @@ class RecurrentSegmenter(IterativeSegmenter):
         training, depths = self.training, []
         self.eval()
         weight = next(self.parameters())
-        x = self._enter(weight.new_zeros(1, self.in_chans, 2 * MIN_SIZE, 2 * MIN_SIZE))
+        x = self._check_and_pad(weight.new_zeros(1, self.in_chans, 2 * MIN_SIZE, 2 * MIN_SIZE))
         with torch.enable_grad():
             for block in range(1, len(self.backbone) + 2):
                 x = self._block(block, x.detach().requires_grad_())
-                depths.append(longest_path(x))
+                depths.append(count_weighted_layers(x))
         self.train(training)
         return depths
 
@@ -141,7 +143,7 @@ class RecurrentSegmenter(IterativeSegmenter):
 
     def _unroll(self, image: Tensor, iterations: int | None) -> Iterator[Pass]:
         """Maps [f_0 .. f_n] and gates {i: gate} of each pass."""
-        blocks = Blocks(self._block, len(self.backbone) + 1, self.feedback, self._call)
+        blocks = Blocks(self._block, len(self.backbone) + 1, self.feedback, self._maybe_checkpoint)
         return UNROLLS[self.unroll](blocks, image, self._passes(iterations))
 
     def _block(self, number: int, x: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Masks of objects as networks find them: small, each within its box, drawn into the picture when asked for."""
+"""Masks of objects as networks find them: small, each within its box, drawn into the image when asked for."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ class RoIMasks:
     """Masks that read as torchvision's (N, 1, H, W) of probabilities, and hold (N, 1, m, m).
 
     ``masks[i]``, a slice or a list of numbers draws those alone, ``masks >= 0.5`` all of them as bool, ``dense()`` all
-    as they are, ``drawn()`` and ``windows()`` one after the other: a hundred objects of a large picture are gigabytes
+    as they are, ``drawn()`` and ``windows()`` one after the other: a hundred objects of a large image are gigabytes
     at once.
 
     Attributes:
         rois: probabilities (N, 1, m, m), each spread over its box.
-        boxes: (N, 4), x1 y1 x2 y2 in pixels of the picture.
+        boxes: (N, 4), x1 y1 x2 y2 in pixels of the image.
         size: (H, W).
     """
 
@@ -49,7 +49,7 @@ class RoIMasks:
         return drawn
 
     def windows(self, threshold: float = 0.5) -> Iterator[tuple[int, int, Tensor]]:
-        """Of each mask (top, left, bool (h, w)): the part of the picture outside of which it is false."""
+        """Of each mask (top, left, bool (h, w)): the part of the image outside of which it is false."""
         height, width = self.size
         rois, scale = expand_masks(self.rois, padding=1)
         for roi, box in zip(rois[:, 0], expand_boxes(self.boxes, scale).to(torch.int64)):

@@ -8,11 +8,11 @@ from torch import Tensor, nn
 
 from ..backbones.pyramid import Pyramid
 from ..heads.base import GatedHead
-from .base import MIN_SIZE, SegmentationModel
-from .outputs import Outputs
+from .base import MIN_SIZE, SemanticSegmenter
+from .outputs import SegmenterOutput
 
 
-class Segmenter(SegmentationModel):
+class Segmenter(SemanticSegmenter):
     """A feed-forward network: ``head(*backbone(image))``, resized to the image.
 
     Args:
@@ -34,16 +34,16 @@ class Segmenter(SegmentationModel):
         self.auxiliary = nn.ModuleDict({str(level): extra for level, extra in (auxiliary or {}).items()})
 
     def forward(self, image: Tensor) -> Tensor:
-        padded = self._enter(image)
-        return self._leave(self.head(*self.backbone(padded)), padded, image)
+        padded = self._check_and_pad(image)
+        return self._resize_to_input(self.head(*self.backbone(padded)), padded, image)
 
-    def outputs(self, image: Tensor) -> Outputs:
-        padded = self._enter(image)
+    def outputs(self, image: Tensor) -> SegmenterOutput:
+        padded = self._check_and_pad(image)
         maps = self.backbone(padded)
         coarse, gates = self.head.with_gates(*maps) if isinstance(self.head, GatedHead) else (self.head(*maps), {})
-        logits = self._leave(coarse, padded, image)
-        extra = [self._leave(head(maps[int(level)]), padded, image) for level, head in self.auxiliary.items()]
-        return Outputs(logits, iterations=[logits], gates=[gates], auxiliary=extra)
+        logits = self._resize_to_input(coarse, padded, image)
+        extra = [self._resize_to_input(head(maps[int(level)]), padded, image) for level, head in self.auxiliary.items()]
+        return SegmenterOutput(logits, iterations=[logits], gates=[gates], auxiliary=extra)
 
     def gate_modules(self) -> dict[int, nn.Module]:
         return self.head.gate_modules() if isinstance(self.head, GatedHead) else {}

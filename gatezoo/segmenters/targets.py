@@ -9,13 +9,13 @@ from torch import Tensor
 
 
 def check_targets(sizes: Sequence[tuple[int, int]], targets: Sequence[dict[str, Any]], num_classes: int) -> None:
-    """Raise ValueError unless there is a target for each picture, each of these parts and all of N objects:
+    """Raise ValueError unless there is a target for each image, each of these parts and all of N objects:
 
-    boxes float (N, 4) x1 y1 x2 y2 with area, inside the picture; labels int64 (N,) in 1 .. num_classes - 1;
+    boxes float (N, 4) x1 y1 x2 y2 with area, inside the image; labels int64 (N,) in 1 .. num_classes - 1;
     masks (N, H, W). N may be 0.
     """
     if len(targets) != len(sizes):
-        raise ValueError(f"there must be one target for each picture; got {len(targets)} for {len(sizes)}")
+        raise ValueError(f"there must be one target for each image; got {len(targets)} for {len(sizes)}")
     for number, (size, target) in enumerate(zip(sizes, targets)):
         try:
             _check(tuple(size), target, num_classes)
@@ -33,7 +33,7 @@ def _check(size: tuple[int, int], target: dict[str, Any], num_classes: int) -> N
     if labels.is_floating_point() or labels.shape != boxes.shape[:1]:
         raise ValueError(f"labels must be whole numbers ({len(boxes)},); got {labels.dtype} {tuple(labels.shape)}")
     if masks.shape != (len(boxes), *size):
-        raise ValueError(f"masks must be {(len(boxes), *size)} as boxes and picture are; got {tuple(masks.shape)}")
+        raise ValueError(f"masks must be {(len(boxes), *size)} as boxes and image are; got {tuple(masks.shape)}")
     if not len(boxes):
         return
     empty = ~(boxes[:, 2:] > boxes[:, :2]).all(1)
@@ -43,7 +43,7 @@ def _check(size: tuple[int, int], target: dict[str, Any], num_classes: int) -> N
         )
     height, width = size
     if boxes.min() < 0 or boxes[:, 2].max() > width or boxes[:, 3].max() > height:
-        raise ValueError(f"boxes must lie in the picture of {height}x{width}; got {boxes.tolist()[:3]}: clip them")
+        raise ValueError(f"boxes must lie in the image of {height}x{width}; got {boxes.tolist()[:3]}: clip them")
     if not 1 <= labels.min() <= labels.max() < num_classes:
         wrong = labels[(labels < 1) | (labels >= num_classes)][0].item()
         raise ValueError(f"labels must be 1 .. {num_classes - 1}, 0 is the background; got {wrong}")

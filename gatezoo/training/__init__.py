@@ -1,7 +1,7 @@
 """Train a network: loop, tasks, optimizer, precision, run folder, stages, fine-tuning."""
 
 from .finetune import finetune
-from .launch import train_by_name
+from .launch import train_model
 from .stages import train_stages
 from .trainer import Trainer, train
 
@@ -9,6 +9,6 @@ __all__ = [
     "Trainer",
     "finetune",
     "train",
-    "train_by_name",
+    "train_model",
     "train_stages",
 ]

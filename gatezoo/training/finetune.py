@@ -16,19 +16,19 @@ import torch
 from ..data.base import SegmentationDataset
 from ..evaluation.semantic import evaluate
 from ..factory import create_model
-from ..metrics import Scores
+from ..metrics import SegmentationResult
 from ..publishing.model_folder import save_pretrained
 from ..recipes.recipe import Recipe
-from .launch import _about, _relabel, _set_scales
+from .launch import _checkpoint_metadata, _set_classes, _set_depth_thresholds
 from .trainer import train
 
 
 @dataclass(frozen=True)
-class Finetuned:
-    """What fine-tuning gave: scores on the held-out pictures before and after, and the model folder."""
+class FinetuneResult:
+    """What fine-tuning gave: scores on the held-out images before and after, and the model folder."""
 
-    before: Scores
-    after: Scores
+    before: SegmentationResult
+    after: SegmentationResult
     seconds: float
     folder: Path
 
@@ -43,8 +43,8 @@ def finetune(
     workers: int = 1,
     device: str = "cpu",
     resume: bool = False,
-) -> Finetuned:
-    """Fit published weights to other pictures: all is trained on; another number of classes gives a new classifier.
+) -> FinetuneResult:
+    """Fit published weights to other images: all is trained on; another number of classes gives a new classifier.
 
     ``val_data`` tell how well it went and nothing else: no checkpoint is chosen by them, what is kept is the last
     one, as the folder ``out/model`` for ``create_model("local-dir:...")``.
@@ -52,25 +52,25 @@ def finetune(
     Args:
         recipe: fields of :class:`gatezoo.recipes.Recipe` that shall be others than here: half the usual rate, the
             crop of the weights, as many steps as ``epochs`` tells.
-        epochs: rounds over the training pictures.
+        epochs: rounds over the training images.
     """
     told = dict(recipe or {})
     began = time.monotonic()
     torch.manual_seed(told.get("seed", 0))
     model = create_model(name, pretrained=True, num_classes=train_data.num_classes, freeze_bn=True)
-    model.must_be("semantic", "train objects with 'gatezoo train --pretrained'")
-    _relabel(model, train_data)
-    told = {"lr": 0.005, "crop": model.pretrained_cfg.recipe.get("crop", Recipe.crop), **told}
+    model.require_task("semantic", "train objects with 'gatezoo train --pretrained'")
+    _set_classes(model, train_data)
+    told = {"lr": 0.005, "crop_size": model.pretrained_cfg.recipe.get("crop_size", Recipe.crop_size), **told}
     told.setdefault("batch_size", min(Recipe.batch_size, len(train_data)))
-    _set_scales(model, train_data)
+    _set_depth_thresholds(model, train_data)
     told.setdefault("steps", math.ceil(epochs * len(train_data) / told["batch_size"]))
-    told = {"eval_every": told["steps"], "recovery_interval": max(1, told["steps"] // 10), **told}
+    told = {"eval_interval": told["steps"], "checkpoint_interval": max(1, told["steps"] // 10), **told}
     before = evaluate(model, val_data, device=device)
-    about = _about(model, train_data)
+    about = _checkpoint_metadata(model, train_data)
     train(model, train_data, val_data, out, Recipe.from_dict(told), about, device, workers, resume)
     trained = create_model(model.architecture, checkpoint_path=Path(out) / "last.safetensors")
     after = evaluate(trained, val_data, device=device)
     metrics = {"miou": after.miou, "pixel_accuracy": after.pixel_accuracy, "mean_accuracy": after.mean_accuracy}
-    metrics["protocol"] = f"{len(val_data)} pictures held out, single scale"
+    metrics["protocol"] = f"{len(val_data)} images held out, single scale"
     trained.pretrained_cfg = dataclasses.replace(trained.pretrained_cfg, metrics=metrics)
-    return Finetuned(before, after, time.monotonic() - began, save_pretrained(trained, Path(out) / "model"))
+    return FinetuneResult(before, after, time.monotonic() - began, save_pretrained(trained, Path(out) / "model"))

@@ -41,7 +41,7 @@ class Interrupts:
 
 
 @contextlib.contextmanager
-def memory_and_workers_told(folder: Path) -> Iterator[None]:
+def explain_runtime_errors(folder: Path) -> Iterator[None]:
     """Context that turns errors of the machine into one line that says what to change.
 
     Args:

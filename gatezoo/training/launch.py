@@ -11,13 +11,13 @@ import torch
 from ..data.base import SegmentationDataset, depth_quantiles
 from ..factory import create_model, load_checkpoint
 from ..recipes.recipe import Recipe
-from ..registry import find_row
-from ..segmenters.base import Network
+from ..registry import get_model_spec
+from ..segmenters.base import BaseSegmenter
 from ..segmenters.depth import DepthGated
 from .trainer import train
 
 
-def train_by_name(
+def train_model(
     name: str,
     train_data: SegmentationDataset,
     val_data: SegmentationDataset,
@@ -49,15 +49,15 @@ def train_by_name(
         freeze_bn=freeze_bn,
         **(model_kwargs or {}),
     )
-    _relabel(model, train_data)
+    _set_classes(model, train_data)
     if initial_checkpoint:
         print(load_checkpoint(model, initial_checkpoint, strict=False))
-    _set_scales(model, train_data)
-    about = _about(model, train_data)
+    _set_depth_thresholds(model, train_data)
+    about = _checkpoint_metadata(model, train_data)
     return train(model, train_data, val_data, out, recipe, about, device, workers, resume, log_with)
 
 
-def _relabel(model: Network, data: SegmentationDataset) -> None:
+def _set_classes(model: BaseSegmenter, data: SegmentationDataset) -> None:
     """Weights that are about to learn a data set have its classes, whatever they had."""
     if model.pretrained_cfg:
         about = {"num_classes": data.num_classes, "class_names": data.classes, "palette": data.palette, "metrics": {}}
@@ -65,21 +65,21 @@ def _relabel(model: Network, data: SegmentationDataset) -> None:
         model.pretrained_cfg = dataclasses.replace(model.pretrained_cfg, **about)
 
 
-def _set_scales(model: Network, data: SegmentationDataset) -> None:
+def _set_depth_thresholds(model: BaseSegmenter, data: SegmentationDataset) -> None:
     """Scales by depth hold equally many pixels of the training data each, unless their thresholds were told."""
-    by_depth = isinstance(model, DepthGated) and len(model.thresholds) and "thresholds" not in model.model_args
+    by_depth = isinstance(model, DepthGated) and len(model.thresholds) and "thresholds" not in model.model_kwargs
     if by_depth and "depth" in data.layers:
         model.set_thresholds(depth_quantiles(data, len(model.thresholds) + 1))
 
 
-def _about(model: Network, data: SegmentationDataset) -> dict[str, Any]:
+def _checkpoint_metadata(model: BaseSegmenter, data: SegmentationDataset) -> dict[str, Any]:
     """What a checkpoint must tell for ``create_model`` to build its network."""
     return {
         "model": model.architecture,
         "num_classes": data.num_classes,
         "class_names": data.classes,
         "palette": data.palette,
-        "model_kwargs": find_row(model.architecture).variant(model.model_args),
+        "model_kwargs": get_model_spec(model.architecture).architecture_kwargs(model.model_kwargs),
         "ignore_index": getattr(data, "ignore_index", 255),
         "in_chans": model.in_chans,
     }

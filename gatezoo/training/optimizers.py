@@ -9,27 +9,29 @@ from torch import nn
 from torch.optim import Optimizer
 
 from ..recipes.recipe import Recipe
-from ..segmenters.base import Network
+from ..segmenters.base import BaseSegmenter
 
 
-def make_optimizer(model: Network, recipe: Recipe) -> Optimizer:
+def create_optimizer(model: BaseSegmenter, recipe: Recipe) -> Optimizer:
     """timm's optimizer ``recipe.opt``: the backbone at ``lr``, what is new faster; no decay for biases and norms.
 
-    Parameters that ``recipe.train_only`` leaves out stop asking for gradients.
+    Parameters that ``recipe.trainable_prefix`` leaves out stop asking for gradients.
     """
     if recipe.opt not in list_optimizers():
         raise ValueError(f"opt must be an optimizer of timm's: {', '.join(list_optimizers())}; got {recipe.opt!r}")
     groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
-        parameter.requires_grad_(parameter.requires_grad and name.startswith(recipe.train_only))
+        parameter.requires_grad_(parameter.requires_grad and name.startswith(recipe.trainable_prefix))
         if parameter.requires_grad:
             groups.setdefault((name.startswith("backbone."), parameter.ndim > 1), []).append(parameter)
     if not groups:
-        raise ValueError(f"train_only must begin the name of a parameter of the network; got {recipe.train_only!r}")
+        raise ValueError(
+            f"trainable_prefix must begin the name of a parameter of the network; got {recipe.trainable_prefix!r}"
+        )
     parameters = [
         {
             "params": members,
-            "lr": recipe.lr * (1 if old else recipe.new_lr_factor),
+            "lr": recipe.lr * (1 if old else recipe.head_lr_mult),
             "weight_decay": recipe.weight_decay if decays else 0.0,
         }
         for (old, decays), members in groups.items()
@@ -37,7 +39,7 @@ def make_optimizer(model: Network, recipe: Recipe) -> Optimizer:
     return create_optimizer_v2(parameters, recipe.opt, lr=recipe.lr, momentum=recipe.momentum)
 
 
-def rate(step: int, recipe: Recipe) -> float:
+def lr_factor(step: int, recipe: Recipe) -> float:
     """Factor of the rates at a step, 0 .. steps - 1."""
     rise = min(1.0, (step + 1) / recipe.warmup) if recipe.warmup else 1.0
     done = step / recipe.steps

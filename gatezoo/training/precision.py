@@ -12,7 +12,7 @@ from torch import Tensor, nn
 _log = logging.getLogger("gatezoo")
 
 
-def computable(kind: str, device: torch.device | str) -> str:
+def resolve_amp_dtype(kind: str, device: torch.device | str) -> str:
     """The precision asked for, or "none" in place of "bf16" on a CPU that has no arithmetic for it, which is logged.
 
     torch emulates it there, which takes many times as long as float32.

@@ -13,12 +13,12 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
-from ..utils.files import make_folder, write_whole
+from ..utils.files import atomic_write, ensure_dir
 
-COLUMNS = ("step", "loss", "lr", "pictures_per_s")
+COLUMNS = ("step", "loss", "lr", "images_per_s")
 
 
-class TrainingFolder:
+class RunFolder:
     """Files of a training, each written beside and then renamed, so that a kill at any moment leaves whole ones.
 
     ``last.safetensors`` and ``best.safetensors`` hold weights and, in their header, how they came about;
@@ -47,7 +47,7 @@ class TrainingFolder:
 
     def start(self, step: int) -> None:
         """Make the folder; forget rows of the log beyond ``step``, which will be written again."""
-        make_folder(self.path)
+        ensure_dir(self.path)
         rows = []
         if self._summary.exists():
             with self._summary.open(newline="") as file:
@@ -56,7 +56,7 @@ class TrainingFolder:
         writer = csv.DictWriter(text, self._columns)
         writer.writeheader()
         writer.writerows(rows)
-        write_whole(self._summary, lambda path: path.write_text(text.getvalue()))
+        atomic_write(self._summary, lambda path: path.write_text(text.getvalue()))
 
     def log(self, row: dict[str, Any]) -> None:
         """Append a row to the log."""
@@ -70,8 +70,8 @@ class TrainingFolder:
         # Through memory, so that a full disk is one kind of error whatever the format.
         checkpoint = save(tensors, metadata)
         for name in ("best", "last") if best else ("last",):
-            write_whole(self.path / f"{name}.safetensors", lambda path: path.write_bytes(checkpoint))
-        write_whole(self.path / "record.json", lambda path: path.write_text(json.dumps(header["record"], indent=1)))
+            atomic_write(self.path / f"{name}.safetensors", lambda path: path.write_bytes(checkpoint))
+        atomic_write(self.path / "record.json", lambda path: path.write_text(json.dumps(header["record"], indent=1)))
         memory = io.BytesIO()
         torch.save(state, memory)
-        write_whole(self._state, lambda path: path.write_bytes(memory.getbuffer()))
+        atomic_write(self._state, lambda path: path.write_bytes(memory.getbuffer()))

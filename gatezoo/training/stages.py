@@ -12,7 +12,7 @@ from ..data.base import SegmentationDataset
 from ..recipes.experiments import Stage
 from ..recipes.recipe import Recipe
 from ..weights.checkpoint_files import checkpoint_facts
-from .launch import train_by_name
+from .launch import train_model
 
 
 def train_stages(
@@ -60,7 +60,7 @@ def train_stages(
             print(f"stage {number}, {stage.name}: done", flush=True)
         else:
             print(f"stage {number}, {stage.name}: {recipe.steps} steps", flush=True)
-            facts = train_by_name(
+            facts = train_model(
                 name,
                 train_data,
                 val_data,
@@ -68,7 +68,7 @@ def train_stages(
                 recipe,
                 pretrained_backbone=pretrained_backbone if number == 1 else None,
                 initial_checkpoint=previous,
-                model_kwargs={**stage.keywords, **(model_kwargs or {})},
+                model_kwargs={**stage.model_kwargs, **(model_kwargs or {})},
                 freeze_bn=freeze_bn,
                 workers=workers,
                 device=device,

@@ -13,20 +13,20 @@ from torch.utils.data import Dataset
 
 from ..data.base import check_depth
 from ..data.class_weights import class_weights
-from ..data.instances import detection_batch
+from ..data.instances import detection_collate
 from ..data.transforms import train_transform
 from ..evaluation.instance import evaluate_instances
 from ..evaluation.semantic import evaluate
 from ..layers.normalize import Normalize
 from ..losses import DepthLoss, make_loss
 from ..recipes.recipe import Recipe
-from ..segmenters.base import Network, SegmentationModel
+from ..segmenters.base import BaseSegmenter, SemanticSegmenter
 from ..segmenters.instance import InstanceSegmenter
 from ..segmenters.recurrent import IterativeSegmenter
 from ..segmenters.segmenter import Segmenter
 
 
-class Job(ABC):
+class TrainingTask(ABC):
     """A task, as a training sees it.
 
     Attributes:
@@ -41,7 +41,7 @@ class Job(ABC):
 
     @abstractmethod
     def module(
-        self, model: Network, data: Dataset, recipe: Recipe, mean: Sequence[float], std: Sequence[float]
+        self, model: BaseSegmenter, data: Dataset, recipe: Recipe, mean: Sequence[float], std: Sequence[float]
     ) -> nn.Module:
         """What is trained: ``module(*self.inputs(batch)) -> loss``, with the network as its attribute ``model``."""
 
@@ -50,14 +50,14 @@ class Job(ABC):
         """A batch as the module's arguments."""
 
     @abstractmethod
-    def evaluate(self, network: Network, data: Dataset, module: nn.Module, device: str) -> dict[str, Any]:
+    def evaluate(self, network: BaseSegmenter, data: Dataset, module: nn.Module, device: str) -> dict[str, Any]:
         """Figures of the network (that of the module, or an average of it) as plain data."""
 
     def augment(self, data: Dataset, recipe: Recipe, mean: Sequence[float]) -> None:
         """Give the data to train on their random transform."""
         data.transform = train_transform(
-            recipe.crop,
-            recipe.scale,
+            recipe.crop_size,
+            recipe.scale_range,
             getattr(data, "ignore_index", 255),
             mean,
             rotate=recipe.rotate,
@@ -67,23 +67,23 @@ class Job(ABC):
         )
 
 
-class SemanticJob(Job):
+class SemanticTask(TrainingTask):
     """A class for every pixel."""
 
     figures = ("miou", "pixel_accuracy", "mean_accuracy")
     title = "mIoU"
 
     def module(self, model, data, recipe, mean, std):
-        frequencies = data.frequencies(where_present=recipe.class_weights == "median")
-        weight = class_weights(frequencies, recipe.class_weights)
+        class_frequencies = data.class_frequencies(present_only=recipe.class_weights == "median")
+        weight = class_weights(class_frequencies, recipe.class_weights)
         loss = make_loss(recipe.loss, weight, data.ignore_index)
         depth_loss = None
-        if recipe.depth_loss or recipe.scale_loss:
-            depth_loss = DepthLoss(recipe.depth_loss, recipe.scale_loss)
+        if recipe.depth_loss_weight or recipe.scale_loss_weight:
+            depth_loss = DepthLoss(recipe.depth_loss_weight, recipe.scale_loss_weight)
         if depth_loss or model.takes_depth:
             check_depth(data, "depth_loss, scale_loss and a gate of given depth")
-        weights = recipe.pass_loss, recipe.aux_loss, recipe.label_loss
-        return SegmentationTask(model, Normalize(mean, std, model.in_chans), loss, *weights, depth_loss)
+        weights = recipe.iteration_loss_weight, recipe.aux_loss_weight, recipe.seg_loss_weight
+        return SemanticObjective(model, Normalize(mean, std, model.in_chans), loss, *weights, depth_loss)
 
     def inputs(self, batch):
         return batch["image"].contiguous(memory_format=torch.channels_last), batch["mask"], batch.get("depth")
@@ -92,19 +92,26 @@ class SemanticJob(Job):
         return asdict(evaluate(network, data, normalize=module.normalize, device=device))
 
 
-class InstanceJob(Job):
+class InstanceTask(TrainingTask):
     """Objects. The losses are the detector's own."""
 
     figures = ("mask_ap", "mask_ap50", "box_ap")
     title = "mask AP"
-    collate = staticmethod(detection_batch)
+    collate = staticmethod(detection_collate)
 
     def module(self, model, data, recipe, mean, std):
         usual = Recipe()
-        for name in ("loss", "pass_loss", "aux_loss", "label_loss", "depth_loss", "scale_loss"):
+        for name in (
+            "loss",
+            "iteration_loss_weight",
+            "aux_loss_weight",
+            "seg_loss_weight",
+            "depth_loss_weight",
+            "scale_loss_weight",
+        ):
             if getattr(recipe, name) != getattr(usual, name):
                 raise ValueError(f"{name} is of networks of classes; got {getattr(recipe, name)!r}: leave it out")
-        return InstanceTask(model, mean, std)
+        return InstanceObjective(model, mean, std)
 
     def inputs(self, batch):
         return batch
@@ -113,36 +120,36 @@ class InstanceJob(Job):
         return evaluate_instances(network, data, device)
 
 
-JOBS: dict[str, Job] = {"semantic": SemanticJob(), "instance": InstanceJob()}
+TASKS: dict[str, TrainingTask] = {"semantic": SemanticTask(), "instance": InstanceTask()}
 
 
-def has_auxiliary(model: SegmentationModel) -> bool:
+def has_auxiliary(model: SemanticSegmenter) -> bool:
     """Whether a network has auxiliary heads."""
     return isinstance(model, Segmenter) and len(model.auxiliary) > 0
 
 
-class SegmentationTask(nn.Module):
+class SemanticObjective(nn.Module):
     """``task(uint8 images (B, C, H, W), labels (B, H, W)) -> loss``.
 
-    loss = L(last pass) + pass_loss * sum of L(each pass before it) + aux_loss * sum of loss(auxiliary logits, labels),
-    and of a pass L = label_loss * loss(logits, labels) + depth_loss(depth, scales).
+    loss = L(last pass) + iteration_loss_weight * sum of L(each pass before it) + aux_loss_weight * sum of loss(auxiliary logits, labels),
+    and of a pass L = seg_loss_weight * loss(logits, labels) + depth_loss(depth, scales).
 
     Args:
         loss: of logits and labels.
-        pass_loss: weight of the earlier passes of an unrolled network; 0 trains the last alone, as most papers do.
-        aux_loss: weight of the auxiliary heads of a network that has some; with 0 they are not run.
-        label_loss: weight of ``loss`` in a pass.
+        iteration_loss_weight: weight of the earlier passes of an unrolled network; 0 trains the last alone, as most papers do.
+        aux_loss_weight: weight of the auxiliary heads of a network that has some; with 0 they are not run.
+        seg_loss_weight: weight of ``loss`` in a pass.
         depth_loss: for networks that predict depth; the task is then called with the depth too.
     """
 
     def __init__(
         self,
-        model: SegmentationModel,
+        model: SemanticSegmenter,
         normalize: Normalize,
         loss: nn.Module,
-        pass_loss: float = 0.0,
-        aux_loss: float = 0.4,
-        label_loss: float = 1.0,
+        iteration_loss_weight: float = 0.0,
+        aux_loss_weight: float = 0.4,
+        seg_loss_weight: float = 1.0,
         depth_loss: DepthLoss | None = None,
     ):
         super().__init__()
@@ -151,36 +158,36 @@ class SegmentationTask(nn.Module):
         self.model = model
         self.normalize = normalize
         self.loss = loss
-        self.pass_loss = pass_loss
-        self.aux_loss = aux_loss if has_auxiliary(model) else 0.0
-        self.label_loss = label_loss
+        self.iteration_loss_weight = iteration_loss_weight
+        self.aux_loss_weight = aux_loss_weight if has_auxiliary(model) else 0.0
+        self.seg_loss_weight = seg_loss_weight
         self.depth_loss = depth_loss
 
     def forward(self, images: Tensor, labels: Tensor, depth: Tensor | None = None) -> Tensor:
         """``depth`` (B, H, W) in metres, NaN where it is unknown; None of data without."""
         images, labels = self.normalize(images), labels.long()
-        given = self.model.side_inputs({} if depth is None else {"depth": depth})
-        several = self.pass_loss and isinstance(self.model, IterativeSegmenter)
-        if self.depth_loss is None and not several and not self.aux_loss:
-            return self.label_loss * self.loss(self.model(images, **given).float(), labels)
+        given = self.model.extra_inputs({} if depth is None else {"depth": depth})
+        several = self.iteration_loss_weight and isinstance(self.model, IterativeSegmenter)
+        if self.depth_loss is None and not several and not self.aux_loss_weight:
+            return self.seg_loss_weight * self.loss(self.model(images, **given).float(), labels)
         if self.depth_loss is not None and depth is None:
             raise ValueError("a depth loss needs data with depth; these have none: open them so, or set it to 0")
         outputs, total = self.model.outputs(images, **given), 0.0
         for number, logits in enumerate(outputs.iterations):
-            weight = 1.0 if number == len(outputs.iterations) - 1 else self.pass_loss
+            weight = 1.0 if number == len(outputs.iterations) - 1 else self.iteration_loss_weight
             if not weight:
                 continue
-            value = self.label_loss * self.loss(logits.float(), labels) if self.label_loss else 0.0
+            value = self.seg_loss_weight * self.loss(logits.float(), labels) if self.seg_loss_weight else 0.0
             if self.depth_loss is not None:
                 said = outputs.log_depth[number], outputs.scale_logits[number]
                 value = value + self.depth_loss(*said, depth, self.model.thresholds)
             total = total + weight * value
-        for logits in outputs.auxiliary if self.aux_loss else ():
-            total = total + self.aux_loss * self.loss(logits.float(), labels)
+        for logits in outputs.auxiliary if self.aux_loss_weight else ():
+            total = total + self.aux_loss_weight * self.loss(logits.float(), labels)
         return total
 
 
-class InstanceTask(nn.Module):
+class InstanceObjective(nn.Module):
     """``task(uint8 images [(C, H, W)], targets) -> loss``, the sum of a detector's losses.
 
     Args:

@@ -1,4 +1,4 @@
-"""Training: a network, a recipe and a data set of labelled pictures, on one process or many.
+"""Training: a network, a recipe and a data set of labelled images, on one process or many.
 
 What is trained, on what batches and how it is judged is the task's: :mod:`gatezoo.training.tasks`.
 """
@@ -23,23 +23,23 @@ from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import Dataset
 
-from ..data.loader import Stream, loader_of
+from ..data.loader import EpochStream, create_loader
 from ..recipes.recipe import Recipe
-from ..segmenters.base import Network
+from ..segmenters.base import BaseSegmenter
 from ..utils.environment import versions
 from ..weights.conversions import FORMAT_VERSION
-from .interrupts import Interrupts, memory_and_workers_told
-from .optimizers import make_optimizer, rate
-from .precision import computable, mixed_precision
-from .run_folder import TrainingFolder
-from .tasks import JOBS, has_auxiliary
+from .interrupts import Interrupts, explain_runtime_errors
+from .optimizers import create_optimizer, lr_factor
+from .precision import mixed_precision, resolve_amp_dtype
+from .run_folder import RunFolder
+from .tasks import TASKS, has_auxiliary
 
 # Steps in a row that may be left out for an infinite gradient.
 MAX_SKIPPED = 10
 
 
 def train(
-    model: Network,
+    model: BaseSegmenter,
     train_data: Dataset,
     val_data: Dataset,
     out: str | Path,
@@ -53,7 +53,7 @@ def train(
     """Train, evaluate now and then, and keep the best and the last checkpoint in the folder ``out``.
 
     Runs as it is on one process, and on several under ``torchrun`` or ``accelerate launch``. What the folder holds
-    says :class:`gatezoo.training.run_folder.TrainingFolder`; ``resume`` goes on from it, to the bit on a CPU. SIGTERM
+    says :class:`gatezoo.training.run_folder.RunFolder`; ``resume`` goes on from it, to the bit on a CPU. SIGTERM
     and Ctrl-C save, then end the process with 128 + the number of the signal.
 
     Args:
@@ -76,7 +76,7 @@ class Trainer:
 
     def __init__(
         self,
-        model: Network,
+        model: BaseSegmenter,
         train_data: Dataset,
         val_data: Dataset,
         out: str | Path,
@@ -88,15 +88,15 @@ class Trainer:
         log_with: str | None,
     ):
         self.model, self.val_data = model, val_data
-        self.job = JOBS[model.task]
-        self.folder = TrainingFolder(out, resume, self.job.figures)
+        self.job = TASKS[model.task]
+        self.folder = RunFolder(out, resume, self.job.figures)
         self.accelerator = _accelerator(model, recipe, device, out, log_with)
         self.device = self.accelerator.device
-        self.recipe = recipe = replace(recipe, amp=computable(recipe.amp, self.device))
+        self.recipe = recipe = replace(recipe, amp_dtype=resolve_amp_dtype(recipe.amp_dtype, self.device))
         torch.use_deterministic_algorithms(recipe.deterministic)
         torch.manual_seed(recipe.seed + self.accelerator.process_index)
 
-        expected = model.statistics
+        expected = model.data_config
         mean, std = recipe.mean or expected.mean, recipe.std or expected.std
         self.header = {"recipe": asdict(recipe), "mean": mean, "std": std, **about}
         self.header |= {"format_version": FORMAT_VERSION, "versions": versions()}
@@ -108,24 +108,24 @@ class Trainer:
         self.task.to(self.device, memory_format=torch.channels_last)
         if recipe.torchcompile:
             self.task.compile()
-        self.optimizer = make_optimizer(model, recipe)
+        self.optimizer = create_optimizer(model, recipe)
         self.task.train()  # now that it is settled what is trained
-        self.rates = [group["lr"] for group in self.optimizer.param_groups]
-        self.average = None
+        self.base_lrs = [group["lr"] for group in self.optimizer.param_groups]
+        self.ema_model = None
         if recipe.ema_decay:
             blend = get_ema_multi_avg_fn(recipe.ema_decay)
-            self.average = AveragedModel(model, multi_avg_fn=blend, use_buffers=True)
+            self.ema_model = AveragedModel(model, multi_avg_fn=blend, use_buffers=True)
 
-        self.step, self.skipped, self.mean_loss = 0, 0, None
-        self.record: list[dict[str, Any]] = []
+        self.step, self.skipped, self.loss_ema = 0, 0, None
+        self.history: list[dict[str, Any]] = []
         self.rng = None
-        self.scaler = torch.amp.GradScaler(self.device.type, enabled=recipe.amp == "fp16")
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=recipe.amp_dtype == "fp16")
         if state := self.folder.load():
             self._restore(state)
         self.job.augment(train_data, recipe, mean)
         crops = recipe.batch_size * recipe.grad_accum_steps
-        stream = Stream(train_data, recipe.steps * crops, recipe.seed, self.step * crops)
-        loader = loader_of(stream, recipe.batch_size, workers, self.device.type, self.job.collate)
+        stream = EpochStream(train_data, recipe.steps * crops, recipe.seed, self.step * crops)
+        loader = create_loader(stream, recipe.batch_size, workers, self.device.type, self.job.collate)
         self.wrapped, self.loader = self.accelerator.prepare(self.task, loader)
 
     def run(self) -> dict[str, Any]:
@@ -139,32 +139,32 @@ class Trainer:
             torch.set_rng_state(self.rng)
         columns = (BarColumn(), MofNCompleteColumn(), TextColumn("loss {task.fields[loss]:.3f}"), TimeRemainingColumn())
         with (
-            mixed_precision(self.model, self.device, self.recipe.amp) as self.autocast,
-            memory_and_workers_told(self.folder.path),
+            mixed_precision(self.model, self.device, self.recipe.amp_dtype) as self.autocast,
+            explain_runtime_errors(self.folder.path),
             Interrupts() as interrupts,
             Progress(*columns, disable=not (main and sys.stdout.isatty())) as progress,
         ):
-            bar = progress.add_task("train", total=self.recipe.steps, completed=self.step, loss=math.nan)
+            bar = progress.add_task("train", total=self.recipe.steps, init_missing=self.step, loss=math.nan)
             batches, began, first = iter(self.loader), time.monotonic(), self.step
             while self.step < self.recipe.steps:
-                self._advance(batches, progress.console.print)
-                progress.update(bar, completed=self.step, loss=self.mean_loss)
-                pace = (self.step - first) * self.recipe.batch_size * self.recipe.grad_accum_steps
-                self._after_step(pace / (time.monotonic() - began), progress)
-                if number := self._asked_to_stop(interrupts):
+                self.train_step(batches, progress.console.print)
+                progress.update(bar, init_missing=self.step, loss=self.loss_ema)
+                images_per_second = (self.step - first) * self.recipe.batch_size * self.recipe.grad_accum_steps
+                self.on_step_end(images_per_second / (time.monotonic() - began), progress)
+                if number := self.stop_signal(interrupts):
                     self._save()
                     progress.console.print(
                         f"stopped by {signal.Signals(number).name} after step {self.step}: resume to go on"
                     )
                     raise SystemExit(128 + number)
         self.accelerator.end_training()
-        return {**self.header, "record": self.record}
+        return {**self.header, "record": self.history}
 
-    def _advance(self, batches: Iterator, say) -> None:
+    def train_step(self, batches: Iterator, say) -> None:
         """One step of the optimizer."""
         recipe, total = self.recipe, torch.zeros((), device=self.device)
-        for group, base in zip(self.optimizer.param_groups, self.rates, strict=True):
-            group["lr"] = base * rate(self.step, recipe)
+        for group, base in zip(self.optimizer.param_groups, self.base_lrs, strict=True):
+            group["lr"] = base * lr_factor(self.step, recipe)
         for micro in range(recipe.grad_accum_steps):
             inputs = self.job.inputs(next(batches))
             last = micro == recipe.grad_accum_steps - 1
@@ -180,8 +180,8 @@ class Trainer:
             self.scaler.step(self.optimizer)
             self.scaler.update()
             self.skipped = 0
-            if self.average:
-                self.average.update_parameters(self.model)
+            if self.ema_model:
+                self.ema_model.update_parameters(self.model)
         else:
             # In bf16 a gradient overflows once in a long while; a run of them is a training gone wrong.
             self.skipped += 1
@@ -193,30 +193,33 @@ class Trainer:
                 )
         self.optimizer.zero_grad()
         if math.isfinite(value):
-            self.mean_loss = value if self.mean_loss is None else 0.98 * self.mean_loss + 0.02 * value
+            self.loss_ema = value if self.loss_ema is None else 0.98 * self.loss_ema + 0.02 * value
         self.step += 1
 
-    def _after_step(self, pace: float, progress: Progress) -> None:
+    def on_step_end(self, images_per_second: float, progress: Progress) -> None:
         """Log, evaluate and save as often as the recipe says."""
         recipe, main = self.recipe, self.accelerator.is_main_process
-        row = {"step": self.step, "loss": self.mean_loss, "lr": self.optimizer.param_groups[0]["lr"]}
-        row["pictures_per_s"] = pace
-        evaluates = self.step % recipe.eval_every == 0 or self.step == recipe.steps
+        row = {"step": self.step, "loss": self.loss_ema, "lr": self.optimizer.param_groups[0]["lr"]}
+        row["images_per_s"] = images_per_second
+        evaluates = self.step % recipe.eval_interval == 0 or self.step == recipe.steps
         if evaluates:
-            network = self.average.module if self.average else self.model
+            network = self.ema_model.module if self.ema_model else self.model
             scores = self.job.evaluate(network, self.val_data, self.task, str(self.device))
             self.task.train()
-            self.record.append({"step": self.step, "loss": self.mean_loss, **scores})
+            self.history.append({"step": self.step, "loss": self.loss_ema, **scores})
             row |= {key: scores[key] for key in self.job.figures}
             if main:
                 score = f"val {self.job.title} {scores[self.job.figures[0]]:.4f}"
-                progress.console.print(f"step {self.step}: loss {self.mean_loss:.3f}, {score}")
+                progress.console.print(f"step {self.step}: loss {self.loss_ema:.3f}, {score}")
         if main and (evaluates or self.step % recipe.log_interval == 0):
             self.folder.log(row)
             self.accelerator.log({key: value for key, value in row.items() if key != "step"}, step=self.step)
             if progress.disable and not evaluates:
-                print(f"step {self.step}/{recipe.steps} loss {self.mean_loss:.3f} {pace:.2f} pictures/s", flush=True)
-        if evaluates or (recipe.recovery_interval and self.step % recipe.recovery_interval == 0):
+                print(
+                    f"step {self.step}/{recipe.steps} loss {self.loss_ema:.3f} {images_per_second:.2f} images/s",
+                    flush=True,
+                )
+        if evaluates or (recipe.checkpoint_interval and self.step % recipe.checkpoint_interval == 0):
             self._save()
 
     def _save(self) -> None:
@@ -225,18 +228,18 @@ class Trainer:
             state = {
                 "model": self.model.state_dict(),
                 "optimizer": self.optimizer.state_dict(),
-                "average": self.average.state_dict() if self.average else None,
+                "average": self.ema_model.state_dict() if self.ema_model else None,
                 "scaler": self.scaler.state_dict(),
                 "rng": rng,
                 "step": self.step,
                 "skipped": self.skipped,
-                "mean_loss": self.mean_loss,
-                "record": self.record,
+                "mean_loss": self.loss_ema,
+                "record": self.history,
             }
-            network = self.average.module if self.average else self.model
-            header = {**self.header, "step": self.step, "record": self.record}
-            figures = [row[self.job.figures[0]] for row in self.record]
-            best = bool(figures) and self.record[-1]["step"] == self.step and figures[-1] == max(figures)
+            network = self.ema_model.module if self.ema_model else self.model
+            header = {**self.header, "step": self.step, "record": self.history}
+            figures = [row[self.job.figures[0]] for row in self.history]
+            best = bool(figures) and self.history[-1]["step"] == self.step and figures[-1] == max(figures)
             self.folder.save(state, network.state_dict(), header, best)
         self.accelerator.wait_for_everyone()
 
@@ -247,16 +250,16 @@ class Trainer:
             message = f"resume must go on with the network of {self.folder.path / 'state.pt'}; this is another"
             raise ValueError(f"{message}: give the same model, keywords and classes") from error
         self.optimizer.load_state_dict(state["optimizer"])
-        if self.average:
-            self.average.load_state_dict(state["average"])
-        self.step, self.skipped, self.mean_loss = state["step"], state["skipped"], state["mean_loss"]
-        self.record = state["record"]
+        if self.ema_model:
+            self.ema_model.load_state_dict(state["average"])
+        self.step, self.skipped, self.loss_ema = state["step"], state["skipped"], state["mean_loss"]
+        self.history = state["record"]
         if self.scaler.is_enabled():
             self.scaler.load_state_dict(state["scaler"])
         if len(state["rng"]) == self.accelerator.num_processes:
             self.rng = state["rng"][self.accelerator.process_index]
 
-    def _asked_to_stop(self, interrupts: Interrupts) -> int:
+    def stop_signal(self, interrupts: Interrupts) -> int:
         """The signal that any process received; they must all end at the same step."""
         number = interrupts.received or 0
         if self.accelerator.num_processes > 1:
@@ -264,8 +267,10 @@ class Trainer:
         return number
 
 
-def _accelerator(model: Network, recipe: Recipe, device: str, out: str | Path, log_with: str | None) -> Accelerator:
-    unused = model.idle_parameters or (has_auxiliary(model) and not recipe.aux_loss)
+def _accelerator(
+    model: BaseSegmenter, recipe: Recipe, device: str, out: str | Path, log_with: str | None
+) -> Accelerator:
+    unused = model.find_unused_parameters or (has_auxiliary(model) and not recipe.aux_loss_weight)
     accelerator = Accelerator(
         cpu=device == "cpu",
         # Each batch is cut into the processes' shares, so that the number of processes changes no result.

@@ -8,7 +8,7 @@ import ctypes
 _M_TRIM_THRESHOLD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -4, -8
 
 
-def keep_freed_memory() -> bool:
+def disable_malloc_trim() -> bool:
     """Use freed memory again instead of giving it back to the system; for a whole process, at its start.
 
     glibc asks the system anew for each large activation and gives it back after use, and the system fills every page

@@ -8,7 +8,7 @@ from torch import Tensor
 WEIGHTED = ("ConvolutionBackward", "AddmmBackward", "MmBackward")
 
 
-def longest_path(output: Tensor) -> int:
+def count_weighted_layers(output: Tensor) -> int:
     """Convolutions and linear layers on the longest path to a tensor from what it was computed of."""
     lengths: dict[object, int] = {}
     waiting = [output.grad_fn]

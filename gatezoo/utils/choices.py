@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 
 
-def one_of(what: str, value: str, choices: Iterable[str]) -> str:
+def check_choice(what: str, value: str, choices: Iterable[str]) -> str:
     """``value``, which must be one of ``choices``: else a ValueError that suggests the nearest."""
     choices = list(choices)
     if value not in choices:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 
-def make_folder(path: Path) -> None:
+def ensure_dir(path: Path) -> None:
     """Make a folder for results, and those above it. Raises ValueError if it cannot be."""
     try:
         path.mkdir(parents=True, exist_ok=True)
@@ -15,7 +15,7 @@ def make_folder(path: Path) -> None:
         raise ValueError(f"the output folder must be writable; {path}: {error.strerror}") from None
 
 
-def write_whole(path: Path, write: Callable[[Path], object]) -> None:
+def atomic_write(path: Path, write: Callable[[Path], object]) -> None:
     """Let ``write`` fill a file beside ``path``, then rename it to ``path``; on an error leave nothing behind."""
     beside = path.with_name(f".{path.name}.{os.getpid()}.part{path.suffix}")
     try:

@@ -6,7 +6,7 @@ from importlib import import_module
 from types import ModuleType
 
 
-def needs(module: str, purpose: str) -> ModuleType:
+def require_package(module: str, purpose: str) -> ModuleType:
     """Import a module of the ``data`` extra.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Depth and scales as pictures: what each loop of a depth-aware network says (Kong and Fowlkes, Figs. 5 and 7)."""
+"""Depth and scales as images: what each loop of a depth-aware network says (Kong and Fowlkes, Figs. 5 and 7)."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 
 from ..utils.palette import Palette
-from .figures import grid, index_picture
-from .overlay import mark
+from .figures import image_grid, index_image
+from .overlay import highlight
 
 if TYPE_CHECKING:
-    from ..inference.depth import DepthLook
+    from ..inference.depth import DepthPrediction
 
 # Far to near, dark to light: read as values in grey, too.
 _COLOURS = ((36, 8, 60), (92, 24, 110), (164, 44, 96), (224, 92, 56), (250, 168, 60), (252, 240, 168))
@@ -23,42 +23,42 @@ _COLOURS = ((36, 8, 60), (92, 24, 110), (164, 44, 96), (224, 92, 56), (250, 168,
 _SAME = 0.05
 
 
-def depth_picture(metres: np.ndarray) -> Image.Image:
-    """Depth (H, W) as a 16-bit picture of millimetres, at most 65.535 m."""
+def depth_image(metres: np.ndarray) -> Image.Image:
+    """Depth (H, W) as a 16-bit image of millimetres, at most 65.535 m."""
     return Image.fromarray((1000 * metres).round().clip(0, 65535).astype(np.uint16))
 
 
-def coloured(nearness: np.ndarray) -> Image.Image:
+def colorize_depth(nearness: np.ndarray) -> Image.Image:
     """Values in 0 .. 1 (H, W), 1 the nearest, as colours from dark to light."""
     stops = np.linspace(0, 1, len(_COLOURS))
     channels = [np.interp(nearness, stops, channel) for channel in zip(*_COLOURS)]
     return Image.fromarray(np.stack(channels, -1).round().astype(np.uint8))
 
 
-def loops_figure(
-    picture: torch.Tensor | None, looks: Sequence[DepthLook], names: Sequence[str], palette: Palette
+def plot_loops(
+    image: torch.Tensor | None, looks: Sequence[DepthPrediction], names: Sequence[str], palette: Palette
 ) -> Image.Image:
-    """One figure: the picture, and of each loop classes, depth and chosen scale, with what it changed of them below.
+    """One figure: the image, and of each loop classes, depth and chosen scale, with what it changed of them below.
 
-    Depth is coloured by its logarithm over one range for all loops, which the bar beside the picture tells in metres.
+    Depth is coloured by its logarithm over one range for all loops, which the bar beside the image tells in metres.
     Chosen is the scale of the largest weight.
     """
     shape = looks[0].classes.shape
     blank = Image.new("RGB", shape[::-1], "white")
-    shown = blank if picture is None else Image.fromarray(picture.permute(1, 2, 0).numpy())
+    shown = blank if image is None else Image.fromarray(image.permute(1, 2, 0).numpy())
     faint = Image.blend(shown.convert("L").convert("RGB"), blank, 0.5)
     logs = np.log(np.stack([look.metres for look in looks]))
     low, high = logs.min(), max(logs.max(), logs.min() + 1e-6)
     scales = [_at(look.weights.argmax(0), shape) for look in looks]
     top = max(1, looks[0].weights.shape[0] - 1)
-    columns = [[("picture", shown), ("", None), ("metres", _bar(shape, low, high)), ("", None), *[("", None)] * 2]]
+    columns = [[("image", shown), ("", None), ("metres", _bar(shape, low, high)), ("", None), *[("", None)] * 2]]
     for number, look in enumerate(looks):
         column = [
-            (f"loop {number}", index_picture(look.classes, palette).convert("RGB")),
+            (f"loop {number}", index_image(look.classes, palette).convert("RGB")),
             ("", None),
-            ("depth", coloured((high - logs[number]) / (high - low))),
+            ("depth", colorize_depth((high - logs[number]) / (high - low))),
             ("", None),
-            ("scale, light: large field", coloured(scales[number] / top)),
+            ("scale, light: large field", colorize_depth(scales[number] / top)),
             ("", None),
         ]
         if number:
@@ -69,16 +69,16 @@ def loops_figure(
                 5: scales[number] != scales[number - 1],
             }
             for row, changed in changes.items():
-                column[row] = (f"changed: {changed.mean():.1%}", mark(faint, changed))
+                column[row] = (f"changed: {changed.mean():.1%}", highlight(faint, changed))
         columns.append(column)
     if len(looks) == 1:  # nothing changes: no rows for it
         columns = [column[::2] for column in columns]
     present = np.unique(np.concatenate([look.classes.ravel() for look in looks]))
-    return grid(columns, [(names[k], tuple(palette[k])) for k in present])
+    return image_grid(columns, [(names[k], tuple(palette[k])) for k in present])
 
 
 def _at(scales: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    """A map of scales (h, w) at the size of the picture, by its nearest values."""
+    """A map of scales (h, w) at the size of the image, by its nearest values."""
     return np.array(Image.fromarray(scales.astype(np.uint8)).resize(shape[::-1], Image.Resampling.NEAREST))
 
 
@@ -86,7 +86,7 @@ def _bar(shape: tuple[int, int], low: float, high: float) -> Image.Image:
     """The colours of depths, nearest on top, with their metres."""
     tile = Image.new("RGB", shape[::-1], "white")
     height = shape[0]
-    tile.paste(coloured(np.repeat(np.linspace(1, 0, height)[:, None], max(1, shape[1] // 6), 1)), (0, 0))
+    tile.paste(colorize_depth(np.repeat(np.linspace(1, 0, height)[:, None], max(1, shape[1] // 6), 1)), (0, 0))
     draw, font = ImageDraw.Draw(tile), ImageFont.load_default(size=14)
     for share in np.linspace(0, 1, 5):
         y = min(round(share * height), height - 16)

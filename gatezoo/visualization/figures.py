@@ -1,4 +1,4 @@
-"""Class maps as pictures."""
+"""Class maps as images."""
 
 from __future__ import annotations
 
@@ -10,61 +10,61 @@ import torch
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from ..utils.palette import Palette, voc_palette
-from .overlay import faded, mark
+from .overlay import fade, highlight
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
 _MARGIN, _LINE = 8, 20
-_ENLARGED = 1000  # the longer side of a small picture with captions
+_ENLARGED = 1000  # the longer side of a small image with captions
 
 
-def index_picture(classes: np.ndarray, palette: Palette) -> Image.Image:
-    """Class map (H, W) -> a palette picture whose pixel values are the classes (16-bit grey beyond 256 of them)."""
+def index_image(classes: np.ndarray, palette: Palette) -> Image.Image:
+    """Class map (H, W) -> a palette image whose pixel values are the classes (16-bit grey beyond 256 of them)."""
     if classes.dtype != np.uint8:
         return Image.fromarray(classes.astype(np.uint16))
-    picture = Image.fromarray(classes)
-    picture.putpalette([value for colour in palette for value in colour])
-    return picture
+    image = Image.fromarray(classes)
+    image.putpalette([value for colour in palette for value in colour])
+    return image
 
 
 def iterations_figure(
-    picture: torch.Tensor | None, maps: Sequence[np.ndarray], names: Sequence[str], palette: Palette
+    image: torch.Tensor | None, maps: Sequence[np.ndarray], names: Sequence[str], palette: Palette
 ) -> Image.Image:
-    """One figure: the picture, the class map of each pass, and below it where that pass changed the one before.
+    """One figure: the image, the class map of each pass, and below it where that pass changed the one before.
 
-    Without a picture (None) the changes are drawn on white.
+    Without a image (None) the changes are drawn on white.
     """
     columns: list[list[tuple[str, Image.Image | None]]] = []
     faint = Image.new("RGB", maps[0].shape[::-1], "white")
-    if picture is not None:
-        shown = Image.fromarray(picture.permute(1, 2, 0).numpy())
-        faint = faded(shown)
-        columns.append([("picture", shown), ("", None)])
+    if image is not None:
+        shown = Image.fromarray(image.permute(1, 2, 0).numpy())
+        faint = fade(shown)
+        columns.append([("image", shown), ("", None)])
     for number, classes in enumerate(maps, start=1):
         below: tuple[str, Image.Image | None] = ("", None)
         if number > 1:
             changed = classes != maps[number - 2]
-            below = (f"changed in pass {number}: {changed.mean():.1%}", mark(faint, changed))
-        columns.append([(f"pass {number}", index_picture(classes, palette).convert("RGB")), below])
+            below = (f"changed in pass {number}: {changed.mean():.1%}", highlight(faint, changed))
+        columns.append([(f"pass {number}", index_image(classes, palette).convert("RGB")), below])
     present = np.unique(np.concatenate([classes.ravel() for classes in maps]))
-    return grid(columns, [(names[k], tuple(palette[k])) for k in present])
+    return image_grid(columns, [(names[k], tuple(palette[k])) for k in present])
 
 
-def objects_picture(
-    picture: torch.Tensor,
+def draw_instances(
+    image: torch.Tensor,
     masks: Iterable[tuple[int, int, torch.Tensor]],
     boxes: Sequence[Sequence[float]],
     captions: Sequence[str],
     alpha: float = 0.5,
 ) -> Image.Image:
-    """Objects over the picture, uint8 (3, H, W): each mask in a colour of its own, with its box and caption.
+    """Objects over the image, uint8 (3, H, W): each mask in a colour of its own, with its box and caption.
 
     Masks are taken one at a time, as (top, left, bool (h, w)). Where they overlap, the first object's colour stays.
-    A small picture is enlarged by a whole number, to at most 1000 pixels, lest captions hide what they name.
+    A small image is enlarged by a whole number, to at most 1000 pixels, lest captions hide what they name.
     """
-    drawn = picture.permute(1, 2, 0).numpy().copy()
+    drawn = image.permute(1, 2, 0).numpy().copy()
     free = np.ones(drawn.shape[:2], bool)
     colours = voc_palette(len(boxes) + 1)[1:]
     for (top, left, mask), colour in zip(masks, colours, strict=True):
@@ -91,7 +91,7 @@ def _readable(colour: tuple[int, int, int]) -> tuple[int, int, int]:
 
 
 def confusion_figure(matrix: np.ndarray, names: Sequence[str]) -> Image.Image:
-    """Confusion matrix n[label, prediction] (K, K) as a picture: a row is a class' labelled pixels, in per cent.
+    """Confusion matrix n[label, prediction] (K, K) as a image: a row is a class' labelled pixels, in per cent.
 
     Rows of classes without labels are blank. Up to 30 classes the numbers are written into the cells.
 
@@ -102,7 +102,7 @@ def confusion_figure(matrix: np.ndarray, names: Sequence[str]) -> Image.Image:
     with np.errstate(invalid="ignore"):
         shares = matrix / matrix.sum(1, keepdims=True)
     side = 3 + count * (0.45 if numbers else 0.16)
-    figure = blank_figure("the picture of a confusion matrix", side, side)
+    figure = new_figure("the image of a confusion matrix", side, side)
     axes = figure.add_subplot()
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     for row, column in np.argwhere(shares >= 0.005) if numbers else ():
@@ -113,10 +113,10 @@ def confusion_figure(matrix: np.ndarray, names: Sequence[str]) -> Image.Image:
     axes.set_yticks(range(count), names, fontsize=size)
     axes.set_xlabel("predicted, % of the labelled pixels")
     axes.set_ylabel("labelled")
-    return rendered(figure)
+    return figure_to_image(figure)
 
 
-def blank_figure(what: str, width: float, height: float) -> Figure:
+def new_figure(what: str, width: float, height: float) -> Figure:
     """A figure of matplotlib's, of so many times 100 pixels, for ``what``.
 
     Raises:
@@ -129,8 +129,8 @@ def blank_figure(what: str, width: float, height: float) -> Figure:
     return Figure(figsize=(width, height), dpi=100, layout="constrained")
 
 
-def rendered(figure: Figure) -> Image.Image:
-    """A figure of matplotlib's as a picture, drawn without a screen."""
+def figure_to_image(figure: Figure) -> Image.Image:
+    """A figure of matplotlib's as a image, drawn without a screen."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
     canvas = FigureCanvasAgg(figure)
@@ -138,8 +138,8 @@ def rendered(figure: Figure) -> Image.Image:
     return Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
 
 
-def grid(columns, legend: list[tuple[str, tuple[int, int, int]]]) -> Image.Image:
-    """Columns of captioned pictures of one size, and a legend below that breaks into lines."""
+def image_grid(columns, legend: list[tuple[str, tuple[int, int, int]]]) -> Image.Image:
+    """Columns of captioned images of one size, and a legend below that breaks into lines."""
     font = ImageFont.load_default(size=14)
     width, height = columns[0][0][1].size
     rows = len(columns[0])

@@ -1,4 +1,4 @@
-"""One figure of a picture, its classes and the gates that made them (GFF, Figs. 6, 7 and 9)."""
+"""One figure of a image, its classes and the gates that made them (GFF, Figs. 6, 7 and 9)."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ import torch
 from PIL import Image
 
 from ..utils.palette import Palette
-from .figures import blank_figure, rendered
-from .overlay import faded, overlay
+from .figures import figure_to_image, new_figure
+from .overlay import fade, overlay
 
 COLUMNS = 4
 COLOURS = {"changed": (255, 0, 90), "broken": (220, 30, 30), "mended": (0, 150, 60)}
 
 
 def gates_figure(
-    picture: torch.Tensor,
+    image: torch.Tensor,
     classes: np.ndarray,
     gates: Mapping[str, np.ndarray],
     names: Sequence[str],
@@ -26,23 +26,23 @@ def gates_figure(
     closed: str | None = None,
     changes: Mapping[str, np.ndarray] | None = None,
 ) -> Image.Image:
-    """Draw picture, prediction, each gate on one scale with a colour bar, and what a closed gate changes.
+    """Draw image, prediction, each gate on one scale with a colour bar, and what a closed gate changes.
 
     Args:
-        picture: (3, H, W), values in 0 .. 255.
+        image: (3, H, W), values in 0 .. 255.
         classes: the class of every pixel, (H, W).
         gates: each gate by its name, (H, W).
         names: of the classes.
         palette: their colours.
         closed: name of the gate that was closed, if one was.
-        changes: masks (H, W) of what that changed, from :func:`effects`.
+        changes: masks (H, W) of what that changed, from :func:`prediction_changes`.
 
     Raises:
         ValueError: matplotlib is not installed.
     """
-    picture = picture.round().to(torch.uint8)
-    shown = Image.fromarray(picture.permute(1, 2, 0).numpy())
-    tiles = [("picture", shown), ("prediction", overlay(picture, classes, palette))]
+    image = image.round().to(torch.uint8)
+    shown = Image.fromarray(image.permute(1, 2, 0).numpy())
+    tiles = [("image", shown), ("prediction", overlay(image, classes, palette))]
     if closed:
         tiles.append(_changes_tile(shown, closed, changes or {}))
     count = len(tiles) + len(gates)
@@ -50,7 +50,7 @@ def gates_figure(
     rows = math.ceil(count / columns)
     width = 3.6
     height = width * shown.height / shown.width
-    figure = blank_figure("the figure of gates", columns * width + 1, rows * (height + 0.35) + 0.5)
+    figure = new_figure("the figure of gates", columns * width + 1, rows * (height + 0.35) + 0.5)
     axes = figure.subplots(rows, columns, squeeze=False).ravel()
     for place in axes:
         place.set_axis_off()
@@ -64,7 +64,7 @@ def gates_figure(
     figure.colorbar(drawn, ax=list(axes), label="gate: 0 closed, 1 open" if (low, high) == (0, 1) else "gate")
     patches = [_patch(names[k], palette[k]) for k in np.unique(classes)]
     figure.legend(handles=patches, loc="outside lower center", ncols=min(8, len(patches)), fontsize=9, frameon=False)
-    return rendered(figure)
+    return figure_to_image(figure)
 
 
 def scale(gates: Mapping[str, np.ndarray]) -> tuple[float, float]:
@@ -75,7 +75,7 @@ def scale(gates: Mapping[str, np.ndarray]) -> tuple[float, float]:
 
 
 def _changes_tile(shown: Image.Image, closed: str, changes: Mapping[str, np.ndarray]) -> tuple[str, Image.Image]:
-    marked, parts = faded(shown), []
+    marked, parts = fade(shown), []
     for name, mask in changes.items():
         marked.paste(COLOURS[name], mask=Image.fromarray(mask))
         parts.append(f"{name} {mask.mean():.1%}")
@@ -88,7 +88,7 @@ def _patch(name: str, colour: tuple[int, int, int]):
     return Patch(facecolor=[value / 255 for value in colour], edgecolor="grey", label=name)
 
 
-def effects(
+def prediction_changes(
     before: np.ndarray, after: np.ndarray, labels: np.ndarray | None = None, ignore_index: int = 255
 ) -> dict[str, np.ndarray]:
     """Where a change of the prediction shows, as masks (H, W) by name.
@@ -97,14 +97,14 @@ def effects(
     "mended", wrong before and right after; pixels that do not count are neither.
 
     Raises:
-        ValueError: labels of another size than the picture's.
+        ValueError: labels of another size than the image's.
     """
     changed = before != after
     if labels is None:
         return {"changed": changed}
     if labels.shape != before.shape:
         raise ValueError(
-            f"labels must have the size of their picture, {before.shape[0]}x{before.shape[1]}; "
+            f"labels must have the size of their image, {before.shape[0]}x{before.shape[1]}; "
             f"got {labels.shape[0]}x{labels.shape[1]}"
         )
     counts = labels != ignore_index

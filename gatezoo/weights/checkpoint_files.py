@@ -19,7 +19,7 @@ from torch import Tensor
 MAX_HEADER = 8 << 20
 PICKLES = (".pth", ".pt", ".ckpt", ".tar", ".bin")
 # Where training programs keep the network's tensors, the averaged ones first, and what they put before the names.
-_PLACES = ("state_dict_ema", "model_ema", "state_dict", "model")
+STATE_DICT_KEYS = ("state_dict_ema", "model_ema", "state_dict", "model")
 _PREFIXES = ("module.", "_orig_mod.")
 
 
@@ -31,7 +31,7 @@ def read_checkpoint(path: str | os.PathLike) -> tuple[dict[str, Tensor], dict[st
     """
     path = Path(path)
     if path.suffix in PICKLES:
-        return _tensors_of(_unpickled(path), path), {}
+        return _extract_state_dict(_load_pickle(path), path), {}
     with _opened(path) as file:
         return {key: file.get_tensor(key) for key in file.keys()}, _facts(file)  # noqa: SIM118 - not a dict
 
@@ -78,18 +78,18 @@ def _check_header(path: Path) -> None:
         raise ValueError(f"its header must be at most {MAX_HEADER} bytes and in the file of {size}; it claims {length}")
 
 
-def _unpickled(path: Path) -> Any:
+def _load_pickle(path: Path) -> Any:
     _check_file(path)
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, OSError) as error:
         raise ValueError(
-            f"a {path.suffix} file must hold tensors alone; {path} asks for {_asked(path, error)}, and that could run: "
+            f"a {path.suffix} file must hold tensors alone; {path} asks for {_unsafe_globals(path, error)}, and that could run: "
             "save its state_dict() by itself, or as safetensors"
         ) from None
 
 
-def _asked(path: Path, error: Exception) -> str:
+def _unsafe_globals(path: Path, error: Exception) -> str:
     """What a pickle wants to call."""
     try:
         names = torch.serialization.get_unsafe_globals_in_checkpoint(path)
@@ -102,16 +102,18 @@ def _first_line(error: Exception) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0]
 
 
-def _tensors_of(held: Any, path: Path) -> dict[str, Tensor]:
+def _extract_state_dict(held: Any, path: Path) -> dict[str, Tensor]:
     place = next(
-        (held[key] for key in _PLACES if isinstance(held, Mapping) and isinstance(held.get(key), Mapping)), held
+        (held[key] for key in STATE_DICT_KEYS if isinstance(held, Mapping) and isinstance(held.get(key), Mapping)), held
     )
     if not isinstance(place, Mapping) or not place or not all(isinstance(value, Tensor) for value in place.values()):
-        raise ValueError(f"a checkpoint must be a state dict, or hold one as {', '.join(_PLACES)}; {path} does not")
-    return {_bare(str(key)): value for key, value in place.items()}
+        raise ValueError(
+            f"a checkpoint must be a state dict, or hold one as {', '.join(STATE_DICT_KEYS)}; {path} does not"
+        )
+    return {_strip_prefixes(str(key)): value for key, value in place.items()}
 
 
-def _bare(key: str) -> str:
+def _strip_prefixes(key: str) -> str:
     while prefix := next((prefix for prefix in _PREFIXES if key.startswith(prefix)), ""):
         key = key[len(prefix) :]
     return key

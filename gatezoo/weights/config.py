@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from ..pretrained import PretrainedCfg
-from ..registry import Row, find_row
+from ..registry import ModelSpec, get_model_spec
 from .conversions import FORMAT_VERSION, check_version
 
 CONFIG = "config.json"
@@ -28,23 +28,23 @@ BOUNDS = {"num_classes": (1, 10_000), "in_chans": (1, 1_000), "iterations": (1, 
 # What JSON has for a default of a builder's keyword.
 _KINDS = {bool: bool, int: int, str: str, tuple: list}
 # What a timm model would read a file, fetch something or change its kind for.
-_NOT_DATA = {"checkpoint_path", "cache_dir", "feature_cls", "feature_cfg", "features_only", "kwargs_filter"}
+FORBIDDEN_KEYS = {"checkpoint_path", "cache_dir", "feature_cls", "feature_cfg", "features_only", "kwargs_filter"}
 
 
-def config_of(architecture: str, model_args: Mapping[str, Any], about: Mapping[str, Any]) -> dict[str, Any]:
+def make_config(architecture: str, model_kwargs: Mapping[str, Any], about: Mapping[str, Any]) -> dict[str, Any]:
     """The configuration to write: of a network and, in ``about``, the fields of :class:`PretrainedCfg`."""
     # What a folder's weights are called, and where they are, follows from where the folder is.
-    kept = {key: value for key, value in about.items() if key in _ABOUT}
+    kept = {key: value for key, value in about.items() if key in CFG_VALIDATORS}
     return {
         "format_version": FORMAT_VERSION,
         "library_name": "gatezoo",
         "architecture": architecture,
-        "model_args": {key: value for key, value in model_args.items() if key != "pretrained_backbone"},
+        "model_args": {key: value for key, value in model_kwargs.items() if key != "pretrained_backbone"},
         "pretrained_cfg": kept,
     }
 
 
-def read_config(path: Path, weights: str) -> tuple[Row, PretrainedCfg, dict[str, Any]]:
+def read_config(path: Path, weights: str) -> tuple[ModelSpec, PretrainedCfg, dict[str, Any]]:
     """The row, the entry of the weights, and the keywords of the builder.
 
     Args:
@@ -56,14 +56,14 @@ def read_config(path: Path, weights: str) -> tuple[Row, PretrainedCfg, dict[str,
     try:
         if path.stat().st_size > MAX_BYTES:
             raise ValueError(f"it must be at most {MAX_BYTES} bytes; it has {path.stat().st_size}")
-        config = _plain(json.loads(path.read_text(encoding="utf-8")))
+        config = _check_plain_json(json.loads(path.read_text(encoding="utf-8")))
         if not isinstance(config, dict):
             raise ValueError("it must be an object")
         for key, kind in (("architecture", str), ("model_args", dict), ("pretrained_cfg", dict)):
             if not isinstance(config.get(key), kind):
-                raise ValueError(f"{key} must be told, as a {kind.__name__}; got {_short(config.get(key))}")
+                raise ValueError(f"{key} must be told, as a {kind.__name__}; got {_shorten(config.get(key))}")
         version = check_version(config.get("format_version", 1))
-        row = find_row(config["architecture"])
+        row = get_model_spec(config["architecture"])
         args = _checked_args(row, config["model_args"])
         about = _checked_about(config["pretrained_cfg"], args) | {"format_version": version}
         return row, PretrainedCfg.from_config(row.name, about, weights), args
@@ -71,7 +71,7 @@ def read_config(path: Path, weights: str) -> tuple[Row, PretrainedCfg, dict[str,
         raise ValueError(f"{path} must be a model's configuration as save_pretrained writes it: {error}") from None
 
 
-def _plain(value: Any, depth: int = 0, count: list[int] | None = None) -> Any:
+def _check_plain_json(value: Any, depth: int = 0, count: list[int] | None = None) -> Any:
     """The value if it is made of plain things of bounded size."""
     count = [0] if count is None else count
     count[0] += 1
@@ -79,33 +79,33 @@ def _plain(value: Any, depth: int = 0, count: list[int] | None = None) -> Any:
         raise ValueError(f"it must hold at most {MAX_ITEMS} things, {MAX_DEPTH} levels deep")
     if isinstance(value, dict):
         for key, item in value.items():
-            _plain(key, depth + 1, count)
-            _plain(item, depth + 1, count)
+            _check_plain_json(key, depth + 1, count)
+            _check_plain_json(item, depth + 1, count)
     elif isinstance(value, list):
         for item in value:
-            _plain(item, depth + 1, count)
+            _check_plain_json(item, depth + 1, count)
     elif isinstance(value, str):
         if len(value) > MAX_TEXT or not value.isprintable():
-            raise ValueError(f"a text must be printable and at most {MAX_TEXT} characters; got {_short(value)}")
+            raise ValueError(f"a text must be printable and at most {MAX_TEXT} characters; got {_shorten(value)}")
     elif isinstance(value, float) and not math.isfinite(value):
         raise ValueError(f"a number must be finite; got {value}")
     return value
 
 
-def _checked_args(row: Row, args: dict[str, Any]) -> dict[str, Any]:
+def _checked_args(row: ModelSpec, args: dict[str, Any]) -> dict[str, Any]:
     if "pretrained_backbone" in args:
         raise ValueError("model_args must not ask for other weights; got 'pretrained_backbone'")
     row.merge(args)
     for key, (low, high) in BOUNDS.items():
         if key in args and not (type(args[key]) is int and low <= args[key] <= high):
-            raise ValueError(f"{key} must be a whole number from {low} to {high}; got {_short(args[key])}")
+            raise ValueError(f"{key} must be a whole number from {low} to {high}; got {_shorten(args[key])}")
     for parameter in inspect.signature(row.builder).parameters.values():
         kind = _KINDS.get(type(parameter.default))
         if kind and parameter.name in args and type(args[parameter.name]) is not kind:
-            raise ValueError(f"{parameter.name} must be a {kind.__name__}; got {_short(args[parameter.name])}")
+            raise ValueError(f"{parameter.name} must be a {kind.__name__}; got {_shorten(args[parameter.name])}")
     backbone = args.get("backbone")
     if backbone is not None and not (isinstance(backbone, str) and re.fullmatch(r"[\w.]+", backbone)):
-        raise ValueError(f"backbone must be the name of a timm model; got {_short(backbone)}")
+        raise ValueError(f"backbone must be the name of a timm model; got {_shorten(backbone)}")
     _check_values(args)
     return args
 
@@ -114,13 +114,13 @@ def _check_values(args: Any) -> None:
     """Numbers within bounds, and no key that is more than data, at any depth."""
     if isinstance(args, dict):
         for key in args:
-            if key in _NOT_DATA or key.startswith("pretrained"):
+            if key in FORBIDDEN_KEYS or key.startswith("pretrained"):
                 raise ValueError(f"model_args must be plain keywords of a network; got {key!r}")
     if isinstance(args, (dict, list)):
         for item in args.values() if isinstance(args, dict) else args:
             _check_values(item)
     elif isinstance(args, (int, float)) and abs(args) > MAX_NUMBER:
-        raise ValueError(f"a number of model_args must be within {MAX_NUMBER}; got {args}")
+        raise ValueError(f"a number of model_kwargs must be within {MAX_NUMBER}; got {args}")
 
 
 def _numbers(low: float, high: float, kind: type = float) -> Callable[[Any], bool]:
@@ -140,7 +140,7 @@ def _text(value: Any) -> bool:
 
 
 # What each field of ``pretrained_cfg`` must be.
-_ABOUT: dict[str, Callable[[Any], bool]] = {
+CFG_VALIDATORS: dict[str, Callable[[Any], bool]] = {
     "num_classes": _numbers(*BOUNDS["num_classes"], int),
     "in_chans": _numbers(*BOUNDS["in_chans"], int),
     "mean": _all(_numbers(-1e4, 1e4), 1),
@@ -156,29 +156,31 @@ _ABOUT: dict[str, Callable[[Any], bool]] = {
     "metrics": lambda value: isinstance(value, dict),
     "versions": lambda value: isinstance(value, dict) and all(map(_text, value.values())),
 } | dict.fromkeys(("train_data", "command", "license", "data_license"), _text)
-assert set(_ABOUT) <= {field.name for field in fields(PretrainedCfg)}
+assert set(CFG_VALIDATORS) <= {field.name for field in fields(PretrainedCfg)}
 
 
 def _checked_about(about: dict[str, Any], args: dict[str, Any]) -> dict[str, Any]:
-    if unknown := sorted(set(about) - set(_ABOUT)):
-        raise ValueError(f"pretrained_cfg has the fields {', '.join(sorted(_ABOUT))}; got {unknown[0]!r}")
+    if unknown := sorted(set(about) - set(CFG_VALIDATORS)):
+        raise ValueError(f"pretrained_cfg has the fields {', '.join(sorted(CFG_VALIDATORS))}; got {unknown[0]!r}")
     if missing := sorted({"num_classes", "mean", "std", "size", "sha256"} - set(about)):
         raise ValueError(f"pretrained_cfg must tell {', '.join(missing)}")
     for key, value in about.items():
-        if not _ABOUT[key](value):
-            raise ValueError(f"{key} of pretrained_cfg does not fit; got {_short(value)}")
+        if not CFG_VALIDATORS[key](value):
+            raise ValueError(f"{key} of pretrained_cfg does not fit; got {_shorten(value)}")
     if len(about["mean"]) != len(about["std"]):
         raise ValueError(f"mean and std must be of one length; got {len(about['mean'])} and {len(about['std'])}")
     for key in ("num_classes", "in_chans"):
         if key in args and args[key] != about.get(key, args[key]):
-            raise ValueError(f"{key} must be the same in model_args and pretrained_cfg; got {args[key]}, {about[key]}")
+            raise ValueError(
+                f"{key} must be the same in model_kwargs and pretrained_cfg; got {args[key]}, {about[key]}"
+            )
     for key in ("class_names", "palette"):
         if about.get(key) and len(about[key]) != about["num_classes"]:
             raise ValueError(f"{key} must be one for each of {about['num_classes']} classes; got {len(about[key])}")
     return about
 
 
-def _short(value: Any) -> str:
+def _shorten(value: Any) -> str:
     text = repr(value)
     return text if len(text) <= 60 else f"{text[:57]}..."
 
@@ -186,7 +188,7 @@ def _short(value: Any) -> str:
 WEIGHTS, CARD = "model.safetensors", "README.md"
 
 
-def read_model_folder(folder: str | os.PathLike) -> tuple[Row, PretrainedCfg, dict[str, Any]]:
+def read_model_folder(folder: str | os.PathLike) -> tuple[ModelSpec, PretrainedCfg, dict[str, Any]]:
     """What a model folder holds: its row, the entry of its weights, and keywords of the builder.
 
     Raises:

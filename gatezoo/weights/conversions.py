@@ -29,7 +29,7 @@ def check_version(version: object) -> int:
     return version
 
 
-def convert(tensors: Mapping[str, T], family: str, version: int) -> dict[str, T]:
+def convert_state_dict(tensors: Mapping[str, T], family: str, version: int) -> dict[str, T]:
     """Tensors under the names that the networks of a family have now."""
     converted = dict(tensors)
     for step in range(check_version(version), FORMAT_VERSION):
@@ -37,7 +37,7 @@ def convert(tensors: Mapping[str, T], family: str, version: int) -> dict[str, T]
     return converted
 
 
-def hint(made_with: Mapping[str, str], here: Mapping[str, str]) -> str:
+def version_hint(made_with: Mapping[str, str], here: Mapping[str, str]) -> str:
     """What to say of weights whose names do not fit: that another timm, which names a backbone's tensors, made them."""
     before, now = made_with.get("timm"), here.get("timm")
     if not before or before == now:

@@ -12,7 +12,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from ..backbones.base import adapt_input_conv
 from ..pretrained import PretrainedCfg
-from ..segmenters.base import Network
+from ..segmenters.base import BaseSegmenter
 
 aten = torch.ops.aten
 
@@ -45,7 +45,7 @@ class LoadReport:
         return ", ".join(parts)
 
 
-class skip_init(TorchDispatchMode):
+class no_init_weights(TorchDispatchMode):
     """Context in which random initialisation does nothing: for networks whose every tensor is about to be replaced."""
 
     _random = frozenset({aten.uniform_.default, aten.normal_.default, aten.erfinv_.default, aten.bernoulli_.float})
@@ -54,7 +54,9 @@ class skip_init(TorchDispatchMode):
         return args[0] if func in self._random else func(*args, **(kwargs or {}))
 
 
-def load_tensors(model: Network, tensors: dict[str, Tensor], resized: bool = False, strict: bool = True) -> LoadReport:
+def load_tensors(
+    model: BaseSegmenter, tensors: dict[str, Tensor], resized: bool = False, strict: bool = True
+) -> LoadReport:
     """Place tensors in a network, as float32, without a copy where the file has float32 too.
 
     Args:

@@ -11,13 +11,13 @@ from pathlib import Path
 from .. import hub
 from ..pretrained import BUNDLED, PretrainedCfg
 from ..weights.integrity import verify
-from .digest_cache import is_noted, note_down, stamp_of
+from .digest_cache import file_signature, is_cached, store_digest
 
 _WEB_SOURCE = re.compile(r"https://[\w.-]+(:\d+)?(/[\w.~%+-]+)*/[\w.-]+\.safetensors")
 _HUB_SOURCE = re.compile(r"hf-hub:(?P<repo>[\w.-]+/[\w.-]+)@(?P<commit>[0-9a-f]{40})/(?P<file>[\w.-]+\.safetensors)")
 
 
-def locate(cfg: PretrainedCfg, cache_dir: str | os.PathLike | None = None) -> Path:
+def resolve_weights(cfg: PretrainedCfg, cache_dir: str | os.PathLike | None = None) -> Path:
     """A local file of the weights, its sha256 checked, from the first source that has it.
 
     The cache is looked at before the network; a pinned commit that is cached makes no request. A cached file is
@@ -34,13 +34,13 @@ def locate(cfg: PretrainedCfg, cache_dir: str | os.PathLike | None = None) -> Pa
         try:
             if path := local_file(source):
                 return _checked(path, cfg)
-            return _from_afar(_remote(source, cfg, cache_dir), cfg)
+            return _fetch_verified(_remote(source, cfg, cache_dir), cfg)
         except ValueError as error:
             failures.append(f"{source}: {error}")
     raise ValueError(f"weights {cfg.name} must come from one of their sources; {'; '.join(failures)}")
 
 
-def local_files(cfg: PretrainedCfg, cache_dir: str | os.PathLike | None = None) -> list[tuple[str, Path]]:
+def list_local_files(cfg: PretrainedCfg, cache_dir: str | os.PathLike | None = None) -> list[tuple[str, Path]]:
     """(source, file) of every source that is on this machine, unchecked. Nothing is asked of a network."""
     found = []
     for source in cfg.sources:
@@ -71,15 +71,17 @@ def _remote(source: str, cfg: PretrainedCfg, cache_dir: str | os.PathLike | None
         repo, commit, file = match["repo"], match["commit"], match["file"]
         return _Remote(
             lambda: hub.cached(repo, commit, file, cache_dir),
-            lambda again: hub.fetch(repo, commit, file, cache_dir, again=again, size=cfg.size),
+            lambda force_download: hub.fetch(
+                repo, commit, file, cache_dir, force_download=force_download, size=cfg.size
+            ),
             # cache/models--org--repo/snapshots/COMMIT/FILE: beside the snapshots, where the client does not look.
             lambda path: path.parents[2] / "verified" / commit / f"{file}.json",
         )
     if _WEB_SOURCE.fullmatch(source):
-        place = hub.place_of(source, cfg.sha256, cache_dir)
+        place = hub.cache_path(source, cfg.sha256, cache_dir)
         return _Remote(
             lambda: place if place.is_file() else None,
-            lambda again: hub.download(source, place, cfg.sha256, cfg.size),
+            lambda force_download: hub.download(source, place, cfg.sha256, cfg.size),
             lambda path: path.with_name(f"{path.name}.verified.json"),
         )
     raise ValueError(
@@ -94,24 +96,24 @@ def _checked(path: Path, cfg: PretrainedCfg) -> Path:
     return path
 
 
-def _from_afar(remote: _Remote, cfg: PretrainedCfg) -> Path:
+def _fetch_verified(remote: _Remote, cfg: PretrainedCfg) -> Path:
     path = remote.cached() or remote.fetch(False)
     note = remote.note(path)
-    if is_noted(note, path, cfg.sha256):
+    if is_cached(note, path, cfg.sha256):
         return path
-    stamp = stamp_of(path)
+    stamp = file_signature(path)
     try:
         verify(path, cfg)
     except ValueError:
         # The Hub's client looks at the size alone.
         path = remote.fetch(True)
-        stamp = stamp_of(path)
+        stamp = file_signature(path)
         try:
             verify(path, cfg)
         except ValueError:
-            hub.forget(path)
+            hub.delete_cached(path)
             raise
-    note_down(note, stamp, cfg.sha256)
+    store_digest(note, stamp, cfg.sha256)
     return path
 
 

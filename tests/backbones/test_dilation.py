@@ -3,7 +3,7 @@ import timm
 import torch
 from torch import nn
 
-from gatezoo.backbones.dilation import can_dilate, dilate, strides_read
+from gatezoo.backbones.dilation import dilate, input_strides, is_dilatable
 from gatezoo.backbones.pyramid import Pyramid
 from gatezoo.backbones.stages import Stages
 
@@ -64,7 +64,7 @@ def test_pools_are_spread(pool, output_stride):
     net = Pools(pool)
     image = torch.randn(2, 2, 16, 24)
     expected = net(image)
-    dilate(net, strides_read(net, image), output_stride)
+    dilate(net, input_strides(net, image), output_stride)
     step = 4 // output_stride
     assert net(image).shape == (2, 2, 16 // output_stride, 24 // output_stride)
     torch.testing.assert_close(net(image)[..., ::step, ::step], expected)
@@ -74,7 +74,7 @@ def test_pools_are_spread(pool, output_stride):
 def test_nothing_changes_at_the_networks_own_stride():
     net = timm.create_model("vgg11_bn", features_only=True)
     before = str(net)
-    dilate(net, strides_read(net, torch.zeros(1, 3, 64, 64)), 32)
+    dilate(net, input_strides(net, torch.zeros(1, 3, 64, 64)), 32)
     assert str(net) == before
 
 
@@ -103,5 +103,5 @@ def test_dilated_blocks_can_be_run_again():
 )
 def test_what_is_not_known_is_not_dilated(module):
     plain = nn.Sequential(nn.Conv2d(1, 1, 3, padding=1), nn.ReLU())
-    assert can_dilate(plain)
-    assert not can_dilate(plain.append(module))
+    assert is_dilatable(plain)
+    assert not is_dilatable(plain.append(module))

@@ -6,7 +6,7 @@ from torch import nn
 from gatezoo.backbones import wide_resnet
 from gatezoo.backbones.create import make_pyramid
 from gatezoo.backbones.wide_resnet import WiderResNet38
-from gatezoo.model_info import parameters
+from gatezoo.model_info import count_parameters
 
 
 def norm(channels):
@@ -25,8 +25,8 @@ def test_parameters_are_those_of_the_published_table():
     b7 = norm(2048) + 2048 * 1024 + norm(1024) + 9 * 1024 * 2048 + norm(2048) + 2048 * 4096 + 2048 * 4096
     with torch.device("meta"):
         net = WiderResNet38()
-    assert [parameters(group) for group in net.groups] == [b2, b3, b4, b5, b6, b7]
-    assert parameters(net) == b1 + b2 + b3 + b4 + b5 + b6 + b7 + norm(4096) == 105_070_912
+    assert [count_parameters(group) for group in net.groups] == [b2, b3, b4, b5, b6, b7]
+    assert count_parameters(net) == b1 + b2 + b3 + b4 + b5 + b6 + b7 + norm(4096) == 105_070_912
     # 38 layers with weights on the longest path, the ImageNet classifier being the last.
     assert 1 + sum(units * len(widths) for units, widths, _, _ in wide_resnet.GROUPS) + 1 == 38
 

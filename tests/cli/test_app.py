@@ -10,14 +10,14 @@ from PIL import Image
 import gatezoo
 from gatezoo.data import FolderDataset
 from gatezoo.recipes.recipe import Recipe
-from gatezoo.training.launch import train_by_name
+from gatezoo.training.launch import train_model
 
 
 @pytest.fixture
 def trained(shapes, tmp_path, capsys):
-    recipe = Recipe(steps=2, eval_every=2, batch_size=2, crop=48, amp="none")
+    recipe = Recipe(steps=2, eval_interval=2, batch_size=2, crop_size=48, amp_dtype="none")
     data = [FolderDataset(shapes, ["ground", "disc"]) for _ in range(2)]
-    train_by_name("test_dignet", *data, tmp_path / "trained", recipe, workers=0)
+    train_model("test_dignet", *data, tmp_path / "trained", recipe, workers=0)
     capsys.readouterr()
     return tmp_path / "trained/best.safetensors"
 
@@ -102,8 +102,8 @@ def test_the_installed_command_shows_no_traceback(tmp_path):
     assert len(done.stderr.strip().splitlines()) == 1
 
 
-def test_a_picture_that_breaks_in_a_worker_is_one_line_too(monkeypatch, capsys, shapes, tmp_path):
-    (shapes / "images/03.png").write_bytes(b"not a picture")
+def test_a_image_that_breaks_in_a_worker_is_one_line_too(monkeypatch, capsys, shapes, tmp_path):
+    (shapes / "images/03.png").write_bytes(b"not a image")
     arguments = ["train", "test_fcn", "--data", shapes, "--val", shapes, "--out", tmp_path / "out", "--classes", "a,b"]
     code, _, err = run(monkeypatch, capsys, *arguments, "--steps", 20, "--crop", 48, "-j", 1)
     assert code == 2

@@ -3,8 +3,8 @@ import pytest
 import torch
 from PIL import Image
 
-from gatezoo.data import FolderDataset, Layer, SegmentationDataset, list_dataset, read_classes
-from gatezoo.data.classes import classes_told, ids_told
+from gatezoo.data import ExtraMap, FolderDataset, SegmentationDataset, list_dataset, read_classes
+from gatezoo.data.classes import parse_classes, parse_ids
 from gatezoo.data.files.labels import color_png, instance_png
 
 
@@ -16,7 +16,7 @@ def test_folder_pairs_by_stem(shapes):
     assert item["image"].shape == (3, 64, 80)
     assert item["image"].dtype == item["mask"].dtype == torch.uint8
     assert set(item["mask"].unique().tolist()) == {0, 1, 255}
-    assert [path.name for path in data.pictures[:2]] == ["00.png", "01.png"]
+    assert [path.name for path in data.images[:2]] == ["00.png", "01.png"]
     assert data.classes == ("0", "1")
     assert data.palette == ((0, 0, 0), (128, 0, 0))
 
@@ -25,10 +25,10 @@ def test_frequencies_are_those_of_the_labelled_pixels(shapes):
     data = FolderDataset(shapes, ["ground", "disc"])
     masks = torch.stack([data.labels(i) for i in range(24)])
     discs, labelled = (masks == 1).sum().item(), (masks < 2).sum().item()
-    assert data.frequencies().tolist() == pytest.approx([1 - discs / labelled, discs / labelled])
-    assert FolderDataset(shapes, 2, 0, ids={0: 0, 1: 1, 255: 0}).frequencies().tolist() == [0, 1]
+    assert data.class_frequencies().tolist() == pytest.approx([1 - discs / labelled, discs / labelled])
+    assert FolderDataset(shapes, 2, 0, ids={0: 0, 1: 1, 255: 0}).class_frequencies().tolist() == [0, 1]
     with pytest.raises(ValueError, match=r"some pixels must be labelled; all labels are 255 \(ignored\)"):
-        FolderDataset(shapes, 2, ids={0: 255, 1: 255, 255: 255}).frequencies()
+        FolderDataset(shapes, 2, ids={0: 255, 1: 255, 255: 255}).class_frequencies()
 
 
 def test_frequencies_where_a_class_is_present(shapes):
@@ -39,10 +39,10 @@ def test_frequencies_where_a_class_is_present(shapes):
     masks = torch.stack([data.labels(i) for i in range(24)])
     ground = (masks == 0).sum() / (masks < 2).sum()
     discs = (masks == 1).sum() / (masks[12:] < 2).sum()
-    assert data.frequencies(where_present=True).tolist() == pytest.approx([ground.item(), discs.item(), 0])
+    assert data.class_frequencies(present_only=True).tolist() == pytest.approx([ground.item(), discs.item(), 0])
 
 
-def test_what_the_file_system_adds_is_no_picture(shapes):
+def test_what_the_file_system_adds_is_no_image(shapes):
     (shapes / "images/._00.png").write_bytes(b"\0\5\x16\7")
     (shapes / "images/Thumbs.db").write_bytes(b"\0")
     assert len(FolderDataset(shapes, 2)) == 24
@@ -56,7 +56,7 @@ def test_labels_outside_the_classes_name_file_and_value(shapes):
     with pytest.raises(ValueError, match=r"labels must be 0 \.\. 1 or 255 \(ignored\); .*03\.png holds 7"):
         FolderDataset(shapes, 2)[3]
     with pytest.raises(ValueError, match=r"03\.png holds 7"):
-        FolderDataset(shapes, 2).frequencies()
+        FolderDataset(shapes, 2).class_frequencies()
 
 
 def test_refusals(shapes, tmp_path):
@@ -69,7 +69,7 @@ def test_refusals(shapes, tmp_path):
     with pytest.raises(ValueError, match=r"index PNG \(mode L or P\); .*05\.png has mode RGB"):
         FolderDataset(shapes, 2)[5]
     Image.new("L", (8, 6)).save(shapes / "labels/05.png")
-    with pytest.raises(ValueError, match=r"size of their picture; .*05\.png is \(6, 8\)"):
+    with pytest.raises(ValueError, match=r"size of their image; .*05\.png is \(6, 8\)"):
         FolderDataset(shapes, 2)[5]
     Image.new("L", (80, 64)).save(shapes / "labels/05.png", format="JPEG")
     with pytest.raises(ValueError, match=r"lossless format; .*05\.png is a JPEG"):
@@ -91,7 +91,7 @@ def test_refusals(shapes, tmp_path):
 
 @pytest.fixture
 def disc(shapes):
-    """The labels of the first picture, and a way to write them as other files."""
+    """The labels of the first image, and a way to write them as other files."""
     labels = np.array(Image.open(shapes / "labels/00.png"))
 
     def write(values):
@@ -132,9 +132,9 @@ def test_one_bit_masks(shapes, disc):
 
 def test_palette_masks_are_their_indices(shapes, disc):
     labels, _ = disc
-    picture = Image.fromarray(labels)
-    picture.putpalette(list(range(255, -1, -1)) * 3)
-    picture.save(shapes / "labels/00.png")
+    image = Image.fromarray(labels)
+    image.putpalette(list(range(255, -1, -1)) * 3)
+    image.save(shapes / "labels/00.png")
     assert Image.open(shapes / "labels/00.png").mode == "P"
     assert np.array_equal(FolderDataset(shapes, 2).labels(0), labels)
 
@@ -158,7 +158,7 @@ def test_rgb_masks_by_a_colour_table(shapes, disc):
     assert np.array_equal(data.labels(0), labels == 1)
     assert data.palette == ((10, 20, 30), (200, 0, 7))
     write(labels)
-    with pytest.raises(ValueError, match=r"must be an RGB picture; .*00\.png has mode L"):
+    with pytest.raises(ValueError, match=r"must be an RGB image; .*00\.png has mode L"):
         data.labels(0)
 
 
@@ -185,10 +185,10 @@ def test_names_of_folders_and_suffix(shapes):
     (shapes / "labels").rename(shapes / "truth")
     for path in (shapes / "truth").iterdir():
         path.rename(path.with_name(f"{path.stem}_mask.png"))
-    data = FolderDataset(shapes, 2, images="photos", labels="truth", label_suffix="_mask.png")
+    data = FolderDataset(shapes, 2, image_dir="photos", label_dir="truth", label_suffix="_mask.png")
     assert (data.labels(0) == 1).any()
-    with pytest.raises(ValueError, match=r"pictures need truth/STEM\.png"):
-        FolderDataset(shapes, 2, images="photos", labels="truth")
+    with pytest.raises(ValueError, match=r"images need truth/STEM\.png"):
+        FolderDataset(shapes, 2, image_dir="photos", label_dir="truth")
 
 
 def test_depth_of_a_folder(shapes):
@@ -203,7 +203,7 @@ def test_depth_of_a_folder(shapes):
     assert depth[10, 5].item() == pytest.approx(0.805)
     assert "depth" not in FolderDataset(shapes, 2)[3]
     Image.fromarray(values[:8]).save(shapes / "depth/07.png")
-    with pytest.raises(ValueError, match=r"depth must have the size of their picture; .*07\.png is \(8, 80\)"):
+    with pytest.raises(ValueError, match=r"depth must have the size of their image; .*07\.png is \(8, 80\)"):
         FolderDataset(shapes, 2, depth=0.001)[7]
     (shapes / "depth/07.png").unlink()
     with pytest.raises(ValueError, match=r"1 files are missing, first .*07\.png"):
@@ -214,10 +214,10 @@ def test_a_list_of_pairs(shapes):
     (shapes / "with space").mkdir()
     for kind in ("images", "labels"):
         (shapes / kind / "02.png").rename(shapes / "with space" / f"{kind}.png")
-    lines = ["# picture labels", "images/01.png labels/07.png", "", "with space/images.png\twith space/labels.png"]
+    lines = ["# image labels", "images/01.png labels/07.png", "", "with space/images.png\twith space/labels.png"]
     (shapes / "list.txt").write_text("\n".join(lines))
     data = list_dataset(shapes / "list.txt", ["ground", "disc"])
-    assert [path.name for path in data.pictures] == ["01.png", "images.png"]
+    assert [path.name for path in data.images] == ["01.png", "images.png"]
     assert torch.equal(data.labels(0), torch.from_numpy(np.array(Image.open(shapes / "labels/07.png"))))
     (shapes.parent / "elsewhere.txt").write_text("images/01.png labels/01.png")
     assert len(list_dataset(shapes.parent / "elsewhere.txt", 2, root=shapes)) == 1
@@ -227,7 +227,7 @@ def test_a_list_of_pairs(shapes):
     with pytest.raises(ValueError, match=r"must be PICTURE<TAB>LABELS; line 1 of .*list\.txt is"):
         list_dataset(shapes / "list.txt", 2)
     (shapes / "list.txt").write_text("\n")
-    with pytest.raises(ValueError, match=r"must hold pictures; this part of it has none"):
+    with pytest.raises(ValueError, match=r"must hold images; this part of it has none"):
         list_dataset(shapes / "list.txt", 2)
     with pytest.raises(ValueError, match=r"there is none at .*nolist\.txt"):
         list_dataset(shapes / "nolist.txt", 2)
@@ -238,7 +238,7 @@ def test_subset(shapes):
     part = data.subset([5, 2])
     part.transform = lambda sample: "transformed"
     assert len(part) == 2
-    assert [path.stem for path in part.pictures] == ["05", "02"]
+    assert [path.stem for path in part.images] == ["05", "02"]
     assert torch.equal(part.labels(1), data.labels(2))
     assert part[0] == "transformed"
     assert data.transform is None
@@ -246,11 +246,11 @@ def test_subset(shapes):
 
 
 def test_lists_of_unlike_length(shapes):
-    pictures = FolderDataset(shapes, 2).pictures
-    with pytest.raises(ValueError, match="one file of labels for each picture; got 3 for 24"):
-        SegmentationDataset(pictures, pictures[:3], 2)
-    with pytest.raises(ValueError, match="one file of heat for each picture; got 2 for 24"):
-        SegmentationDataset(pictures, pictures, 2, layers={"heat": Layer(pictures[:2], instance_png)})
+    images = FolderDataset(shapes, 2).images
+    with pytest.raises(ValueError, match="one file of labels for each image; got 3 for 24"):
+        SegmentationDataset(images, images[:3], 2)
+    with pytest.raises(ValueError, match="one file of heat for each image; got 2 for 24"):
+        SegmentationDataset(images, images, 2, layers={"heat": ExtraMap(images[:2], instance_png)})
 
 
 def test_class_lists(tmp_path):
@@ -275,10 +275,10 @@ def test_class_lists(tmp_path):
 
 def test_what_the_command_line_tells_of_classes(tmp_path):
     (tmp_path / "classes.txt").write_text("a\nb")
-    assert classes_told(None) == (None, None)
-    assert classes_told("12") == (12, None)
-    assert classes_told(str(tmp_path / "classes.txt")) == (("a", "b"), None)
-    assert ids_told([]) is None
-    assert ids_told(["0=0", "255=1"]) == {0: 0, 255: 1}
+    assert parse_classes(None) == (None, None)
+    assert parse_classes("12") == (12, None)
+    assert parse_classes(str(tmp_path / "classes.txt")) == (("a", "b"), None)
+    assert parse_ids([]) is None
+    assert parse_ids(["0=0", "255=1"]) == {0: 0, 255: 1}
     with pytest.raises(ValueError, match="told as ID=CLASS, such as 255=1; got 255:1"):
-        ids_told(["255:1"])
+        parse_ids(["255:1"])

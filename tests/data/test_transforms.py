@@ -5,14 +5,14 @@ import torch
 from torch import Tensor
 from torchvision import tv_tensors
 
-from gatezoo.data.instances import boxes_of
-from gatezoo.data.transforms import RandomRotate, RandomScaleCrop, resized, train_transform, without_vanished
+from gatezoo.data.instances import masks_to_boxes
+from gatezoo.data.transforms import RandomRotate, RandomScaleCrop, resized, sanitize_instances, train_transform
 
 GREY = (0.5, 0.5, 0.5)
 
 
 def fields(height=60, width=90):
-    """Nine fields; the picture's red channel is the labels + 10, depth is the labels + 1, in metres."""
+    """Nine fields; the image's red channel is the labels + 10, depth is the labels + 1, in metres."""
     rows, columns = torch.arange(height)[:, None] * 3 // height, torch.arange(width) * 3 // width
     labels = tv_tensors.Mask((25 * (rows * 3 + columns)).to(torch.uint8))
     return {
@@ -42,7 +42,7 @@ def objects():
 
 @pytest.mark.parametrize("scale", [(0.3, 0.3), (1.0, 1.0), (2.0, 2.0), (0.5, 2.0)])
 def test_all_maps_stay_together(scale):
-    """The picture's red channel says what the labels are: after any crop it still must; and so must the depth."""
+    """The image's red channel says what the labels are: after any crop it still must; and so must the depth."""
     random.seed(0)
     sample = fields()
     crop = RandomScaleCrop(48, scale)
@@ -66,7 +66,7 @@ def test_all_maps_stay_together(scale):
     assert sample["depth"].max() == 201, "the sample itself was changed"
 
 
-def test_scale_is_that_of_the_picture():
+def test_scale_is_that_of_the_image():
     random.seed(0)
     labels = torch.zeros(100, 200, dtype=torch.uint8)
     labels[40:60, 80:120] = 1
@@ -153,7 +153,7 @@ def test_objects_follow_the_crop_and_those_outside_go():
         assert out["masks"].dtype == torch.bool
         assert out["boxes"].canvas_size == (24, 24)
         assert out["masks"].flatten(1).any(1).all()
-        assert torch.equal(out["boxes"].as_subclass(Tensor), boxes_of(out["masks"]))
+        assert torch.equal(out["boxes"].as_subclass(Tensor), masks_to_boxes(out["masks"]))
         for label, mask in zip(out["labels"].tolist(), out["masks"]):
             inside = torch.nn.functional.avg_pool2d(mask[None].float(), 5, 1)[0] == 1  # away from blurred edges
             shade = out["image"][0, 2:-2, 2:-2][inside]
@@ -169,13 +169,13 @@ def test_boxes_without_masks_are_cut_and_dropped():
         "boxes": tv_tensors.BoundingBoxes(boxes, format="XYXY", canvas_size=(60, 90)),
         "labels": torch.tensor([1, 2, 3, 4]),
     }
-    out = without_vanished(sample)
+    out = sanitize_instances(sample)
     assert out["boxes"].tolist() == [[0, 10, 20, 20], [88.5, 0, 90, 30], [5, 5, 6, 6]]
     assert out["labels"].tolist() == [1, 3, 4]
     assert type(out["boxes"]) is tv_tensors.BoundingBoxes
 
 
-def test_pictures_without_objects_pass():
+def test_images_without_objects_pass():
     sample = {**objects(), "labels": torch.zeros(0, dtype=torch.int64)}
     sample["boxes"] = tv_tensors.BoundingBoxes(torch.zeros(0, 4), format="XYXY", canvas_size=(60, 90))
     sample["masks"] = tv_tensors.Mask(torch.zeros(0, 60, 90, dtype=torch.bool))
@@ -210,7 +210,7 @@ def test_rotation_turns_objects():
     sample = objects()
     for _ in range(5):
         out = RandomRotate(45)(sample)
-        assert torch.equal(out["boxes"].as_subclass(Tensor), boxes_of(out["masks"]))
+        assert torch.equal(out["boxes"].as_subclass(Tensor), masks_to_boxes(out["masks"]))
         assert out["labels"].tolist() == [3, 7]
         assert out["masks"][1].sum() == pytest.approx(100, abs=12)
         assert (out["image"][0][out["masks"][1]] > 100).float().mean() > 0.8
@@ -244,5 +244,5 @@ def test_boxes_of_masks():
     masks = torch.zeros(3, 5, 7)
     masks[0, 1:4, 2:6] = 1
     masks[1, 4, 6] = 1
-    assert boxes_of(masks).tolist() == [[2, 1, 6, 4], [6, 4, 7, 5], [0, 0, 0, 0]]
-    assert boxes_of(masks[:0]).shape == (0, 4)
+    assert masks_to_boxes(masks).tolist() == [[2, 1, 6, 4], [6, 4, 7, 5], [0, 0, 0, 0]]
+    assert masks_to_boxes(masks[:0]).shape == (0, 4)

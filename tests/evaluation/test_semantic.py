@@ -17,23 +17,23 @@ from safetensors.torch import save_file
 from torch.utils.data import Dataset
 
 import gatezoo
-from gatezoo.evaluation.semantic import check_names, evaluate_in_detail, evaluate_passes
+from gatezoo.evaluation.semantic import check_class_names, evaluate_in_detail, evaluate_passes
 from gatezoo.inference.modes import MultiScale, SlidingWindow
-from gatezoo.metrics import BoundaryScores, DepthScores, InstanceScores, InstanceWeightedScores, scores_of
+from gatezoo.metrics import BoundaryMetric, DepthMetric, InstanceMetric, InstanceWeightedMetric, scores_from_confusion
 from gatezoo.visualization import figures as visualize
 
 
-class Pictures(Dataset):
-    """Random pictures of unlike sizes, labelled 0, 1 or 255, with numbered instances of class 1."""
+class Images(Dataset):
+    """Random images of unlike sizes, labelled 0, 1 or 255, with numbered instances of class 1."""
 
     num_classes, ignore_index, classes = 3, 255, ("ground", "disc", "sky")
 
     def __init__(self, count, instances=False):
         self.instances = instances
-        self.pictures = [Path(f"street/{number}.png") for number in range(count)]
+        self.images = [Path(f"street/{number}.png") for number in range(count)]
 
     def __len__(self):
-        return len(self.pictures)
+        return len(self.images)
 
     def __getitem__(self, index):
         random = np.random.default_rng(index)
@@ -47,19 +47,19 @@ class Pictures(Dataset):
 
 
 def network(name="test_dignet", classes=3):
-    """A small network that predicts all of its classes in each of the pictures, or nearly."""
+    """A small network that predicts all of its classes in each of the images, or nearly."""
     torch.manual_seed(0)
     model = gatezoo.create_model(name, num_classes=classes).eval()
     torch.nn.init.normal_(model.head.weight)
     with torch.no_grad():
-        logits = model(model.make_normalize()(Pictures(1)[0]["image"][None].float()))
+        logits = model(model.make_normalize()(Images(1)[0]["image"][None].float()))
         model.head.bias -= logits.mean((0, 2, 3))
     return model
 
 
 @torch.no_grad()
 def class_maps(model, data, **call):
-    """Of each picture, the plain way."""
+    """Of each image, the plain way."""
     normalize = model.make_normalize()
     return [
         model(normalize(sample["image"][None].float()), **call).argmax(1)[0]
@@ -78,7 +78,7 @@ def matrix_by_loops(maps, data):
 
 @pytest.mark.parametrize(("workers", "iterations"), [(0, None), (2, 3)])
 def test_figures_are_those_of_the_plain_way(workers, iterations):
-    model, data = network(), Pictures(3, instances=True)
+    model, data = network(), Images(3, instances=True)
     call = {} if iterations is None else {"iterations": iterations}
     maps = class_maps(model, data, **call)
     found = evaluate_in_detail(model.train(), data, iterations=iterations, boundary=0.02, workers=workers)
@@ -86,42 +86,42 @@ def test_figures_are_those_of_the_plain_way(workers, iterations):
     matrix = matrix_by_loops(maps, data)
     assert (matrix[:2] > 0).all()
     assert torch.equal(found.matrix, matrix)
-    contours, instances = BoundaryScores(3, 0.02), InstanceWeightedScores(3)
+    contours, instances = BoundaryMetric(3, 0.02), InstanceWeightedMetric(3)
     for drawn, sample in zip(maps, map(data.__getitem__, range(3))):
         contours.update(drawn, sample["mask"])
         instances.update(drawn, sample["mask"], sample["instance"])
-    expected = scores_of(matrix)
+    expected = scores_from_confusion(matrix)
     assert found.scores.miou == expected.miou
     assert found.scores.boundary_f == contours.compute()[0]
     assert found.scores.iiou == instances.compute()[0]
     assert found.scores.iiou_by_class[1] == found.scores.iiou
     assert found.protocol == {
-        "mode": "whole pictures",
+        "mode": "whole images",
         "iterations": iterations or model.iterations,
-        "pictures": 3,
+        "images": 3,
         "precision": "float32",
         "boundary_tolerance": 0.02,
     }
-    # One row a picture, in order, of its own pixels alone.
-    for number, (picture, drawn) in enumerate(zip(found.pictures, maps)):
+    # One row a image, in order, of its own pixels alone.
+    for number, (image, drawn) in enumerate(zip(found.images, maps)):
         labels = data[number]["mask"]
         counts = labels != 255
-        assert (picture.name, picture.height, picture.width) == (f"{number}.png", *labels.shape)
-        assert picture.pixel_accuracy == pytest.approx((drawn == labels)[counts].float().mean().item())
-        assert picture.labelled == pytest.approx([(labels[counts] == k).float().mean().item() for k in range(3)])
-        assert picture.predicted == pytest.approx([(drawn[counts] == k).float().mean().item() for k in range(3)])
+        assert (image.name, image.height, image.width) == (f"{number}.png", *labels.shape)
+        assert image.pixel_accuracy == pytest.approx((drawn == labels)[counts].float().mean().item())
+        assert image.labelled == pytest.approx([(labels[counts] == k).float().mean().item() for k in range(3)])
+        assert image.predicted == pytest.approx([(drawn[counts] == k).float().mean().item() for k in range(3)])
         ious = [
             ((drawn == k) & (labels == k)).sum() / (((drawn == k) & counts) | (labels == k)).sum() for k in range(3)
         ]
-        assert picture.miou == pytest.approx(np.nanmean(ious))
+        assert image.miou == pytest.approx(np.nanmean(ious))
     again = gatezoo.evaluate(model, data, iterations=iterations, boundary=0.02)
     assert again.to_dict() == found.scores.to_dict()
-    plain = gatezoo.evaluate(model, Pictures(3), iterations=iterations)
+    plain = gatezoo.evaluate(model, Images(3), iterations=iterations)
     assert (plain.boundary_f, plain.iiou, plain.miou) == (None, None, expected.miou)
 
 
 def test_mean_sizes_of_instances_that_the_data_tell_are_used():
-    model, data = network(), Pictures(2, instances=True)
+    model, data = network(), Images(2, instances=True)
     own = gatezoo.evaluate(model, data).iiou
     data.instance_sizes = {1: 50.0}
     assert gatezoo.evaluate(model, data).iiou != own
@@ -129,7 +129,7 @@ def test_mean_sizes_of_instances_that_the_data_tell_are_used():
 
 @pytest.mark.parametrize("mode", [SlidingWindow(36), MultiScale((1.0, 1.5))], ids=str)
 def test_a_mode_is_what_predict_does(mode):
-    model, data = network(), Pictures(2)
+    model, data = network(), Images(2)
     found = evaluate_in_detail(model, data, mode=mode, iterations=1)
     maps = [torch.from_numpy(gatezoo.predict(model, data[k]["image"], iterations=1, mode=mode)) for k in range(2)]
     assert torch.equal(found.matrix, matrix_by_loops(maps, data))
@@ -138,7 +138,7 @@ def test_a_mode_is_what_predict_does(mode):
 
 
 def test_every_pass_is_scored_at_the_cost_of_the_last():
-    model, data = network(), Pictures(2)
+    model, data = network(), Images(2)
     each = evaluate_passes(model, data, iterations=3, workers=1)
     expected = [gatezoo.evaluate(model, data, iterations=t).to_dict() for t in (1, 2, 3)]
     assert [scores.to_dict() for scores in each] == expected
@@ -148,7 +148,7 @@ def test_every_pass_is_scored_at_the_cost_of_the_last():
     assert scores.to_dict() == gatezoo.evaluate(plain, data).to_dict()
 
 
-class Changed(Pictures):
+class Changed(Images):
     """With another item or attribute."""
 
     def __init__(self, count=2, change=None, **attributes):
@@ -171,12 +171,12 @@ def labelled(value):
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        (Changed(0), "a data set to evaluate on must hold pictures; it holds none"),
+        (Changed(0), "a data set to evaluate on must hold images; it holds none"),
         (Changed(num_classes=4), "the data must have the network's 3 classes; got 4: fine-tune"),
         (Changed(change=lambda sample: (sample["image"], sample["mask"])), "a dict with image and mask; got tuple"),
         (Changed(change=lambda sample: {"image": sample["image"]}), r"image and mask; got \['image'\]"),
         (Changed(change=labelled(255)), r"must hold a pixel that counts; all are 255 \(ignored\)"),
-        (Changed(change=labelled(9), pictures=None), "^picture 0: labels must be 0"),
+        (Changed(change=labelled(9), images=None), "^image 0: labels must be 0"),
         (Changed(change=labelled(9)), r"^0\.png: labels must be 0 \.\. 2 or 255 \(ignored\); got 9"),
         (
             Changed(change=lambda s: s | {"mask": s["mask"][1:]}),
@@ -194,14 +194,14 @@ def test_names_of_classes_must_be_those_of_the_weights():
     model = gatezoo.create_model("dignet_mobilenetv2_8s", pretrained=True)
     names = list(model.pretrained_cfg.class_names)
     with pytest.raises(ValueError, match=r"class 0 is 'sky' in the network and 'building' in the data: fine-tune"):
-        check_names(model, Changed(num_classes=11, classes=(names[1], names[0], *names[2:])))
+        check_class_names(model, Changed(num_classes=11, classes=(names[1], names[0], *names[2:])))
     for same in ([name.title() for name in names], [str(k) for k in range(11)], None):
-        check_names(model, Changed(num_classes=11, classes=same))
+        check_class_names(model, Changed(num_classes=11, classes=same))
 
 
 def test_workers_are_counted_from_zero():
     with pytest.raises(ValueError, match="workers must be 0 or a number of processes; got -1"):
-        gatezoo.evaluate(network(), Pictures(1), workers=-1)
+        gatezoo.evaluate(network(), Images(1), workers=-1)
 
 
 # ---- several processes
@@ -210,10 +210,10 @@ def test_workers_are_counted_from_zero():
 def shared_figures(model):
     """What several processes find together; each of them, and one alone, calls this."""
     rank, count = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
-    found = evaluate_in_detail(model, Pictures(5, instances=True), boundary=0.02)
-    single = evaluate_in_detail(model, Pictures(1))  # fewer pictures than processes
-    passes = evaluate_passes(model, Pictures(3), iterations=2)
-    depth, boxes = DepthScores(), InstanceScores()
+    found = evaluate_in_detail(model, Images(5, instances=True), boundary=0.02)
+    single = evaluate_in_detail(model, Images(1))  # fewer images than processes
+    passes = evaluate_passes(model, Images(3), iterations=2)
+    depth, boxes = DepthMetric(), InstanceMetric()
     for number in range(rank, 5, count):
         random = torch.Generator().manual_seed(number)
         measured = torch.rand(7, 5 + number, generator=random)
@@ -226,7 +226,7 @@ def shared_figures(model):
         truth = {"boxes": corners, "labels": torch.tensor([1, 2, 1]), "masks": masks}
         moved = {"boxes": corners + 2, "labels": torch.tensor([1, 1, 1]), "masks": masks.roll(2, 2)}
         scores = torch.tensor([0.5, 0.7, 0.5])  # ties: their order matters
-        # Numbers of objects differ, too: a picture has number + 1 of them, up to 3.
+        # Numbers of objects differ, too: a image has number + 1 of them, up to 3.
         boxes.update(
             [{key: value[: number + 1] for key, value in (moved | {"scores": scores}).items()}],
             [{key: value[: number + 1] for key, value in truth.items()}],
@@ -234,7 +234,7 @@ def shared_figures(model):
     return {
         "scores": found.scores.to_dict(),
         "matrix": found.matrix.tolist(),
-        "pictures": [picture.name for picture in found.pictures] + [picture.miou for picture in found.pictures],
+        "images": [image.name for image in found.images] + [image.miou for image in found.images],
         "single": single.scores.to_dict(),
         "passes": [scores.to_dict() for scores in passes],
         "depth": depth.compute().to_dict(),
@@ -276,13 +276,13 @@ def test_torchrun_shares_an_evaluation(shapes, tmp_path):
     )  # fmt: skip
     assert shared.stdout == alone.stdout
     assert "mIoU" in alone.stdout
-    assert (tmp_path / "shared/pictures.csv").read_text() == (tmp_path / "alone/pictures.csv").read_text()
+    assert (tmp_path / "shared/images.csv").read_text() == (tmp_path / "alone/images.csv").read_text()
 
 
 # ---- reports and the command line
 
 
-def test_the_picture_of_a_confusion_matrix_has_labels_in_rows():
+def test_the_image_of_a_confusion_matrix_has_labels_in_rows():
     matrix = np.array([[0, 10, 0], [0, 0, 0], [3, 0, 1]])
     pixels = np.array(visualize.confusion_figure(matrix, ["ground", "disc", "sky"]).convert("RGB")).astype(int)
     full = np.argwhere(np.abs(pixels - (8, 48, 107)).sum(-1) < 10)  # the colour of 100 %: label 0 taken for class 1
@@ -328,15 +328,15 @@ def test_eval_writes_what_it_prints(monkeypatch, capsys, shapes, checkpoint, tmp
     assert told["data"] == {"folder": str(shapes.parent), "dataset": "folder", "split": "shapes"}
     assert told["weights"]["file"] == str(checkpoint)
     assert len(told["weights"]["sha256"]) == 64
-    with (out / "pictures.csv").open(newline="") as file:
+    with (out / "images.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
-    assert [row["picture"] for row in rows] == [f"{number:02}.png" for number in range(24)]
-    for row, picture in zip(rows, expected.pictures):
-        assert float(row["miou"]) == pytest.approx(picture.miou, abs=1e-6)
-        assert float(row["labelled disc"]) == pytest.approx(picture.labelled[1], abs=1e-6)
-        assert float(row["predicted ground"]) == pytest.approx(picture.predicted[0], abs=1e-6)
+    assert [row["image"] for row in rows] == [f"{number:02}.png" for number in range(24)]
+    for row, image in zip(rows, expected.images):
+        assert float(row["miou"]) == pytest.approx(image.miou, abs=1e-6)
+        assert float(row["labelled disc"]) == pytest.approx(image.labelled[1], abs=1e-6)
+        assert float(row["predicted ground"]) == pytest.approx(image.predicted[0], abs=1e-6)
     assert Image.open(out / "confusion.png").size[0] > 100
-    assert sorted(os.listdir(out)) == ["confusion.png", "pictures.csv", "scores.json"]
+    assert sorted(os.listdir(out)) == ["confusion.png", "images.csv", "scores.json"]
     # NAME with --checkpoint is the same; and so is predict with the file.
     code, again, _ = run(
         monkeypatch, capsys, "eval", "test_dignet", "--checkpoint", checkpoint, "--data", shapes, "--iterations", 1
@@ -437,6 +437,6 @@ def test_a_file_whose_header_names_no_model(monkeypatch, capsys, shapes, tmp_pat
 
 
 def test_scores_of_nothing_are_not_numbers():
-    scores = scores_of(torch.zeros(2, 2, dtype=torch.long))
+    scores = scores_from_confusion(torch.zeros(2, 2, dtype=torch.long))
     assert math.isnan(scores.miou)
     assert scores.to_dict()["miou"] is None

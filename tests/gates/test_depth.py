@@ -9,12 +9,20 @@ import torch.nn.functional as F
 from helpers.randomize import loud
 from torch import nn
 
-from gatezoo.gates.depth import DILATIONS, GATES, AverageGate, GatedPooling, GivenGate, PredictedGate, ScaleBranches
+from gatezoo.gates.depth import (
+    DILATIONS,
+    GATES,
+    AverageGate,
+    GatedPooling,
+    GroundTruthDepthGate,
+    PredictedGate,
+    ScaleBranches,
+)
 from gatezoo.gates.scale_attention import SCALE_GATES
 from gatezoo.heads.depth_pooling import PoolingHead
 from gatezoo.layers.depth_bins import scale_bins, scale_weights
 from gatezoo.losses import DepthLoss
-from gatezoo.metrics import DepthScores
+from gatezoo.metrics import DepthMetric
 
 THRESHOLDS = torch.tensor([1.0, 2.0, 4.0, 8.0])
 
@@ -148,7 +156,7 @@ def test_a_hard_gate_is_hard_in_evaluation_alone():
 
 
 def test_a_given_gate_has_no_parameters_and_gives_back_what_it_was_given():
-    gate, given = GivenGate(32, 5), torch.rand(1, 5, 3, 4)
+    gate, given = GroundTruthDepthGate(32, 5), torch.rand(1, 5, 3, 4)
     assert not list(gate.parameters())
     assert gate(torch.zeros(1, 32, 3, 4), given).weights is given
 
@@ -252,7 +260,7 @@ def test_depth_figures_are_those_of_a_slow_loop():
             within[number] += ratio < bound
         relative += abs(p - m) / m
         squares += (p - m) ** 2
-    scores = DepthScores()
+    scores = DepthMetric()
     for one in range(3):
         scores.update(predicted[one], measured[one])
     figures = scores.compute()

@@ -13,7 +13,7 @@ from gatezoo.heads.context import CONTEXTS, make_context
 from gatezoo.heads.dense_pyramid import DenseFeaturePyramid
 from gatezoo.heads.fusion import JointClassifier
 from gatezoo.heads.pyramid_pooling import PyramidPooling
-from gatezoo.layers.conv import PooledNorm
+from gatezoo.layers.conv import SingletonBatchNorm2d
 from gatezoo.layers.resize import resize_to
 
 CHANNELS, CONTEXT, WIDTH = [3, 4, 5, 6], 7, 8
@@ -260,7 +260,7 @@ def test_dense_aspp_on_a_densenet121_has_its_authors_widths():
 
 
 def test_pooled_norm_is_batch_norm_but_for_a_single_value_a_channel():
-    ours, plain = PooledNorm(3), nn.BatchNorm2d(3)
+    ours, plain = SingletonBatchNorm2d(3), nn.BatchNorm2d(3)
     for _ in range(2):
         x = torch.randn(2, 3, 1, 1)
         assert torch.equal(ours(x), plain(x))

@@ -10,13 +10,13 @@ from gatezoo.gates.region_context import RegionContext
 from gatezoo.gates.zigzag import Pathway, ZigZag, group_norm
 from gatezoo.layers.grid_pool import average_to, region_matrix
 from gatezoo.layers.resize import resize_to
-from gatezoo.model_info import gmacs, on_meta, parameters
+from gatezoo.model_info import count_gmacs, count_parameters, on_meta
 
 CHANNELS = (6, 8, 12, 16)
 
 
 def maps_of(side, channels=CHANNELS, batch=1):
-    """Maps of strides 4 8 16 32 of a picture."""
+    """Maps of strides 4 8 16 32 of a image."""
     return [torch.randn(batch, c, -(-side // s), -(-side // s)) for c, s in zip(channels, (4, 8, 16, 32))]
 
 
@@ -87,8 +87,8 @@ def test_regions_partition_a_line(size, regions):
     assert (matrix.sum(1) > 0).all()
 
 
-def test_the_mean_does_not_depend_on_the_size_of_the_picture():
-    """A picture of one colour, three times as large: the sum inside a region tells another thing, the mean does not."""
+def test_the_mean_does_not_depend_on_the_size_of_the_image():
+    """A image of one colour, three times as large: the sum inside a region tells another thing, the mean does not."""
     small, large = torch.ones(1, 8, 21, 21), torch.ones(1, 8, 63, 63)
     for pool, same in (("mean", True), ("sum", False)):
         torch.manual_seed(0)
@@ -285,7 +285,7 @@ def test_scales_of_the_paper(scale):
     assert model(torch.empty(1, 3, side, side, device="meta")).shape == (1, 21, side, side)
 
 
-def test_a_picture_of_32_pixels_in_a_batch_of_one_trains():
+def test_a_image_of_32_pixels_in_a_batch_of_one_trains():
     model = gatezoo.create_model("test_zigzag", freeze_bn=True).train()
     logits = model(torch.randn(1, 3, 32, 33))
     logits.sum().backward()
@@ -294,13 +294,13 @@ def test_a_picture_of_32_pixels_in_a_batch_of_one_trains():
 
 def test_parameters_and_work_of_zigzag_r101():
     model = on_meta("zigzag_r101")
-    own = parameters(model) - parameters(model.backbone)
+    own = count_parameters(model) - count_parameters(model.backbone)
     encoder, conv, norm = 193 * 128**2 + 6 * 128, 9 * 128**2 + 256, 256
     laterals = sum(model.backbone.channels) * 128 + 4 * norm
     # 3 ways down and 2 up with 3 encoders each; 2 x 4 fusions down, 4 + 1 up, the result; a norm for each product.
     assert own == 15 * encoder + laterals + 14 * conv + 15 * norm + 129 * 21
-    pathways = gmacs(model, 473, 473) - gmacs(on_meta("fpn_r101", channels=128), 473, 473)
-    assert 0 < pathways < 0.5 * gmacs(model, 473, 473)
+    pathways = count_gmacs(model, 473, 473) - count_gmacs(on_meta("fpn_r101", channels=128), 473, 473)
+    assert 0 < pathways < 0.5 * count_gmacs(model, 473, 473)
 
 
 @pytest.mark.parametrize("backbone", ["resnet50", "mobilenetv2_100", "convnext_tiny", "swin_tiny_patch4_window7_224"])
@@ -339,7 +339,7 @@ def test_outputs_are_of_the_maps():
         ZigZag(CHANNELS, 8, outputs=5)
 
 
-def test_pictures_whose_coarsest_map_has_fewer_rows_than_regions():
+def test_images_whose_coarsest_map_has_fewer_rows_than_regions():
     model = gatezoo.create_model("test_zigzag", regions=(3, 5, 7), empty_regions=False).eval()
     with pytest.raises(ValueError, match="images must be at least 193 pixels on each side; got 192x256: enlarge them"):
         model(torch.randn(1, 3, 192, 256))

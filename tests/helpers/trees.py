@@ -1,7 +1,7 @@
 """Tiny data sets drawn in the layouts of the real ones, with known answers.
 
-``DRAWERS[name](root)`` draws the data set that :func:`gatezoo.data.open_dataset` reads by that name, and returns the
-class map of every picture: {split: {name of the picture: uint8 (H, W)}}. The ids in the files are written here a
+``DRAWERS[name](root)`` draws the data set that :func:`gatezoo.data.create_dataset` reads by that name, and returns the
+class map of every image: {split: {name of the image: uint8 (H, W)}}. The ids in the files are written here a
 second time, by hand, so that a wrong table in a reader shows.
 """
 
@@ -23,16 +23,16 @@ def class_map(classes, seed, ignored=True):
 
 
 def save(path, values, palette=False):
-    """An array as a picture file; uint16 as 16 bits."""
+    """An array as a image file; uint16 as 16 bits."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    picture = Image.fromarray(values)
+    image = Image.fromarray(values)
     if palette:
-        picture.putpalette(np.random.default_rng(0).integers(0, 256, 768, dtype=np.uint8).tolist())
-    picture.save(path)
+        image.putpalette(np.random.default_rng(0).integers(0, 256, 768, dtype=np.uint8).tolist())
+    image.save(path)
 
 
 def photograph(path, classes):
-    """A picture in which classes can be told apart."""
+    """A image in which classes can be told apart."""
     shade = (classes.astype(int) * 37 % 251)[..., None] + np.arange(3) * 20
     save(path, (shade % 256).astype(np.uint8))
 
@@ -77,7 +77,7 @@ def camvid(root):
 
 
 def voc12(root):
-    """Also ``SegmentationClassAug``, where p90 and p91 come on top of the training pictures."""
+    """Also ``SegmentationClassAug``, where p90 and p91 come on top of the training images."""
     voc = root / "VOCdevkit" / "VOC2012"
     known = _splits(range(21), train=3, val=2)
     for split, maps in known.items():
@@ -300,7 +300,7 @@ def nuclei(root):
 
 
 def coco_semantic(root):
-    """Categories 3, 7 and 90. In each picture a large 3 with a small 90 in it, and a crowd of 7; one is empty."""
+    """Categories 3, 7 and 90. In each image a large 3 with a small 90 in it, and a crowd of 7; one is empty."""
     from pycocotools import mask as drawing
 
     categories = [{"id": 90, "name": "toothbrush"}, {"id": 3, "name": "car"}, {"id": 7, "name": "train"}]

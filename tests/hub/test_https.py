@@ -52,7 +52,7 @@ def test_it_is_fetched_once(hub, entry, tmp_path):
     image = torch.rand(1, 3, 64, 64)
     assert torch.equal(gatezoo.create_model("test_fcn", pretrained=True).eval()(image), model(image))
     path = tmp_path / "cache/gatezoo" / cfg.sha256 / "model.safetensors"
-    assert sources.local_files(cfg) == [(cfg.sources[0], path)]
+    assert sources.list_local_files(cfg) == [(cfg.sources[0], path)]
     hub.requests.clear()
     assert torch.equal(gatezoo.create_model("test_fcn", pretrained=True).eval()(image), model(image))
     assert hub.requests == []
@@ -60,11 +60,11 @@ def test_it_is_fetched_once(hub, entry, tmp_path):
 
 def test_a_damaged_file_is_fetched_again(hub, entry):
     cfg = entry[1]
-    path = sources.locate(cfg)
+    path = sources.resolve_weights(cfg)
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 1
     path.write_bytes(data)
-    assert sources.locate(cfg) == path
+    assert sources.resolve_weights(cfg) == path
     assert sha256_of(path) == cfg.sha256
 
 
@@ -72,19 +72,19 @@ def test_a_damaged_file_is_fetched_again(hub, entry):
 def test_what_may_pass_is_tried_again(hub, entry, status):
     hub.fail("HEAD", "resolve", times=2, status=status)
     hub.fail("GET", "resolve", times=2, status=status)
-    assert sha256_of(sources.locate(entry[1])) == entry[1].sha256
+    assert sha256_of(sources.resolve_weights(entry[1])) == entry[1].sha256
 
 
 def test_other_bytes_are_refused_and_not_kept(hub, entry):
     cfg = entry[1]
     hub.fail("GET", "resolve", times=9, truncate=True)
     with pytest.raises(ValueError, match=r"must have sha256 .*; it arrives with other bytes"):
-        sources.locate(cfg)
-    assert sources.local_files(cfg) == []
+        sources.resolve_weights(cfg)
+    assert sources.list_local_files(cfg) == []
     longer = dataclasses.replace(cfg, size=cfg.size + 1)
     hub.requests.clear()
     with pytest.raises(ValueError, match=f"must have {cfg.size + 1} bytes; the server has {cfg.size}"):
-        sources.locate(longer)
+        sources.resolve_weights(longer)
     assert hub.counted("GET") == []
 
 
@@ -92,29 +92,29 @@ def test_a_server_that_fails_is_told_in_one_line(hub, entry, monkeypatch):
     cfg = entry[1]
     gone = dataclasses.replace(cfg, sources=(URL.format(commit="0" * 40),))
     with pytest.raises(ValueError, match=r"must be in the cache or in reach; status 40[14]: .*local-dir:"):
-        sources.locate(gone)
+        sources.resolve_weights(gone)
     hub.close()
     with pytest.raises(ValueError, match=r"must be in the cache or in reach; .*local-dir:"):
-        sources.locate(cfg)
+        sources.resolve_weights(cfg)
     monkeypatch.setattr(plain.constants, "HF_HUB_OFFLINE", True)
     with pytest.raises(ValueError, match="HF_HUB_OFFLINE is set"):
-        sources.locate(cfg)
+        sources.resolve_weights(cfg)
 
 
 def test_a_cache_that_cannot_be_written_is_told(hub, entry, tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("GATEZOO_CACHE", str(tmp_path / "file"))
     with pytest.raises(ValueError, match="must be writable and have room"):
-        sources.locate(entry[1])
+        sources.resolve_weights(entry[1])
 
 
 @pytest.mark.parametrize("source", ["http://files.test/a.safetensors", "https://files.test/a.pth", "https://a b/c"])
 def test_other_addresses_are_refused(entry, source):
     with pytest.raises(ValueError, match="a source is bundled:FILE, hf-hub:"):
-        sources.locate(dataclasses.replace(entry[1], sources=(source,)))
+        sources.resolve_weights(dataclasses.replace(entry[1], sources=(source,)))
 
 
 def test_addresses_of_one_name_do_not_share_a_place(tmp_path):
-    one, two = (client.place_of("https://a/w.safetensors", digest, tmp_path) for digest in ("1" * 64, "2" * 64))
+    one, two = (client.cache_path("https://a/w.safetensors", digest, tmp_path) for digest in ("1" * 64, "2" * 64))
     assert one != two
     assert one.name == two.name == "w.safetensors"

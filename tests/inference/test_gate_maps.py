@@ -1,4 +1,4 @@
-"""Gates of a picture, and the figure of them."""
+"""Gates of a image, and the figure of them."""
 
 import dataclasses
 import json
@@ -11,17 +11,17 @@ from PIL import Image
 from safetensors.torch import save_file
 
 import gatezoo
-from gatezoo.inference.gate_maps import GateMaps, closed_gate, gate_maps
-from gatezoo.inference.inputs import prepare
+from gatezoo.inference.gate_maps import GateMaps, ablate_gate, compute_gate_maps
+from gatezoo.inference.inputs import to_batch
 from gatezoo.inference.passes import outputs_of
 from gatezoo.visualization import gates as gate_figures
-from gatezoo.visualization.gates import COLOURS, effects, gates_figure, scale
+from gatezoo.visualization.gates import COLOURS, gates_figure, prediction_changes, scale
 
 GATED = ["test_gff", "test_dignet", "test_rignet", "test_rignet_su"]
 
 
 @pytest.fixture
-def picture():
+def image():
     return torch.randint(256, (3, 65, 97), dtype=torch.uint8)
 
 
@@ -35,12 +35,12 @@ def loud(model):
 
 @torch.no_grad()
 @pytest.mark.parametrize("name", [*GATED, "test_depthgate"])
-def test_gates_are_those_of_the_outputs(name, picture):
+def test_gates_are_those_of_the_outputs(name, image):
     model = loud(gatezoo.create_model(name, num_classes=4))
-    found = gate_maps(model, picture)
-    outputs = model.outputs(prepare(model, picture))
+    found = compute_gate_maps(model, image)
+    outputs = model.outputs(to_batch(model, image))
     assert found.gates.keys() == {f"G{number}" for number in outputs.gates[-1]}
-    assert np.array_equal(found.classes, gatezoo.predict(model, picture))
+    assert np.array_equal(found.classes, gatezoo.predict(model, image))
     for number, gate in outputs.gates[-1].items():
         mean = torch.nn.functional.interpolate(gate.mean(1, keepdim=True), (65, 97), mode="bilinear")[0, 0]
         np.testing.assert_allclose(found.gates[f"G{number}"], mean.numpy(), atol=1e-6)
@@ -48,10 +48,10 @@ def test_gates_are_those_of_the_outputs(name, picture):
 
 
 @torch.no_grad()
-def test_gates_of_a_padded_picture_are_cut_back(picture):
+def test_gates_of_a_padded_image_are_cut_back(image):
     model = gatezoo.create_model("test_gff", backbone="hrnet_w18_small", output_stride=32).eval()
-    found = gate_maps(model, picture)
-    gate = model.outputs(prepare(model, picture)).gates[0][4]
+    found = compute_gate_maps(model, image)
+    gate = model.outputs(to_batch(model, image)).gates[0][4]
     assert gate.shape[-2:] == (3, 4)
     whole = torch.nn.functional.interpolate(gate, (96, 128), mode="bilinear")[0, 0, :65, :97]
     np.testing.assert_allclose(found.gates["G4"], whole.numpy(), atol=1e-6)
@@ -59,12 +59,12 @@ def test_gates_of_a_padded_picture_are_cut_back(picture):
 
 @torch.no_grad()
 @pytest.mark.parametrize("name", GATED)
-def test_a_closed_gate_is_zero_and_opens_again(name, picture):
+def test_a_closed_gate_is_zero_and_opens_again(name, image):
     model = loud(gatezoo.create_model(name, num_classes=4)).eval()
-    batch = prepare(model, picture)
+    batch = to_batch(model, image)
     before = model.outputs(batch)
     for number in model.gate_modules():
-        with closed_gate(model, f"g{number}") as key:
+        with ablate_gate(model, f"g{number}") as key:
             assert key == f"G{number}"
             outputs = model.outputs(batch)
         assert not outputs.gates[-1][number].any()
@@ -72,13 +72,13 @@ def test_a_closed_gate_is_zero_and_opens_again(name, picture):
         others = {n for n, gate in outputs.gates[-1].items() if not gate.any()}
         assert others == {number}
     assert torch.equal(model(batch), before.logits)
-    with pytest.raises(RuntimeError, match="on purpose"), closed_gate(model, "G4"):
+    with pytest.raises(RuntimeError, match="on purpose"), ablate_gate(model, "G4"):
         raise RuntimeError("on purpose")
     assert torch.equal(model(batch), before.logits)
 
 
 @torch.no_grad()
-def test_ablation_compares_with_the_gate_as_learnt(picture, monkeypatch):
+def test_ablation_compares_with_the_gate_as_learnt(image, monkeypatch):
     model = loud(gatezoo.create_model("test_gff", num_classes=4)).eval()
     seen = []
 
@@ -87,7 +87,7 @@ def test_ablation_compares_with_the_gate_as_learnt(picture, monkeypatch):
         return seen[-1]
 
     monkeypatch.setattr("gatezoo.inference.gate_maps.outputs_of", kept)
-    found = gate_maps(model, picture, ablate="2")
+    found = compute_gate_maps(model, image, ablate="2")
     learnt, closed = seen
     assert found.closed == "G2"
     assert learnt.gates[0][2].any()
@@ -101,15 +101,15 @@ def test_effects():
     before = np.array([[0, 1, 2, 3, 1]])
     after = np.array([[0, 2, 1, 0, 0]])
     labels = np.array([[0, 1, 1, 2, 255]])
-    assert effects(before, after)["changed"].tolist() == [[False, True, True, True, True]]
-    found = effects(before, after, labels)
+    assert prediction_changes(before, after)["changed"].tolist() == [[False, True, True, True, True]]
+    found = prediction_changes(before, after, labels)
     assert found["broken"].tolist() == [[False, True, False, False, False]]
     assert found["mended"].tolist() == [[False, False, True, False, False]]
-    assert effects(before, after, np.array([[9, 1, 9, 9, 0]]), ignore_index=9)["mended"].tolist() == [
+    assert prediction_changes(before, after, np.array([[9, 1, 9, 9, 0]]), ignore_index=9)["mended"].tolist() == [
         [False] * 4 + [True]
     ]
-    with pytest.raises(ValueError, match="labels must have the size of their picture, 1x5; got 5x1"):
-        effects(before, after, labels.T)
+    with pytest.raises(ValueError, match="labels must have the size of their image, 1x5; got 5x1"):
+        prediction_changes(before, after, labels.T)
 
 
 def test_the_colour_bar_ends_at_0_and_1_or_at_what_gates_reach():
@@ -121,40 +121,40 @@ def test_the_colour_bar_ends_at_0_and_1_or_at_what_gates_reach():
 
 
 def figure_of(maps, model, labels=None):
-    changes = effects(maps.classes, maps.closed_classes, labels)
-    return gates_figure(maps.picture, maps.classes, maps.gates, model.class_names, model.palette, maps.closed, changes)
+    changes = prediction_changes(maps.classes, maps.closed_classes, labels)
+    return gates_figure(maps.image, maps.classes, maps.gates, model.class_names, model.palette, maps.closed, changes)
 
 
 @torch.no_grad()
-def test_the_figure_shows_each_gate_and_what_changed(picture, monkeypatch):
+def test_the_figure_shows_each_gate_and_what_changed(image, monkeypatch):
     model = loud(gatezoo.create_model("test_gff", num_classes=4))
     shown = []
-    blank = gate_figures.blank_figure
+    blank = gate_figures.new_figure
 
     def kept(*arguments):
         shown.append(blank(*arguments))
         return shown[-1]
 
-    monkeypatch.setattr(gate_figures, "blank_figure", kept)
+    monkeypatch.setattr(gate_figures, "new_figure", kept)
     random = np.random.default_rng(0)
     classes = {key: random.integers(4, size=(65, 97)) for key in ("classes", "closed_classes")}
-    found = dataclasses.replace(gate_maps(model, picture, ablate="G1"), **classes)
+    found = dataclasses.replace(compute_gate_maps(model, image, ablate="G1"), **classes)
     drawn = np.array(figure_of(found, model))
     titles = [axes.get_title() for axes in shown[0].axes if axes.get_title()]
-    changed = effects(found.classes, found.closed_classes)["changed"]
-    assert titles[:3] == ["picture", "prediction", f"G1 = 0: changed {changed.mean():.1%}"]
+    changed = prediction_changes(found.classes, found.closed_classes)["changed"]
+    assert titles[:3] == ["image", "prediction", f"G1 = 0: changed {changed.mean():.1%}"]
     assert [title.split(",")[0] for title in titles[3:]] == ["G1", "G2", "G3", "G4"]
     for axes, gate in zip(shown[0].axes[3:], found.gates.values()):
-        (image,) = axes.images
-        np.testing.assert_allclose(image.get_array(), gate)
-        assert image.get_clim() == (0, 1)
+        (drawn_map,) = axes.images
+        np.testing.assert_allclose(drawn_map.get_array(), gate)
+        assert drawn_map.get_clim() == (0, 1)
     marked = np.array(shown[0].axes[2].images[0].get_array())
     assert np.array_equal((marked == COLOURS["changed"]).all(-1), changed)
     assert drawn.shape[2] == 3
     labels = torch.randint(4, (65, 97)).numpy()
     figure_of(found, model, labels)
     title = shown[1].axes[2].get_title()
-    parts = effects(found.classes, found.closed_classes, labels)
+    parts = prediction_changes(found.classes, found.closed_classes, labels)
     assert title == f"G1 = 0: broken {parts['broken'].mean():.1%}, mended {parts['mended'].mean():.1%}"
     beyond = np.linspace(-0.5, 3.0, 65 * 97).reshape(65, 97)
     figure_of(dataclasses.replace(found, gates={"G1": beyond}), model)
@@ -162,14 +162,14 @@ def test_the_figure_shows_each_gate_and_what_changed(picture, monkeypatch):
 
 
 def test_the_command_draws_gates_and_closes_one(monkeypatch, capsys, shapes, tmp_path):
-    picture, out = shapes / "images/03.png", tmp_path / "new/gates.png"
+    image, out = shapes / "images/03.png", tmp_path / "new/gates.png"
     name = "dignet_mobilenetv2_8s"
-    code, text, err = run(monkeypatch, capsys, "gates", name, picture, "--out", out)
+    code, text, err = run(monkeypatch, capsys, "gates", name, image, "--out", out)
     assert code == 0, err
     assert [line.split(":")[0] for line in text.splitlines()] == ["G3", "G4", "G5", "G6", str(out)]
     assert Image.open(out).format == "PNG"
     code, text, err = run(
-        monkeypatch, capsys, "gates", name, picture, "--out", out, "--ablate", "g5", "--labels",
+        monkeypatch, capsys, "gates", name, image, "--out", out, "--ablate", "g5", "--labels",
         shapes / "labels/03.png",
     )  # fmt: skip
     assert code == 0, err

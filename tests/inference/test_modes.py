@@ -11,7 +11,7 @@ from PIL import Image
 from torch import nn
 
 import gatezoo
-from gatezoo.inference.modes import MultiScale, SlidingWindow, Whole, choose_mode, window_weights
+from gatezoo.inference.modes import MultiScale, SlidingWindow, WholeImage, make_inference_mode, window_weights
 from gatezoo.inference.passes import with_iterations
 from gatezoo.inference.writers import predict_files
 
@@ -35,7 +35,7 @@ def net():
 
 
 MODES = [
-    Whole(),
+    WholeImage(),
     MultiScale(),
     MultiScale((0.5, 1.25), flip=False),
     SlidingWindow(40),
@@ -91,7 +91,7 @@ def test_scales_and_flips_are_averaged_as_probabilities(net):
 
 
 @pytest.mark.parametrize("mode", [MultiScale((1.0,)), MultiScale((0.7, 1.0, 1.6)), MultiScale((0.9,), True)], ids=str)
-def test_with_flips_a_mirrored_picture_gives_the_mirrored_prediction(mode, net):
+def test_with_flips_a_mirrored_image_gives_the_mirrored_prediction(mode, net):
     image = torch.randn(1, 3, 48, 66)
     torch.testing.assert_close(mode(net, image.flip(-1)), mode(net, image).flip(-1), rtol=1e-4, atol=1e-5)
     plain = MultiScale(mode.scales, flip=False)
@@ -159,12 +159,12 @@ def test_window_weights_are_positive_and_sum_to_one_everywhere(length, window, o
     assert all(0 < step <= max(1, round(window * (1 - overlap))) for step in steps)
 
 
-def test_a_picture_no_larger_than_the_window_is_run_as_a_whole(net):
+def test_a_image_no_larger_than_the_window_is_run_as_a_whole(net):
     image = torch.randn(1, 3, 64, 50)
     assert torch.equal(SlidingWindow(64)(net, image), net(image))
     assert net.calls == [(1, 3, 64, 50)] * 2
 
-    class Marked(Whole):
+    class Marked(WholeImage):
         def classes(self, forward, batch):
             return "those of the inner mode"
 
@@ -186,18 +186,18 @@ def test_half_precision_is_summed_in_float32(net):
     torch.testing.assert_close(half, SlidingWindow(40)(net, image), rtol=0.02, atol=0.02)
 
 
-def test_memory_does_not_grow_with_the_logits_of_the_whole_picture():
+def test_memory_does_not_grow_with_the_logits_of_the_whole_image():
     code = """
 import resource, sys, torch
 from gatezoo.inference import SlidingWindow
 torch.set_num_threads(1)
 forward, mode = torch.nn.Conv2d(3, 19, 1), SlidingWindow(256)
-picture = torch.rand(1, 3, 3000, 1024)
+image = torch.rand(1, 3, 3000, 1024)
 unit = 1 if sys.platform == "darwin" else 1024
 peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
-mode.classes(forward, picture[:, :, :300, :300])
+mode.classes(forward, image[:, :, :300, :300])
 before = peak()
-classes = mode.classes(forward, picture)
+classes = mode.classes(forward, image)
 print(peak() - before, classes.shape == (1, 3000, 1024))
 """
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
@@ -219,7 +219,7 @@ print(peak() - before, classes.shape == (1, 3000, 1024))
         (lambda: MultiScale((1, 0)), r"scales must be positive .* got \[1, 0\]"),
         (lambda: MultiScale((1, -2)), "scales must be positive"),
         (lambda: MultiScale((math.nan,)), "scales must be positive"),
-        (lambda: choose_mode(overlap=0.5), "an overlap must be of windows; got overlap 0.5 and no window"),
+        (lambda: make_inference_mode(overlap=0.5), "an overlap must be of windows; got overlap 0.5 and no window"),
     ],
 )
 def test_what_cannot_be_is_refused(make, message):
@@ -228,14 +228,14 @@ def test_what_cannot_be_is_refused(make, message):
 
 
 def test_choose_mode():
-    assert choose_mode() == Whole()
-    assert choose_mode(window=64) == SlidingWindow(64, 0.5)
-    assert choose_mode(flip=True) == MultiScale((1.0,), True)
+    assert make_inference_mode() == WholeImage()
+    assert make_inference_mode(window=64) == SlidingWindow(64, 0.5)
+    assert make_inference_mode(flip=True) == MultiScale((1.0,), True)
     windows = SlidingWindow(64, 0.25)
-    mode = choose_mode([0.5, 1], False, 64, 0.25)
+    mode = make_inference_mode([0.5, 1], False, 64, 0.25)
     assert mode == MultiScale((0.5, 1), False, windows)
     assert str(mode) == "scales 0.5, 1, windows of 64x64 that overlap by 25%"
-    assert str(choose_mode(flip=True)) == "scale 1 with flips, whole pictures"
+    assert str(make_inference_mode(flip=True)) == "scale 1 with flips, whole images"
 
 
 def test_iterations_are_of_networks_that_unroll():
@@ -250,19 +250,19 @@ def test_iterations_are_of_networks_that_unroll():
 
 def test_predict_takes_a_mode(tmp_path):
     model = gatezoo.create_model("test_dignet", num_classes=4).eval()
-    picture = np.random.default_rng(0).integers(0, 256, (70, 90, 3), dtype=np.uint8)
-    Image.fromarray(picture).save(tmp_path / "street.png")
+    image = np.random.default_rng(0).integers(0, 256, (70, 90, 3), dtype=np.uint8)
+    Image.fromarray(image).save(tmp_path / "street.png")
     mode = MultiScale((0.75, 1), True, SlidingWindow(48))
-    batch = (
-        torch.from_numpy(picture).permute(2, 0, 1)[None] / 255 - torch.tensor(model.backbone.mean).view(3, 1, 1)
-    ) / (torch.tensor(model.backbone.std).view(3, 1, 1))
+    batch = (torch.from_numpy(image).permute(2, 0, 1)[None] / 255 - torch.tensor(model.backbone.mean).view(3, 1, 1)) / (
+        torch.tensor(model.backbone.std).view(3, 1, 1)
+    )
     with torch.no_grad():
         model.head.bias -= model(batch, iterations=3).mean((0, 2, 3))  # or else one class wins everywhere
         expected = mode.classes(with_iterations(model, 3), batch)[0].numpy()
     (listed,) = gatezoo.predict(model, [tmp_path / "street.png"], iterations=3, mode=mode)
     assert np.mean(listed == expected) > 0.999  # up to ties: the normalisation rounds otherwise
-    assert np.mean(listed == gatezoo.predict(model, picture, iterations=3)) < 0.999
+    assert np.mean(listed == gatezoo.predict(model, image, iterations=3)) < 0.999
     (written,) = predict_files(model, [tmp_path / "street.png"], tmp_path / "out", iterations=3, mode=mode)
     assert np.array_equal(np.array(Image.open(written.files[0])), listed)
-    with pytest.raises(ValueError, match=r"passes are drawn of whole pictures; got scales 0.75, 1 with flips, windows"):
+    with pytest.raises(ValueError, match=r"passes are drawn of whole images; got scales 0.75, 1 with flips, windows"):
         list(predict_files(model, [tmp_path / "street.png"], tmp_path / "out", show_iterations=True, mode=mode))

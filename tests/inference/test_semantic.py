@@ -6,11 +6,11 @@ import torch
 from PIL import Image
 
 import gatezoo
-from gatezoo.inference.inputs import as_picture
+from gatezoo.inference.inputs import to_image_tensor
 from gatezoo.inference.modes import SlidingWindow
-from gatezoo.inference.semantic import passes
+from gatezoo.inference.semantic import predict_iterations
 from gatezoo.inference.writers import predict_files
-from gatezoo.utils.images import open_picture, to_rgb
+from gatezoo.utils.images import load_image, to_rgb
 from gatezoo.utils.palette import voc_palette
 from gatezoo.visualization import figures as visualize
 from gatezoo.visualization import overlay as overlays
@@ -30,7 +30,7 @@ def photo(tmp_path):
     return path
 
 
-def test_every_kind_of_picture_gives_the_same_classes(model, photo):
+def test_every_kind_of_image_gives_the_same_classes(model, photo):
     array = np.array(Image.open(photo))
     tensor = torch.from_numpy(array).permute(2, 0, 1)
     expected = gatezoo.predict(model, photo)
@@ -45,8 +45,8 @@ def test_every_kind_of_picture_gives_the_same_classes(model, photo):
         assert all(np.array_equal(classes, expected) for classes in listed)
 
 
-def test_predict_is_the_largest_logit_of_the_normalised_picture(model, photo):
-    image = open_picture(photo)[None] / 255
+def test_predict_is_the_largest_logit_of_the_normalised_image(model, photo):
+    image = load_image(photo)[None] / 255
     mean, std = (torch.tensor(v).view(3, 1, 1) for v in (model.backbone.mean, model.backbone.std))
     with torch.no_grad():
         expected = model.eval()((image - mean) / std, iterations=3).argmax(1)[0]
@@ -54,30 +54,30 @@ def test_predict_is_the_largest_logit_of_the_normalised_picture(model, photo):
 
 
 def test_passes(model, photo):
-    assert len(passes(model, photo, iterations=3)) == 3
-    assert np.array_equal(passes(model, photo)[-1], gatezoo.predict(model, photo))
+    assert len(predict_iterations(model, photo, iterations=3)) == 3
+    assert np.array_equal(predict_iterations(model, photo)[-1], gatezoo.predict(model, photo))
 
 
 def test_exif_rotation_is_honoured(tmp_path):
-    picture = Image.new("RGB", (60, 40), "black")
-    picture.paste("white", (0, 0, 60, 10))
+    image = Image.new("RGB", (60, 40), "black")
+    image.paste("white", (0, 0, 60, 10))
     exif = Image.Exif()
     exif[0x0112] = 6  # the camera was turned: rotate a quarter clockwise to look at it
-    picture.save(tmp_path / "turned.png", exif=exif)
-    image = open_picture(tmp_path / "turned.png")
-    assert image.shape == (3, 60, 40)
-    assert (image[:, :, 30:] == 255).all()
-    assert (image[:, :, :30] == 0).all()
+    image.save(tmp_path / "turned.png", exif=exif)
+    loaded = load_image(tmp_path / "turned.png")
+    assert loaded.shape == (3, 60, 40)
+    assert (loaded[:, :, 30:] == 255).all()
+    assert (loaded[:, :, :30] == 0).all()
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "PA", "RGBA", "CMYK", "I;16", "I", "F"])
-def test_pictures_of_any_mode(mode):
+def test_images_of_any_mode(mode):
     grey = Image.fromarray(np.tile(np.linspace(0, 255, 40).astype(np.uint8), (36, 1)))
-    picture = Image.fromarray(np.array(grey).astype(np.uint16) * 257) if mode == "I;16" else grey.convert(mode)
-    image = to_rgb(picture)
-    assert image.shape == (3, 36, 40)
-    assert image[:, 0, 0].max() < 20
-    assert image[:, 0, -1].min() > 235
+    image = Image.fromarray(np.array(grey).astype(np.uint16) * 257) if mode == "I;16" else grey.convert(mode)
+    loaded = to_rgb(image)
+    assert loaded.shape == (3, 36, 40)
+    assert loaded[:, 0, 0].max() < 20
+    assert loaded[:, 0, -1].min() > 235
 
 
 def test_transparency_is_on_white():
@@ -94,10 +94,10 @@ def test_transparency_is_on_white():
         (torch.zeros(4, 40, 40), r"must have 3 channels: .* got \(4, 40, 40\)"),
         (np.zeros((40, 40, 4), np.uint8), r"got \(4, 40, 40\)"),
         (torch.zeros(3, 20, 40), "at least 32 pixels on each side; got 20x40"),
-        (17, "must be a path, a PIL picture, an array or a tensor; got int"),
+        (17, "must be a path, a PIL image, an array or a tensor; got int"),
     ],
 )
-def test_bad_pictures(model, x, message):
+def test_bad_images(model, x, message):
     with pytest.raises(ValueError, match=message):
         gatezoo.predict(model, x)
 
@@ -106,18 +106,18 @@ def test_bad_files_are_named(model, tmp_path, photo):
     with pytest.raises(ValueError, match=r"there is none at .*absent\.jpg"):
         gatezoo.predict(model, tmp_path / "absent.jpg")
     text = tmp_path / "text.jpg"
-    text.write_text("not a picture")
+    text.write_text("not a image")
     with pytest.raises(ValueError, match=r"a format that Pillow reads; .*text\.jpg is not"):
         gatezoo.predict(model, text)
     cut = tmp_path / "cut.png"
     cut.write_bytes(photo.read_bytes()[:3000])
-    with pytest.raises(ValueError, match=r"the picture .*cut\.png cannot be read"):
+    with pytest.raises(ValueError, match=r"the image .*cut\.png cannot be read"):
         gatezoo.predict(model, cut)
     Image.new("RGB", (20, 20)).save(tmp_path / "small.png")
     with pytest.raises(ValueError, match=r"small\.png: images must be at least 32 pixels"):
         gatezoo.predict(model, tmp_path / "small.png")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(ValueError, match=r"a folder must hold pictures .*empty has none"):
+    with pytest.raises(ValueError, match=r"a folder must hold images .*empty has none"):
         gatezoo.predict(model, tmp_path / "empty")
 
 
@@ -162,11 +162,11 @@ def test_out_that_is_no_folder(model, photo, tmp_path):
 
 
 def test_the_figure_marks_what_changed():
-    picture = torch.zeros(3, 40, 50, dtype=torch.uint8)
+    image = torch.zeros(3, 40, 50, dtype=torch.uint8)
     first = np.zeros((40, 50), np.uint8)
     second = first.copy()
     second[10:20, 5:25] = 1
-    figure = np.array(visualize.iterations_figure(picture, [first, second], ["a", "b"], [(0, 0, 0), (0, 255, 0)]))
+    figure = np.array(visualize.iterations_figure(image, [first, second], ["a", "b"], [(0, 0, 0), (0, 255, 0)]))
     assert (figure == overlays._CHANGED).all(-1).sum() == 200
     assert (figure == (0, 255, 0)).all(-1).sum() >= 200
 
@@ -178,24 +178,24 @@ def test_voc_palette():
 
 def test_many_classes_need_more_than_a_byte():
     classes = np.full((4, 4), 300, np.int32)
-    assert np.array(visualize.index_picture(classes, voc_palette(301)))[0, 0] == 300
+    assert np.array(visualize.index_image(classes, voc_palette(301)))[0, 0] == 300
 
 
-def test_as_picture_of_another_number_of_channels():
-    assert as_picture(np.zeros((40, 50), np.uint8), in_chans=1).shape == (1, 40, 50)
-    assert as_picture(np.zeros((40, 50, 4), np.uint8), in_chans=4).shape == (4, 40, 50)
+def test_as_image_of_another_number_of_channels():
+    assert to_image_tensor(np.zeros((40, 50), np.uint8), in_chans=1).shape == (1, 40, 50)
+    assert to_image_tensor(np.zeros((40, 50, 4), np.uint8), in_chans=4).shape == (4, 40, 50)
 
 
-def test_an_overlay_drawn_in_bands_is_that_of_the_whole_picture(monkeypatch):
-    picture = torch.randint(0, 256, (3, 50, 40), dtype=torch.uint8)
+def test_an_overlay_drawn_in_bands_is_that_of_the_whole_image(monkeypatch):
+    image = torch.randint(0, 256, (3, 50, 40), dtype=torch.uint8)
     classes = np.random.default_rng(0).integers(0, 3, (50, 40)).astype(np.uint8)
     palette = voc_palette(3)
-    whole = np.array(overlays.overlay(picture, classes, palette))
+    whole = np.array(overlays.overlay(image, classes, palette))
     colours = np.array(palette)[classes]
-    blended = 0.45 * picture.permute(1, 2, 0).numpy() + 0.55 * colours
+    blended = 0.45 * image.permute(1, 2, 0).numpy() + 0.55 * colours
     assert np.abs(whole - blended).max() < 1
     monkeypatch.setattr(overlays, "_AT_ONCE", 7 * 40)
-    assert np.array_equal(np.array(overlays.overlay(picture, classes, palette)), whole)
+    assert np.array_equal(np.array(overlays.overlay(image, classes, palette)), whole)
 
 
 # Of 100 columns, how many each pass gives class 1: the passes change .2, .05, .01 and none of the pixels.
@@ -223,11 +223,11 @@ def changing(monkeypatch):
 @pytest.mark.parametrize(("tolerance", "expected"), [(0.5, 2), (0.2, 2), (0.19, 3), (0.05, 3), (0.02, 4), (0, 5)])
 def test_passes_until_nothing_changes(changing, tmp_path, tolerance, expected):
     model, ran = changing
-    picture = torch.zeros(3, 40, 100)
-    last = gatezoo.predict(model, picture, iterations="auto", tolerance=tolerance)
+    image = torch.zeros(3, 40, 100)
+    last = gatezoo.predict(model, image, iterations="auto", tolerance=tolerance)
     assert ran == list(range(1, expected + 1))
     assert (last == 1).sum() == 40 * COLUMNS[expected - 1]
-    assert len(passes(model, picture, iterations="auto", tolerance=tolerance)) == expected
+    assert len(predict_iterations(model, image, iterations="auto", tolerance=tolerance)) == expected
     Image.new("RGB", (100, 40)).save(tmp_path / "a.png")
     (written,) = predict_files(model, [tmp_path / "a.png"], tmp_path / "out", iterations="auto", tolerance=tolerance)
     assert json.loads((tmp_path / "out/a.json").read_text())["iterations"] == written.passes == expected
@@ -236,16 +236,16 @@ def test_passes_until_nothing_changes(changing, tmp_path, tolerance, expected):
 def test_passes_end_even_if_they_always_change(changing, monkeypatch):
     model, _ = changing
     monkeypatch.setattr(f"{__name__}.COLUMNS", (10, 90) * 5)
-    assert len(passes(model, torch.zeros(3, 40, 100), iterations="auto", tolerance=0)) == 10
+    assert len(predict_iterations(model, torch.zeros(3, 40, 100), iterations="auto", tolerance=0)) == 10
 
 
-def test_auto_needs_whole_passes_and_whole_pictures(changing):
+def test_auto_needs_whole_passes_and_whole_images(changing):
     changing, _ = changing
-    picture = torch.rand(3, 64, 64)
+    image = torch.rand(3, 64, 64)
     for name in ("test_fcn", "test_rignet_su"):
         with pytest.raises(ValueError, match="iterations='auto' needs a network that is unrolled in whole passes"):
-            gatezoo.predict(gatezoo.create_model(name), picture, iterations="auto")
-    with pytest.raises(ValueError, match="iterations='auto' looks at whole pictures"):
-        gatezoo.predict(changing, picture, iterations="auto", mode=SlidingWindow(48))
+            gatezoo.predict(gatezoo.create_model(name), image, iterations="auto")
+    with pytest.raises(ValueError, match="iterations='auto' looks at whole images"):
+        gatezoo.predict(changing, image, iterations="auto", mode=SlidingWindow(48))
     with pytest.raises(ValueError, match=r"tolerance must be in 0 \.\. 1"):
-        gatezoo.predict(changing, picture, iterations="auto", tolerance=2)
+        gatezoo.predict(changing, image, iterations="auto", tolerance=2)

@@ -7,12 +7,12 @@ import pytest
 import torch
 
 from gatezoo.metrics import (
-    BoundaryScores,
-    DepthScores,
-    InstanceScores,
-    InstanceWeightedScores,
-    SegmentationScores,
-    scores_of,
+    BoundaryMetric,
+    DepthMetric,
+    InstanceMetric,
+    InstanceWeightedMetric,
+    SegmentationMetric,
+    scores_from_confusion,
     segmentation,
 )
 
@@ -46,7 +46,7 @@ def test_scores_are_those_of_a_slow_loop_and_leave_absent_classes_out(monkeypatc
     for size in ((7, 9), (5, 4)):
         labels = random.choice([0, 1, 2, 255], size)  # class 3 is only predicted, class 4 nowhere
         pairs.append((random.choice([0, 1, 2, 3], size), labels))
-    scores = SegmentationScores(5, 255)
+    scores = SegmentationMetric(5, 255)
     matrices = [scores.update(torch.from_numpy(classes), torch.from_numpy(labels)) for classes, labels in pairs]
     result = scores.compute()
     iou, pixel_accuracy, mean_accuracy, weighted_iou = by_loops(pairs, 5, 255)
@@ -59,7 +59,7 @@ def test_scores_are_those_of_a_slow_loop_and_leave_absent_classes_out(monkeypatc
     assert result.pixel_accuracy == pytest.approx(pixel_accuracy)
     assert result.mean_accuracy == pytest.approx(mean_accuracy)
     assert result.weighted_iou == pytest.approx(weighted_iou)
-    # What an update returns is its own picture's matrix; rows are labels.
+    # What an update returns is its own image's matrix; rows are labels.
     assert torch.equal(sum(matrices), scores.matrix())
     classes, labels = pairs[1]
     for label, drawn in product(range(5), range(5)):
@@ -67,7 +67,7 @@ def test_scores_are_those_of_a_slow_loop_and_leave_absent_classes_out(monkeypatc
 
 
 def test_scores_by_hand():
-    result = scores_of(torch.tensor([[6, 2, 0], [1, 1, 0], [0, 0, 0]]))
+    result = scores_from_confusion(torch.tensor([[6, 2, 0], [1, 1, 0], [0, 0, 0]]))
     assert result.iou[:2] == pytest.approx([6 / 9, 1 / 4])
     assert result.weighted_iou == pytest.approx(0.8 * 6 / 9 + 0.2 / 4)
     assert result.mean_accuracy == pytest.approx((6 / 8 + 1 / 2) / 2)
@@ -88,11 +88,11 @@ def test_scores_by_hand():
 )
 def test_labels_that_do_not_fit(labels, message):
     with pytest.raises(ValueError, match=message):
-        SegmentationScores(3).update(torch.tensor([[0, 1]]), torch.tensor(labels))
+        SegmentationMetric(3).update(torch.tensor([[0, 1]]), torch.tensor(labels))
 
 
 def test_an_ignored_label_may_be_one_of_the_classes():
-    scores = SegmentationScores(3, ignore_index=0)
+    scores = SegmentationMetric(3, ignore_index=0)
     scores.update(torch.tensor([[0, 1, 2]]), torch.tensor([[0, 1, 1]]))
     assert scores.compute().pixel_accuracy == 0.5
 
@@ -101,7 +101,7 @@ def test_an_ignored_label_may_be_one_of_the_classes():
 
 
 def boundary_by_loops(pairs, num_classes, tolerance, ignore):
-    """F of every class and picture, from the definition, a pair of pixels at a time."""
+    """F of every class and image, from the definition, a pair of pixels at a time."""
 
     def contour(mask):
         height, width = len(mask), len(mask[0])
@@ -139,7 +139,7 @@ def test_boundary_scores_are_those_of_a_slow_loop(tolerance):
         classes[2:4, 3:8] = 3  # predicted only
         labels[:3, :4] = 255
         pairs.append((classes, labels))
-    scores = BoundaryScores(5, tolerance)
+    scores = BoundaryMetric(5, tolerance)
     for classes, labels in pairs:
         scores.update(torch.from_numpy(classes), torch.from_numpy(labels))
     mean, by_class = scores.compute()
@@ -155,23 +155,23 @@ def test_boundary_score_by_hand():
     labels[:, 5:], classes[:, 7:] = 1, 1
     diagonal = math.hypot(10, 10)
     for reach, expected in ((1, 0.0), (1.99, 0.0), (2, 1.0)):
-        scores = BoundaryScores(2, reach / diagonal)
+        scores = BoundaryMetric(2, reach / diagonal)
         scores.update(classes, labels)
         assert scores.compute() == (expected, [expected, expected])
-    # A picture of one class has no contour, and the frame is none: it does not count.
+    # A image of one class has no contour, and the frame is none: it does not count.
     scores.update(torch.zeros(10, 10), torch.zeros(10, 10))
     assert scores.compute()[0] == 1.0
     # Two predicted columns, of which one is right: precision 1/2, recall 1, F 2/3.
     labels, classes = torch.zeros(10, 10, dtype=torch.long), torch.zeros(10, 10, dtype=torch.long)
     labels[:, 4], classes[:, 4], classes[:, 8] = 1, 1, 1
-    scores = BoundaryScores(2, 0.5 / diagonal)
+    scores = BoundaryMetric(2, 0.5 / diagonal)
     scores.update(classes, labels)
     assert scores.compute()[1][1] == pytest.approx(2 / 3)
 
 
 def test_boundary_tolerance_must_be_a_share():
     with pytest.raises(ValueError, match=r"tolerance must be a share of the diagonal, .* got 3"):
-        BoundaryScores(2, 3)
+        BoundaryMetric(2, 3)
 
 
 # ---- instances
@@ -183,7 +183,7 @@ def test_instance_weighted_iou_by_hand():
     ids = torch.tensor([[7, 7, 7, 7, 0, 0, 0, 9, 9, 9]])
     classes = torch.tensor([[1, 1, 0, 0, 1, 1, 0, 1, 0, 1]])
     # Mean size (4 + 1) / 2: weights 2.5 / 4 and 2.5; iTP = 2 x .625 + 2.5, iFN = 2 x .625, FP = 2.
-    scores = InstanceWeightedScores(3)
+    scores = InstanceWeightedMetric(3)
     scores.update(classes, labels, ids)
     mean, by_class = scores.compute()
     assert by_class[1] == pytest.approx(3.75 / (3.75 + 1.25 + 2))
@@ -191,25 +191,25 @@ def test_instance_weighted_iou_by_hand():
     assert math.isnan(by_class[0])
     assert math.isnan(by_class[2])
     # With a mean size of 10, told: iTP = 2 x 2.5 + 10, iFN = 2 x 2.5.
-    scores = InstanceWeightedScores(3, {1: 10.0, 2: 3.0})
+    scores = InstanceWeightedMetric(3, {1: 10.0, 2: 3.0})
     scores.update(classes, labels, ids)
     assert scores.compute()[1][1] == pytest.approx(15 / (15 + 5 + 2))
 
 
-def test_instance_weighted_iou_is_that_of_a_slow_loop_over_pictures():
+def test_instance_weighted_iou_is_that_of_a_slow_loop_over_images():
     random = np.random.default_rng(0)
-    pictures = []
+    images = []
     for size in ((9, 11), (6, 13)):
         labels = random.choice([0, 1, 2, 255], size)
         ids = np.where(labels > 0, random.integers(1, 4, size), 0)  # ids span classes: an instance of each
-        pictures.append((random.integers(0, 3, size), labels, ids))
-    scores = InstanceWeightedScores(3)
-    for picture in pictures:
-        scores.update(*map(torch.from_numpy, picture))
+        images.append((random.integers(0, 3, size), labels, ids))
+    scores = InstanceWeightedMetric(3)
+    for image in images:
+        scores.update(*map(torch.from_numpy, image))
     for k in range(3):
         found = []
         false = 0
-        for classes, labels, ids in pictures:
+        for classes, labels, ids in images:
             false += np.sum((classes == k) & (labels != k) & (labels != 255))
             for i in (1, 2, 3):
                 mine = (ids == i) & (labels == k)
@@ -229,7 +229,7 @@ def test_depth_figures_by_hand_over_known_pixels_alone():
     measured = torch.tensor([[1.0, 2.0, 4.0, 4.0], [math.nan, 0.0, 1.0, 2.0]])
     predicted = torch.tensor([[1.2, 2.8, 2.2, 4.0], [-1.0, math.nan, 1.9, 4.0]])
     # Ratios 1.2, 1.4, 1.818, 1, 1.9, 2 against 1.25, 1.5625, 1.953.
-    scores = DepthScores()
+    scores = DepthMetric()
     scores.update(predicted[:, :2], measured[:, :2])
     scores.update(predicted[:, 2:], measured[:, 2:])
     figures = scores.compute()
@@ -244,10 +244,10 @@ def test_depth_figures_by_hand_over_known_pixels_alone():
 
 def test_depth_that_cannot_be():
     with pytest.raises(ValueError, match="predicted depth must be positive, in metres"):
-        DepthScores().update(torch.tensor([0.0]), torch.tensor([1.0]))
+        DepthMetric().update(torch.tensor([0.0]), torch.tensor([1.0]))
     with pytest.raises(ValueError, match="must have the size of the measured"):
-        DepthScores().update(torch.ones(2), torch.ones(3))
-    scores = DepthScores()
+        DepthMetric().update(torch.ones(2), torch.ones(3))
+    scores = DepthMetric()
     scores.update(torch.ones(2), torch.tensor([math.nan, 0]))
     with pytest.raises(ValueError, match="must be known at one pixel at least"):
         scores.compute()
@@ -275,7 +275,7 @@ def test_average_precision_by_hand():
     """
     truth = boxes_and_masks([[0, 0, 10, 10], [20, 20, 30, 30]])
     found = boxes_and_masks([[0, 0, 10, 10], [0, 30, 9, 39], [20, 20, 30, 26]], [0.9, 0.8, 0.7])
-    scores = InstanceScores()
+    scores = InstanceMetric()
     scores.update([found], [truth])
     both, one = (51 + 50 * 2 / 3) / 101, 51 / 101
     expected = (3 * both + 7 * one) / 10  # .5 .55 .6; .65 .. .95
@@ -290,8 +290,8 @@ def test_average_precision_by_hand():
         assert figures["by_class"] == {1: pytest.approx(expected, abs=1e-4)}
 
 
-def test_boxes_alone_and_pictures_without_anything():
-    scores = InstanceScores(["bbox"])
+def test_boxes_alone_and_images_without_anything():
+    scores = InstanceMetric(["bbox"])
     nothing = {"boxes": torch.zeros(0, 4), "labels": torch.zeros(0, dtype=torch.long)}
     scores.update([nothing | {"scores": torch.zeros(0)}], [nothing])
     assert scores.compute()["bbox"]["ap"] is None
@@ -304,4 +304,4 @@ def test_boxes_alone_and_pictures_without_anything():
 
 def test_iou_types():
     with pytest.raises(ValueError, match=r"iou_types must be 'bbox', 'segm' or both; got \['mask'\]"):
-        InstanceScores(["mask"])
+        InstanceMetric(["mask"])

@@ -6,11 +6,11 @@ from torch import nn
 
 import gatezoo
 from gatezoo.backbones.pyramid import Pyramid
-from gatezoo.layers.conv import PooledNorm
+from gatezoo.layers.conv import SingletonBatchNorm2d
 from gatezoo.losses import make_loss
-from gatezoo.model_info import gmacs, on_meta, parameters
-from gatezoo.registry import find_row
-from gatezoo.training.tasks import SegmentationTask
+from gatezoo.model_info import count_gmacs, count_parameters, on_meta
+from gatezoo.registry import get_model_spec
+from gatezoo.training.tasks import SemanticObjective
 
 RIVALS = ["concat", "addition", "fpn", "gated_fpn", "gff"]
 # Worked out by hand for ResNet-101 and 19 classes: laterals with norm, two 3x3 with norm a level, and what the
@@ -22,14 +22,14 @@ GATES = 256 + 512 + 1024 + 2048 + 4
 def test_parameters_of_the_baseline_and_of_gff_as_the_text_has_it():
     """The paper's Table 3 has 65.6, 69.7 and 70.5 M: the first is met, the others are not reproduced."""
     plain = on_meta("pspnet_r101", num_classes=19, auxiliary=False)
-    assert parameters(plain) == 65_583_699
+    assert count_parameters(plain) == 65_583_699
     fused = on_meta("gff_pspnet_r101", num_classes=19, auxiliary=False, dfp=False)
-    assert parameters(fused) == 65_583_699 + LATERALS + REFINED + READ + GATES == 71_314_775
+    assert count_parameters(fused) == 65_583_699 + LATERALS + REFINED + READ + GATES == 71_314_775
     full = on_meta("gff_pspnet_r101", num_classes=19, auxiliary=False)
     inputs = sum(512 + 256 * count for count in (1, 2, 3, 4))
-    assert parameters(full) == 71_314_775 + 9 * 256 * inputs + 4 * 512
+    assert count_parameters(full) == 71_314_775 + 9 * 256 * inputs + 4 * 512
     helped = on_meta("gff_pspnet_r101", num_classes=19)
-    assert parameters(helped) - parameters(full) == 9 * 1024 * 512 + 2 * 512 + 512 * 19 + 19
+    assert count_parameters(helped) - count_parameters(full) == 9 * 1024 * 512 + 2 * 512 + 512 * 19 + 19
 
 
 @pytest.mark.parametrize(
@@ -45,7 +45,7 @@ def test_parameters_of_the_baseline_and_of_gff_as_the_text_has_it():
 def test_rivals_stand_on_the_same_base(fusion, more):
     names = {"gff": "gff_pspnet_r101"}
     model = on_meta(names.get(fusion, f"{fusion}_pspnet_r101"), num_classes=19, auxiliary=False, dfp=False)
-    assert parameters(model) == 65_583_699 + LATERALS + REFINED + READ + more
+    assert count_parameters(model) == 65_583_699 + LATERALS + REFINED + READ + more
 
 
 @torch.no_grad()
@@ -103,7 +103,7 @@ def test_the_loss_of_auxiliary_heads_is_weighed(weight):
     labels = torch.randint(4, (2, 64, 64), dtype=torch.uint8)
     outputs = model.outputs(normalize(images))
     expected = loss(outputs.logits, labels.long()) + weight * loss(outputs.auxiliary[0], labels.long())
-    task = SegmentationTask(model, normalize, loss, aux_loss=weight)
+    task = SemanticObjective(model, normalize, loss, aux_loss_weight=weight)
     torch.testing.assert_close(task(images, labels), expected)
     task(images, labels).backward()
     assert all((p.grad is None) == (weight == 0) for p in model.auxiliary.parameters())
@@ -115,14 +115,16 @@ def test_the_weight_of_auxiliary_heads_goes_from_the_recipe_to_the_task(shapes, 
     from gatezoo.recipes.recipe import Recipe
     from gatezoo.training.trainer import Trainer
 
-    assert Recipe().aux_loss == 0.4
+    assert Recipe().aux_loss_weight == 0.4
     data = FolderDataset(shapes, ["ground", "disc"])
     model = gatezoo.create_model("test_pspnet", num_classes=2)
-    recipe = Recipe(steps=1, batch_size=1, crop=48, amp="none", aux_loss=0.7)
+    recipe = Recipe(steps=1, batch_size=1, crop_size=48, amp_dtype="none", aux_loss_weight=0.7)
     trainer = Trainer(model, data, data, tmp_path / "out", recipe, {}, "cpu", 0, False, None)
-    assert trainer.task.aux_loss == 0.7
+    assert trainer.task.aux_loss_weight == 0.7
     assert trainer.accelerator.ddp_handler.find_unused_parameters is False
-    trainer = Trainer(model, data, data, tmp_path / "b", Recipe(batch_size=1, aux_loss=0.0), {}, "cpu", 0, False, None)
+    trainer = Trainer(
+        model, data, data, tmp_path / "b", Recipe(batch_size=1, aux_loss_weight=0.0), {}, "cpu", 0, False, None
+    )
     assert trainer.accelerator.ddp_handler.find_unused_parameters is True
 
 
@@ -131,7 +133,9 @@ def test_the_weight_of_auxiliary_heads_goes_from_the_recipe_to_the_task(shapes, 
 def test_a_batch_of_one_trains_at_odd_sizes(name, size):
     model = gatezoo.create_model(name, num_classes=4).train()
     before = {
-        key: module.running_mean.clone() for key, module in model.named_modules() if isinstance(module, PooledNorm)
+        key: module.running_mean.clone()
+        for key, module in model.named_modules()
+        if isinstance(module, SingletonBatchNorm2d)
     }
     logits = model(torch.randn(1, 3, *size))
     assert logits.shape == (1, 4, *size)
@@ -207,7 +211,9 @@ def test_multiplications_of_gff():
     pixels, inputs = 128 * 128, sum(512 + 256 * count for count in (1, 2, 3, 4))
     # Levels 2, 3, 4 and the context are classified at stride 4 after the pyramid, at stride 8 without.
     moved = (3 * 256 + 512) * 19 * (pixels - pixels // 4) / 1e9
-    assert gmacs(fused, 512, 512) - gmacs(plain, 512, 512) == pytest.approx(9 * 256 * inputs * pixels / 1e9 + moved)
+    assert count_gmacs(fused, 512, 512) - count_gmacs(plain, 512, 512) == pytest.approx(
+        9 * 256 * inputs * pixels / 1e9 + moved
+    )
 
 
 @pytest.mark.parametrize(
@@ -233,7 +239,7 @@ def test_rows_of_the_paper_exist():
     names |= {f"{fusion}_pspnet_r101" for fusion in RIVALS}
     names |= {f"{kind}{net}" for kind in ("", "gff_") for net in ("denseaspp_densenet121", "deeplabv3plus_wrn38")}
     assert names <= set(gatezoo.list_models())
-    assert not find_row("fpn_pspnet_r101").keywords["dfp"]
+    assert not get_model_spec("fpn_pspnet_r101").keywords["dfp"]
 
 
 def test_recomputed_activations_of_a_dilated_densenet():

@@ -7,40 +7,40 @@ from torch import Tensor, nn
 import gatezoo
 from gatezoo.gates.modulator import Modulator
 from gatezoo.layers.resize import resize_to
-from gatezoo.model_info import gmacs, on_meta, parameters
-from gatezoo.registry import find_row
+from gatezoo.model_info import count_gmacs, count_parameters, on_meta
+from gatezoo.registry import get_model_spec
 
 SEMANTIC = gatezoo.list_models(task="semantic")
 SMALL = gatezoo.list_models(["test_*", "*mobilenetv2*"], task="semantic")
 
 
 @pytest.mark.parametrize("name", SEMANTIC)
-def test_every_row_builds_and_gives_logits_at_the_size_of_the_picture(name):
+def test_every_row_builds_and_gives_logits_at_the_size_of_the_image(name):
     model = on_meta(name, num_classes=7)
     image = torch.empty(1, 3, 65, 97, device="meta")
     with torch.no_grad():
-        assert model(image, **model.side_inputs({"depth": image[:, 0]})).shape == (1, 7, 65, 97)
+        assert model(image, **model.extra_inputs({"depth": image[:, 0]})).shape == (1, 7, 65, 97)
 
 
 @pytest.mark.parametrize("name", gatezoo.list_models())
 def test_classes_default_to_those_of_the_first_data_set_of_the_paper_and_the_task_is_the_row_s(name):
     model = on_meta(name)
     nyu = {"depthgate": 40}
-    assert model.num_classes == nyu.get(find_row(name).module, 21)
-    assert model.task == find_row(name).task
+    assert model.num_classes == nyu.get(get_model_spec(name).module, 21)
+    assert model.task == get_model_spec(name).task
 
 
 @pytest.mark.parametrize("name", gatezoo.list_models(task="instance"))
 def test_every_network_of_objects_builds_and_can_be_counted(name):
     model = on_meta(name, num_classes=7)
-    assert gmacs(model, 65, 97) > 0
-    assert model.probe(torch.empty(1, 3, 65, 97, device="meta")).ndim == 1
+    assert count_gmacs(model, 65, 97) > 0
+    assert model.raw_outputs(torch.empty(1, 3, 65, 97, device="meta")).ndim == 1
 
 
 @pytest.mark.parametrize("name", SMALL)
 def test_small_rows_train_a_step(name):
     model = gatezoo.create_model(name, num_classes=5).train()
-    logits = model(torch.randn(1, 3, 65, 97), **model.side_inputs({"depth": torch.rand(1, 65, 97) * 5}))
+    logits = model(torch.randn(1, 3, 65, 97), **model.extra_inputs({"depth": torch.rand(1, 65, 97) * 5}))
     nn.functional.cross_entropy(logits, torch.randint(5, (1, 65, 97))).backward()
     assert torch.isfinite(logits).all()
 
@@ -60,10 +60,10 @@ def test_every_architecture_has_a_tiny_row():
 
 def test_parameters_of_dignet_on_resnet50():
     model = on_meta("dignet_resnet50_32s")
-    assert parameters(model.feedback) == 7_485_523
-    assert parameters(model) == 31_036_584
-    assert round(parameters(model.feedback) / 1e6, 3) == 7.486
-    assert round(parameters(model) / 1e6, 3) == 31.037
+    assert count_parameters(model.feedback) == 7_485_523
+    assert count_parameters(model) == 31_036_584
+    assert round(count_parameters(model.feedback) / 1e6, 3) == 7.486
+    assert round(count_parameters(model) / 1e6, 3) == 31.037
 
 
 class LiteralModulator(Modulator):
@@ -78,9 +78,9 @@ class LiteralModulator(Modulator):
 def test_multiplications_of_dignet_on_resnet50(monkeypatch):
     """321 x 321, stride 8, a 1x1 classifier: 40.9, 96.3 and 151.6 GMAC with modulators as the paper writes them."""
     model = on_meta("dignet_resnet50_8s", head="linear")
-    lean = [gmacs(model, 321, 321, iterations=passes) for passes in (1, 2, 3)]
+    lean = [count_gmacs(model, 321, 321, iterations=passes) for passes in (1, 2, 3)]
     monkeypatch.setattr(Modulator, "forward", LiteralModulator.forward)
-    literal = [gmacs(model, 321, 321, iterations=passes) for passes in (1, 2, 3)]
+    literal = [count_gmacs(model, 321, 321, iterations=passes) for passes in (1, 2, 3)]
     assert [round(count, 1) for count in literal] == [40.9, 96.3, 151.6]
     assert lean[0] == literal[0]
     assert [round(count, 1) for count in lean[1:]] == [92.4, 143.8]
@@ -98,7 +98,7 @@ def test_the_lean_modulator_is_the_literal_one():
 @pytest.mark.parametrize("name", ["dignet_resnet50_32s", "dignet_deeplabv2_resnet101"])
 def test_a_pass_costs_the_plain_network_and_the_gates(name):
     model = on_meta(name)
-    once, twice, thrice = (gmacs(model, 321, 321, iterations=passes) for passes in (1, 2, 3))
+    once, twice, thrice = (count_gmacs(model, 321, 321, iterations=passes) for passes in (1, 2, 3))
     image = torch.empty(1, 3, 321, 321, device="meta")
     maps = [image, *model.backbone(image)]
     maps.append(model.head(maps[-1]))
@@ -109,7 +109,7 @@ def test_a_pass_costs_the_plain_network_and_the_gates(name):
     assert thrice == pytest.approx(3 * once + 2 * gates, rel=1e-9)
 
 
-def test_resnet101_on_a_picture_of_odd_size():
+def test_resnet101_on_a_image_of_odd_size():
     model = gatezoo.create_model("dignet_resnet101_8s").eval()
     with torch.no_grad():
         assert model(torch.randn(1, 3, 65, 97)).shape == (1, 21, 65, 97)
@@ -129,14 +129,14 @@ def test_resnet101_on_a_picture_of_odd_size():
 def test_parameters_of_rignet(backbone, blocks, gates):
     for unroll in ("su", "pu"):
         model = on_meta("rignet_r50_pu", backbone=backbone, unroll=unroll, blocks=blocks)
-        assert round(parameters(model.feedback) / 1e6, 3) == gates
+        assert round(count_parameters(model.feedback) / 1e6, 3) == gates
 
 
 @pytest.mark.parametrize("name", ["rignet_r50_su", "rignet_r50_pu"])
 def test_an_iteration_of_rignet_costs_its_gated_blocks_and_gates(name):
     """Only blocks 4 .. 6 run again, whatever the order."""
     model = on_meta(name)
-    once, twice, six = (gmacs(model, 321, 321, iterations=count) for count in (1, 2, 6))
+    once, twice, six = (count_gmacs(model, 321, 321, iterations=count) for count in (1, 2, 6))
     image = torch.empty(1, 3, 321, 321, device="meta")
     maps = [image, *model.backbone(image)]
     maps.append(model.head(maps[-1]))
@@ -162,17 +162,17 @@ def test_an_iteration_of_rignet_costs_its_gated_blocks_and_gates(name):
     ],
 )
 def test_parameters_of_depth_aware_gating_on_resnet50(keywords, millions):
-    assert round(parameters(on_meta("depthgate_r50", **keywords)) / 1e6, 2) == millions
+    assert round(count_parameters(on_meta("depthgate_r50", **keywords)) / 1e6, 2) == millions
 
 
 @pytest.mark.parametrize("name", ["depthgate_r50", "depthgate_mobilenetv2"])
 def test_a_loop_of_depth_aware_gating_costs_the_recurrent_module(name):
     model = on_meta(name)
-    once, twice, four = (gmacs(model, 320, 256, iterations=count) for count in (1, 2, 4))
+    once, twice, four = (count_gmacs(model, 320, 256, iterations=count) for count in (1, 2, 4))
     width = model.recurrent.classify.in_channels
     with torch.utils.flop_counter.FlopCounterMode(display=False) as counter:
         model.recurrent(torch.empty(1, 2 * width, 40, 32, device="meta"))
     loop = counter.get_total_flops() / 2e9
     assert twice == pytest.approx(once + loop, rel=1e-9)
     assert four == pytest.approx(once + 3 * loop, rel=1e-9)
-    assert parameters(model.recurrent) < parameters(model)
+    assert count_parameters(model.recurrent) < count_parameters(model)

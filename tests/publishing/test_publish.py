@@ -17,13 +17,13 @@ import gatezoo
 from gatezoo import pretrained
 from gatezoo.publishing import model_card as card
 from gatezoo.publishing import publish as publishing
-from gatezoo.publishing.publish import prepare, publish
+from gatezoo.publishing.publish import build_release, publish
 from gatezoo.weights.integrity import sha256_of
 
 TOLD = {
     "license": "CC-BY-NC-4.0",
     "data_license": "CC BY-NC 4.0, research use",
-    "train_data": "Discs, 24 pictures",
+    "train_data": "Discs, 24 images",
     "command": "gatezoo train test_fcn --data DISCS",
 }
 FACTS = {
@@ -60,7 +60,7 @@ def scores(trained, tmp_path):
     """As ``gatezoo eval --out`` writes them."""
     told = {
         "scores": {"miou": 0.61234, "pixel_accuracy": 0.9, "mean_accuracy": 0.7, "iou": [0.95, 0.2747]},
-        "protocol": {"mode": "whole", "pictures": 24, "iterations": None},
+        "protocol": {"mode": "whole", "images": 24, "iterations": None},
         "data": {"dataset": "folder", "folder": "DISCS", "split": "val"},
         "weights": {"sha256": sha256_of(trained)},
     }
@@ -100,7 +100,7 @@ def test_a_trained_file_becomes_a_repository_and_an_entry(
     assert cfg.size == len(files["model.safetensors"].data)
     assert (cfg.license, cfg.data_license, cfg.command) == (TOLD["license"], TOLD["data_license"], TOLD["command"])
     assert cfg.metrics["miou"] == 0.6123
-    assert cfg.metrics["protocol"] == "folder val; mode whole, pictures 24"
+    assert cfg.metrics["protocol"] == "folder val; mode whole, images 24"
     assert cfg.recipe["steps"] == 2
     assert cfg.format_version == 2
 
@@ -116,8 +116,8 @@ def test_a_trained_file_becomes_a_repository_and_an_entry(
     assert hub.counted() == []
 
 
-def test_the_golden_picture_and_logits_are_those_of_the_network(hub, trained, tmp_path):
-    prepare(str(trained), tmp_path / "out", "org/x", "discs", TOLD)
+def test_the_golden_image_and_logits_are_those_of_the_network(hub, trained, tmp_path):
+    build_release(str(trained), tmp_path / "out", "org/x", "discs", TOLD)
     held = load_file(tmp_path / "out/golden.safetensors")
     model = gatezoo.create_model(f"local-dir:{tmp_path / 'out'}", pretrained=True).eval()
     with torch.no_grad():
@@ -131,8 +131,8 @@ def test_the_golden_picture_and_logits_are_those_of_the_network(hub, trained, tm
 
 
 def test_the_card_is_one_that_the_hub_reads(hub, trained, scores, tmp_path):
-    told = TOLD | {"metrics": publishing.scores_told(scores)}
-    prepare(str(trained), tmp_path / "out", "org/discs", "discs", told)
+    told = TOLD | {"metrics": publishing.load_scores(scores)}
+    build_release(str(trained), tmp_path / "out", "org/discs", "discs", told)
     text = (tmp_path / "out/README.md").read_text()
     header = yaml.safe_load(re.match(r"---\n(.*?)\n---\n", text, re.DOTALL)[1])
     assert header["license"] == "cc-by-nc-4.0"
@@ -156,7 +156,7 @@ def test_the_card_is_one_that_the_hub_reads(hub, trained, scores, tmp_path):
 
 
 def test_the_card_of_what_was_not_measured_says_so(trained, tmp_path):
-    prepare(str(trained), tmp_path / "out", "org/discs", "discs", TOLD)
+    build_release(str(trained), tmp_path / "out", "org/discs", "discs", TOLD)
     text = (tmp_path / "out/README.md").read_text()
     assert "Not measured." in text
     assert "model-index" not in text
@@ -165,7 +165,7 @@ def test_the_card_of_what_was_not_measured_says_so(trained, tmp_path):
 def test_a_configuration_cannot_write_into_the_header_of_the_card():
     about = {"num_classes": 1, "size": 1, "sha256": "0", "license": 'mit"\ntags: [x]', "train_data": "a: [b]\n---\nx"}
     config = {"architecture": "test_fcn", "pretrained_cfg": about | {"class_names": ["a\n---\nb", "<script>"]}}
-    text = card.card_of(config, "n", "s")
+    text = card.render_model_card(config, "n", "s")
     header = yaml.safe_load(re.match(r"---\n(.*?)\n---\n", text, re.DOTALL)[1])
     assert set(header) <= {"library_name", "pipeline_tag", "tags", "license", "license_name", "datasets"}
     assert header["license"] == "other"
@@ -180,35 +180,35 @@ def test_licences_are_mandatory(trained, tmp_path, missing):
     with pytest.raises(
         ValueError, match=f"of what is published must have .* tells none: --{missing.replace('_', '-')}"
     ):
-        prepare(str(trained), tmp_path / "out", "org/x", "discs", told)
+        build_release(str(trained), tmp_path / "out", "org/x", "discs", told)
 
 
 def test_what_cannot_be_published_says_why(trained, scores, tmp_path):
     def attempt(text, source=trained, tag="discs", **told):
         with pytest.raises(ValueError, match=text):
-            prepare(str(source), tmp_path / "out", "org/x", tag, {**TOLD, **told})
+            build_release(str(source), tmp_path / "out", "org/x", tag, {**TOLD, **told})
         assert not (tmp_path / "out").exists()
 
     attempt("new weights must have a tag", tag=None)
     attempt("new weights must have a tag", tag="a.b")
-    attempt("figures must have a protocol and the command", metrics=publishing.scores_told(scores), command="")
+    attempt("figures must have a protocol and the command", metrics=publishing.load_scores(scores), command="")
     attempt("are published as the manifest tells; leave out", source="dignet_mobilenetv2_8s.camvid", tag=None)
     attempt("has no weights to publish", source="test_fcn")
     other = tmp_path / "other.safetensors"
     save_file(load_file(trained), other, {"gatezoo": json.dumps(FACTS | {"class_names": []})})
     attempt("must have 2 class names and colours", source=other)
-    attempt("scores must be of the file that is published", source=other, metrics=publishing.scores_told(scores))
+    attempt("scores must be of the file that is published", source=other, metrics=publishing.load_scores(scores))
     wide = tmp_path / "wide.safetensors"
     model = gatezoo.create_model("test_fcn", num_classes=2, head="fcn")
     save_file(model.state_dict(), wide, {"gatezoo": json.dumps(FACTS | {"model_kwargs": {"head": "fcn"}})})
     attempt("only rows as registered are published; .* other keywords: head", source=wide)
     (tmp_path / "wrong.json").write_text("{}")
     with pytest.raises(ValueError, match=r"scores must be the scores\.json"):
-        publishing.scores_told(tmp_path / "wrong.json")
+        publishing.load_scores(tmp_path / "wrong.json")
     (tmp_path / "full").mkdir()
     (tmp_path / "full/x").touch()
     with pytest.raises(ValueError, match="the folder to publish from must be empty"):
-        prepare(str(trained), tmp_path / "full", "org/x", "discs", TOLD)
+        build_release(str(trained), tmp_path / "full", "org/x", "discs", TOLD)
 
 
 def test_a_network_that_was_built_wrong_is_not_published(trained, tmp_path, monkeypatch):
@@ -222,19 +222,19 @@ def test_a_network_that_was_built_wrong_is_not_published(trained, tmp_path, monk
 
     monkeypatch.setattr(publishing, "create_model", wrong)
     with pytest.raises(ValueError, match="must give the trained one's logits; these are off by"):
-        prepare(str(trained), tmp_path / "out", "org/x", "discs", TOLD)
+        build_release(str(trained), tmp_path / "out", "org/x", "discs", TOLD)
 
 
 def test_half_precision_halves_the_file_and_stays_near(trained, tmp_path):
-    whole = prepare(str(trained), tmp_path / "whole", "org/x", "discs", TOLD)
-    half = prepare(str(trained), tmp_path / "half", "org/x", "discs", TOLD, half=True)
+    whole = build_release(str(trained), tmp_path / "whole", "org/x", "discs", TOLD)
+    half = build_release(str(trained), tmp_path / "half", "org/x", "discs", TOLD, half=True)
     assert half.cfg.size < 0.55 * whole.cfg.size
     assert whole.off == 0
     assert 0 < half.off < 0.02
 
 
 def test_what_comes_back_as_something_else_gets_no_entry(hub, trained, manifest, tmp_path, monkeypatch):
-    publication = prepare(str(trained), tmp_path / "out", "org/x", "discs", TOLD)
+    publication = build_release(str(trained), tmp_path / "out", "org/x", "discs", TOLD)
     before = manifest.read_text()
     hub.fail("GET", "model.safetensors", times=9, corrupt=True)
     with pytest.raises(ValueError, match="other bytes"):
@@ -251,7 +251,7 @@ def test_what_comes_back_as_something_else_gets_no_entry(hub, trained, manifest,
 
 
 def test_a_private_repository_stays_private(hub, trained, manifest, tmp_path, monkeypatch):
-    publish(prepare(str(trained), tmp_path / "out", "org/x", "discs", TOLD), "org/x", True, manifest)
+    publish(build_release(str(trained), tmp_path / "out", "org/x", "discs", TOLD), "org/x", True, manifest)
     assert hub.repos["org/x"].private
     monkeypatch.setenv("HF_TOKEN", "")
     with pytest.raises(ValueError, match="must exist and be yours to use"):
@@ -282,7 +282,7 @@ def test_all_bundled_entries_are_published_as_they_are(hub, manifest, monkeypatc
 
 
 def test_a_published_repository_opens_with_plain_huggingface_hub(hub, trained, manifest, tmp_path):
-    entry = publish(prepare(str(trained), tmp_path / "out", "org/x", "discs", TOLD), "org/x", manifest=manifest)
+    entry = publish(build_release(str(trained), tmp_path / "out", "org/x", "discs", TOLD), "org/x", manifest=manifest)
     folder = Path(snapshot_download("org/x", cache_dir=tmp_path / "plain"))
     assert sha256_of(folder / "model.safetensors") == entry.sha256
     assert torch.equal(load_file(folder / "model.safetensors")["head.bias"], load_file(trained)["head.bias"])

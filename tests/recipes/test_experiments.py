@@ -2,9 +2,9 @@ import dataclasses
 
 import pytest
 
-from gatezoo.recipes.experiments import experiments, figures_told, find_experiment
+from gatezoo.recipes.experiments import experiments, find_experiment, format_metrics
 from gatezoo.recipes.recipe import Recipe
-from gatezoo.registry import find_row
+from gatezoo.registry import get_model_spec
 
 EXPERIMENTS = experiments()
 
@@ -12,19 +12,19 @@ EXPERIMENTS = experiments()
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_an_experiment_names_a_model_and_tells_what_the_paper_got(name):
     experiment = EXPERIMENTS[name]
-    row = find_row(experiment.model)
-    row.merge(experiment.keywords)
+    row = get_model_spec(experiment.model)
+    row.merge(experiment.model_kwargs)
     assert name.startswith(f"{experiment.model}.")
-    assert experiment.reference
-    assert all(0 < value < 100 for value in experiment.reference.values())
-    assert set(experiment.unsaid) <= {field.name for field in dataclasses.fields(Recipe)}
+    assert experiment.paper_results
+    assert all(0 < value < 100 for value in experiment.paper_results.values())
+    assert set(experiment.assumed) <= {field.name for field in dataclasses.fields(Recipe)}
 
 
 def test_figures_are_told_by_their_usual_names_and_those_of_each_seed_side_by_side():
-    assert figures_told({"miou": 50, "pixel_accuracy": [89.04, 88.2], "pole": 1.5}) == (
+    assert format_metrics({"miou": 50, "pixel_accuracy": [89.04, 88.2], "pole": 1.5}) == (
         "mIoU 50.0; pixel accuracy 89.0, 88.2; pole 1.5"
     )
-    measured = [experiment.measured for experiment in EXPERIMENTS.values() if experiment.measured]
+    measured = [experiment.results for experiment in EXPERIMENTS.values() if experiment.results]
     assert all(0 < value < 100 for figures in measured for seeds in figures.values() for value in seeds)
 
 

@@ -10,13 +10,13 @@ from torch import nn
 
 import gatezoo
 from gatezoo.factory import load_checkpoint
-from gatezoo.inference.passes import stable_classes
+from gatezoo.inference.passes import iterate_until_stable
 from gatezoo.layers.depth_bins import scale_weights
 from gatezoo.layers.resize import resize_to
 from gatezoo.losses import DepthLoss
 from gatezoo.segmenters.depth import RecurrentDepthSegmenter
-from gatezoo.training.run_folder import TrainingFolder
-from gatezoo.training.tasks import SegmentationTask
+from gatezoo.training.run_folder import RunFolder
+from gatezoo.training.tasks import SemanticObjective
 
 SIZE = (65, 97)
 
@@ -178,7 +178,7 @@ def test_disparity_is_the_inverse_of_depth(image, depth):
     # The readers give metres, and a training sets the thresholds by them.
     inverse.set_thresholds((1.0, 2.0, 3.0, 4.0))
     assert inverse.thresholds.tolist() == pytest.approx([1 / 4, 1 / 3, 1 / 2, 1.0])
-    assert torch.equal(inverse(image, **inverse.side_inputs({"depth": depth})), metres(image, depth=depth))
+    assert torch.equal(inverse(image, **inverse.extra_inputs({"depth": depth})), metres(image, depth=depth))
 
 
 @torch.no_grad()
@@ -240,15 +240,15 @@ def test_keywords_that_make_no_network(keywords, message):
 @torch.no_grad()
 def test_passes_until_nothing_changes(image, monkeypatch):
     model = make()
-    maps = stable_classes(model, image, 0.9, 10)
+    maps = iterate_until_stable(model, image, 0.9, 10)
     assert len(maps) == 2
     monkeypatch.setattr(model.recurrent, "forward", lambda x, given: model.head(model.backbone(image)[0]))
-    assert len(stable_classes(model, image, 0.0, 10)) == 2
+    assert len(iterate_until_stable(model, image, 0.0, 10)) == 2
 
 
 def save(model, folder):
-    TrainingFolder(folder, resume=False, figures=("miou",)).start(0)
-    TrainingFolder(folder, resume=True, figures=("miou",)).save({}, model.state_dict(), {"record": []}, best=False)
+    RunFolder(folder, resume=False, figures=("miou",)).start(0)
+    RunFolder(folder, resume=True, figures=("miou",)).save({}, model.state_dict(), {"record": []}, best=False)
     return folder / "last.safetensors"
 
 
@@ -328,7 +328,7 @@ def test_thresholds_travel_with_the_weights(tmp_path):
 
 
 def task_of(model, **keywords):
-    return SegmentationTask(model, model.make_normalize(), nn.CrossEntropyLoss(), **keywords)
+    return SemanticObjective(model, model.make_normalize(), nn.CrossEntropyLoss(), **keywords)
 
 
 def test_the_loss_sums_over_the_loops(image, depth):
@@ -337,14 +337,14 @@ def test_the_loss_sums_over_the_loops(image, depth):
     outputs, loss = model.outputs(model.make_normalize()(pixels)), DepthLoss(0.7, 0.3)
     labelled = [F.cross_entropy(logits, labels) for logits in outputs.iterations]
     told = [loss(d, s, depth, model.thresholds) for d, s in zip(outputs.log_depth, outputs.scale_logits, strict=True)]
-    task = task_of(model, pass_loss=0.4, label_loss=0.6, depth_loss=loss)
+    task = task_of(model, iteration_loss_weight=0.4, seg_loss_weight=0.6, depth_loss=loss)
     each = [0.6 * a + b for a, b in zip(labelled, told)]
     torch.testing.assert_close(task(pixels, labels, depth), 0.4 * (each[0] + each[1]) + each[2])
     last = task_of(model, depth_loss=loss)(pixels, labels, depth)
     torch.testing.assert_close(last, labelled[2] + told[2])
     torch.testing.assert_close(task_of(model)(pixels, labels, depth), labelled[2])
-    torch.testing.assert_close(task_of(model, pass_loss=1.0)(pixels, labels), sum(labelled))
-    torch.testing.assert_close(task_of(model, label_loss=0.0, depth_loss=loss)(pixels, labels, depth), told[2])
+    torch.testing.assert_close(task_of(model, iteration_loss_weight=1.0)(pixels, labels), sum(labelled))
+    torch.testing.assert_close(task_of(model, seg_loss_weight=0.0, depth_loss=loss)(pixels, labels, depth), told[2])
 
 
 def test_a_given_depth_reaches_the_network_through_the_task(depth):

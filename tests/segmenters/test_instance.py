@@ -15,7 +15,7 @@ from torchvision.models.detection.roi_heads import paste_masks_in_image
 from torchvision.ops.feature_pyramid_network import LastLevelMaxPool
 
 import gatezoo
-from gatezoo.model_info import on_meta, parameters
+from gatezoo.model_info import count_parameters, on_meta
 from gatezoo.segmenters.instance import RATIOS
 from gatezoo.segmenters.roi_masks import RoIMasks
 
@@ -26,7 +26,7 @@ def network(**keywords):
     return gatezoo.create_model("test_zigzag_maskrcnn", **{"num_classes": 3, **keywords})
 
 
-def pictures():
+def images():
     return [torch.rand(3, *size) for size in SIZES]
 
 
@@ -82,8 +82,8 @@ def twins():
 @torch.no_grad()
 def test_objects_are_those_of_torchvision_s_engine(twins):
     ours, theirs = (model.eval() for model in twins)
-    images = pictures()
-    for found, expected in zip(ours(images), theirs(images), strict=True):
+    batch = images()
+    for found, expected in zip(ours(batch), theirs(batch), strict=True):
         assert len(expected["boxes"]) > 0
         for key in ("boxes", "labels", "scores"):
             torch.testing.assert_close(found[key], expected[key])
@@ -92,10 +92,10 @@ def test_objects_are_those_of_torchvision_s_engine(twins):
 
 
 def test_losses_are_those_of_torchvision_s_engine(twins):
-    images, targets, losses = pictures(), [target(size) for size in SIZES], []
+    batch, targets, losses = images(), [target(size) for size in SIZES], []
     for model in twins:
         torch.manual_seed(1)
-        losses.append(model.train()(images, targets))
+        losses.append(model.train()(batch, targets))
     assert losses[0].keys() == losses[1].keys()
     for key, value in losses[0].items():
         torch.testing.assert_close(value, losses[1][key])
@@ -104,27 +104,29 @@ def test_losses_are_those_of_torchvision_s_engine(twins):
 def test_the_baseline_has_the_parameters_of_torchvision_s():
     """Its batch norms are constants there, parameters here."""
     ours = on_meta("maskrcnn_fpn_r50", num_classes=91)
-    norms = sum(parameters(m) for m in ours.modules() if isinstance(m, nn.BatchNorm2d))
+    norms = sum(count_parameters(m) for m in ours.modules() if isinstance(m, nn.BatchNorm2d))
     with torch.device("meta"):
         theirs = maskrcnn_resnet50_fpn(weights=None, weights_backbone=None, num_classes=91)
-    trained = parameters(theirs) - sum(parameters(m) for m in theirs.modules() if isinstance(m, nn.BatchNorm2d))
-    assert parameters(ours) - norms == trained
+    trained = count_parameters(theirs) - sum(
+        count_parameters(m) for m in theirs.modules() if isinstance(m, nn.BatchNorm2d)
+    )
+    assert count_parameters(ours) - norms == trained
 
 
 @pytest.mark.parametrize("neck", ["test_zigzag_maskrcnn", "test_maskrcnn_fpn"])
-def test_pictures_without_objects_train(neck):
+def test_images_without_objects_train(neck):
     model = gatezoo.create_model(neck, num_classes=3, freeze_bn=True).train()
     empty = [target(size, (), ()) for size in SIZES]
-    losses = model(pictures(), empty)
+    losses = model(images(), empty)
     sum(losses.values()).backward()
     assert all(torch.isfinite(loss) for loss in losses.values())
-    mixed = model(pictures(), [empty[0], target(SIZES[1])])
+    mixed = model(images(), [empty[0], target(SIZES[1])])
     assert mixed["loss_mask"] > 0
 
 
 def test_every_parameter_learns_from_a_batch():
     model = network(stages=1, regions=(3,)).train()
-    sum(model(pictures(), [target(size) for size in SIZES]).values()).backward()
+    sum(model(images(), [target(size) for size in SIZES]).values()).backward()
     assert [name for name, parameter in model.named_parameters() if parameter.grad is None] == []
 
 
@@ -132,17 +134,17 @@ def test_every_parameter_learns_from_a_batch():
 def test_the_probe_hears_every_parameter():
     model = network(stages=1, regions=(3,)).eval()
     image = torch.randn(1, 3, 65, 97)
-    before = model.probe(image)
+    before = model.raw_outputs(image)
     new = [pair for pair in model.named_parameters() if not pair[0].startswith("backbone.")]  # whose blocks start idle
     for name, parameter in new:
         kept = parameter.clone()
         parameter += 0.1 * torch.randn_like(parameter) + 0.1
-        assert not torch.equal(model.probe(image), before), name
+        assert not torch.equal(model.raw_outputs(image), before), name
         parameter.copy_(kept)
 
 
 @torch.no_grad()
-def test_pictures_are_normalised_as_the_weights_expect(tmp_path):
+def test_images_are_normalised_as_the_weights_expect(tmp_path):
     model = network().eval()
     image = torch.rand(3, 96, 96)
     plain = model([image])[0]["scores"]
@@ -160,7 +162,7 @@ def test_a_folder_gives_the_same_network_and_other_classes_new_heads(tmp_path):
     gatezoo.save_pretrained(model, tmp_path, ["background", "cat", "dog"])
     again = gatezoo.from_pretrained(tmp_path).eval()
     image = torch.randn(1, 3, 65, 97)
-    torch.testing.assert_close(again.probe(image), model.probe(image))
+    torch.testing.assert_close(again.raw_outputs(image), model.raw_outputs(image))
     other = gatezoo.create_model(f"local-dir:{tmp_path}", pretrained=True, num_classes=5)
     assert set(other.load_report.reinitialised) == {
         f"roi_heads.{part}.{kind}"
@@ -174,13 +176,13 @@ def test_a_folder_gives_the_same_network_and_other_classes_new_heads(tmp_path):
     ("change", "text"),
     [
         (dict(boxes=torch.tensor([[5.0, 5, 5, 9]])), r"boxes must have a width and a height; got \[5.0, 5.0, 5.0, 9"),
-        (dict(boxes=torch.tensor([[5.0, 5, 99, 9]])), "boxes must lie in the picture of 80x61; got .*: clip them"),
-        (dict(boxes=torch.tensor([[-5.0, 5, 9, 9]])), "boxes must lie in the picture of 80x61"),
+        (dict(boxes=torch.tensor([[5.0, 5, 99, 9]])), "boxes must lie in the image of 80x61; got .*: clip them"),
+        (dict(boxes=torch.tensor([[-5.0, 5, 9, 9]])), "boxes must lie in the image of 80x61"),
         (dict(boxes=torch.zeros(1, 5)), r"boxes must be floating point \(N, 4\); got torch.float32 \(1, 5\)"),
         (dict(boxes=torch.zeros(0)), r"boxes must be floating point \(N, 4\); got torch.float32 \(0,\)"),
         (dict(boxes=torch.tensor([[5, 5, 8, 9]])), r"boxes must be floating point \(N, 4\); got torch.int64 \(1, 4\)"),
-        (dict(masks=torch.zeros(1, 80, 60)), r"masks must be \(1, 80, 61\) as boxes and picture are; got \(1, 80, 60"),
-        (dict(masks=torch.zeros(2, 80, 61)), r"masks must be \(1, 80, 61\) as boxes and picture are; got \(2, 80, 61"),
+        (dict(masks=torch.zeros(1, 80, 60)), r"masks must be \(1, 80, 61\) as boxes and image are; got \(1, 80, 60"),
+        (dict(masks=torch.zeros(2, 80, 61)), r"masks must be \(1, 80, 61\) as boxes and image are; got \(2, 80, 61"),
         (dict(masks=None), "it must have the tensors boxes, labels and masks; masks is none"),
         (dict(labels=torch.tensor([3])), r"labels must be 1 \.\. 2, 0 is the background; got 3"),
         (dict(labels=torch.tensor([0])), r"labels must be 1 \.\. 2, 0 is the background; got 0"),
@@ -199,9 +201,9 @@ def test_targets_that_do_not_fit(change, text):
 def test_refusals():
     model = network().train()
     with pytest.raises(ValueError, match="training needs targets; got none"):
-        model(pictures())
-    with pytest.raises(ValueError, match="there must be one target for each picture; got 1 for 2"):
-        model(pictures(), [target(SIZES[0])])
+        model(images())
+    with pytest.raises(ValueError, match="there must be one target for each image; got 1 for 2"):
+        model(images(), [target(SIZES[0])])
     with pytest.raises(ValueError, match=r"each image must be \(3, H, W\); got \(1, 3, 64, 64\)"):
         model([torch.rand(1, 3, 64, 64)])
     with pytest.raises(ValueError, match=r"images must be floating point in 0 \.\. 1; got torch.uint8"):
@@ -242,7 +244,7 @@ def test_masks_are_drawn_as_torchvision_draws_them(masks):
     assert (RoIMasks(torch.rand(0, 1, 28, 28), torch.zeros(0, 4), (40, 50)) >= 0.5).shape == (0, 1, 40, 50)
 
 
-def test_a_hundred_objects_of_a_large_picture_take_the_memory_of_few():
+def test_a_hundred_objects_of_a_large_image_take_the_memory_of_few():
     """All of them at once are 4.8 GB as probabilities, 1.2 GB as bool."""
     code = """
 import torch

@@ -140,7 +140,7 @@ def test_iterations_can_be_set(dignet):
 @torch.no_grad()
 @pytest.mark.parametrize("size", [(32, 32), (33, 47), (65, 97), (64, 128)])
 @pytest.mark.parametrize("name", ["test_fcn", "test_dignet"])
-def test_logits_have_the_size_of_the_picture(name, size):
+def test_logits_have_the_size_of_the_image(name, size):
     model = gatezoo.create_model(name, num_classes=4)
     for mode in (True, False):
         assert model.train(mode)(torch.randn(2, 3, *size)).shape == (2, 4, *size)
@@ -154,8 +154,8 @@ def test_gates_fit_other_backbones(backbone):
 
 
 @torch.no_grad()
-def test_padding_for_a_backbone_does_not_move_the_picture():
-    """hrnet asks for multiples of 32: what it says of the padded picture is cut back, not squeezed."""
+def test_padding_for_a_backbone_does_not_move_the_image():
+    """hrnet asks for multiples of 32: what it says of the padded image is cut back, not squeezed."""
     model = gatezoo.create_model("test_fcn", backbone="hrnet_w18_small").eval()
     image = torch.randn(1, 3, 40, 50)
     padded = nn.functional.pad(image, (0, 14, 0, 24))
@@ -164,12 +164,12 @@ def test_padding_for_a_backbone_does_not_move_the_picture():
 
 def test_batch_norm_stays_frozen_through_train():
     image = torch.randn(2, 3, 64, 64)
-    for frozen in (True, False):
-        model = gatezoo.create_model("test_dignet", freeze_bn=frozen)
+    for frozen_bn_scope in (True, False):
+        model = gatezoo.create_model("test_dignet", freeze_bn=frozen_bn_scope)
         before = {k: v.clone() for k, v in model.state_dict().items() if "running" in k}
         model.train()(image)
         after = model.state_dict()
-        assert all(torch.equal(after[k], v) for k, v in before.items()) == frozen
+        assert all(torch.equal(after[k], v) for k, v in before.items()) == frozen_bn_scope
     assert gatezoo.create_model("test_dignet").freeze_bn
     assert not gatezoo.create_model("test_fcn").freeze_bn
 

@@ -92,8 +92,8 @@ def test_objects_are_the_same(tmp_path, names):
     sizes = {key: small[key] for key in ("min_size", "max_size")}
     ours = gatezoo.create_model("maskrcnn_fpn_r50", checkpoint_path=tmp_path / "w.safetensors", **sizes).eval()
     ours.roi_heads.score_thresh = 0.0
-    picture = torch.rand(3, 96, 128)
-    (found,), (expected,) = ours([picture]), model([picture])
+    image = torch.rand(3, 96, 128)
+    (found,), (expected,) = ours([image]), model([image])
     assert len(expected["boxes"]) > 5
     for key in ("boxes", "scores", "labels"):
         torch.testing.assert_close(found[key], expected[key], atol=1e-3, rtol=1e-3)

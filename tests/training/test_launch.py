@@ -14,9 +14,9 @@ from PIL import Image
 import gatezoo
 from gatezoo.data import FolderDataset
 from gatezoo.data.classes import class_names
-from gatezoo.data.splits import hold_out, open_splits
+from gatezoo.data.splits import create_splits, random_split
 from gatezoo.recipes.experiments import experiments
-from gatezoo.registry import find_row
+from gatezoo.registry import get_model_spec
 from gatezoo.training.finetune import finetune
 
 # On the smallest backbone, small crops, two steps.
@@ -35,7 +35,7 @@ def test_every_recipe_starts(monkeypatch, capsys, tmp_path, name):
     DRAWERS[experiment.dataset](root)
     options = experiment.data | ({"half": False} if "half" in experiment.data else {})  # what is drawn is small
     told = [f"--data-kwargs={key}={value}" for key, value in options.items()]
-    accepted = find_row(experiment.model).accepted()
+    accepted = get_model_spec(experiment.model).parameter_names()
     told += [f"--model-kwargs={key}={value}" for key, value in NARROW.items() if key in accepted]
     code, text, err = run(
         monkeypatch, capsys, "train", "--recipe", name, "--data-root", root, "--out", out, *SMALL, *told
@@ -47,8 +47,8 @@ def test_every_recipe_starts(monkeypatch, capsys, tmp_path, name):
     header = gatezoo.create_model(experiment.model, checkpoint_path=last).pretrained_cfg
     assert header.recipe["lr"] == stages[-1].recipe.lr
     where = root, experiment.dataset, experiment.train_split, experiment.val_split
-    task = find_row(experiment.model).task
-    assert header.num_classes == open_splits(*where, task=task, options=options)[0].num_classes
+    task = get_model_spec(experiment.model).task
+    assert header.num_classes == create_splits(*where, task=task, options=options)[0].num_classes
 
 
 @pytest.fixture
@@ -56,11 +56,11 @@ def weights(shapes, tmp_path):
     """A model folder with weights that know discs."""
     from gatezoo.publishing.model_folder import save_pretrained
     from gatezoo.recipes.recipe import Recipe
-    from gatezoo.training.launch import train_by_name
+    from gatezoo.training.launch import train_model
 
     data = [FolderDataset(shapes, ["ground", "disc"]) for _ in range(2)]
-    recipe = Recipe(steps=2, batch_size=2, crop=48, amp="none")
-    train_by_name("test_dignet", *data, tmp_path / "first", recipe, workers=0)
+    recipe = Recipe(steps=2, batch_size=2, crop_size=48, amp_dtype="none")
+    train_model("test_dignet", *data, tmp_path / "first", recipe, workers=0)
     model = gatezoo.create_model("test_dignet", checkpoint_path=tmp_path / "first/last.safetensors")
     return save_pretrained(model, tmp_path / "weights")
 
@@ -74,12 +74,12 @@ def test_fine_tuning_in_one_command(monkeypatch, capsys, shapes, weights, tmp_pa
         "-j", 0,
     )  # fmt: skip
     assert code == 0, err
-    assert "19 pictures to train on, 5 held out" in text
+    assert "19 images to train on, 5 held out" in text
     assert f"use it: gatezoo predict local-dir:{out / 'model'}" in text
     model = gatezoo.create_model(f"local-dir:{out / 'model'}", pretrained=True)
     assert model.pretrained_cfg.class_names == ("ground", "disc", "never")
     assert model.pretrained_cfg.metrics["miou"] > 0.5
-    assert model.pretrained_cfg.metrics["protocol"] == "5 pictures held out, single scale"
+    assert model.pretrained_cfg.metrics["protocol"] == "5 images held out, single scale"
     code, _, err = run(
         monkeypatch, capsys, "predict", f"local-dir:{out / 'model'}", shapes / "images/00.png", "--out", tmp_path / "p"
     )
@@ -87,23 +87,23 @@ def test_fine_tuning_in_one_command(monkeypatch, capsys, shapes, weights, tmp_pa
     assert (tmp_path / "p/00.png").is_file()
 
 
-def test_held_out_pictures_are_never_trained_on(shapes):
-    first, second = hold_out(FolderDataset(shapes, 2), 0.25, seed=1)
+def test_held_out_images_are_never_trained_on(shapes):
+    first, second = random_split(FolderDataset(shapes, 2), 0.25, seed=1)
     assert (len(first), len(second)) == (18, 6)
-    assert not {*first.pictures} & {*second.pictures}
-    again = hold_out(FolderDataset(shapes, 2), 0.25, seed=1)[1]
-    assert again.pictures == second.pictures != hold_out(FolderDataset(shapes, 2), 0.25, seed=2)[1].pictures
+    assert not {*first.images} & {*second.images}
+    again = random_split(FolderDataset(shapes, 2), 0.25, seed=1)[1]
+    assert again.images == second.images != random_split(FolderDataset(shapes, 2), 0.25, seed=2)[1].images
     with pytest.raises(ValueError, match=r"must leave some on both sides; 0\.01 holds out 0"):
-        hold_out(FolderDataset(shapes, 2), 0.01, seed=1)
+        random_split(FolderDataset(shapes, 2), 0.01, seed=1)
 
 
 def test_a_folder_of_parts_is_taken_apart(shapes, tmp_path):
     for part in ("train", "val"):
         shutil.copytree(shapes, tmp_path / "parts" / part)
     (tmp_path / "parts/val/images/00.png").unlink()
-    first, second = open_splits(tmp_path / "parts", classes="ground,disc")
+    first, second = create_splits(tmp_path / "parts", classes="ground,disc")
     assert (len(first), len(second)) == (24, 23)
-    first, second = open_splits(shapes, val=tmp_path / "parts/val", classes="ground,disc")
+    first, second = create_splits(shapes, val=tmp_path / "parts/val", classes="ground,disc")
     assert (len(first), len(second)) == (24, 23)
 
 
@@ -121,8 +121,8 @@ def test_fine_tuning_stops_at_bad_data(monkeypatch, capsys, shapes, weights, tmp
 
 
 def test_fine_tuning_starts_from_the_weights(shapes, weights, tmp_path):
-    data = hold_out(FolderDataset(shapes, ["ground", "disc"]), 0.2, 0)
-    recipe = dict(steps=1, lr=1e-30, batch_size=2, crop=48, amp="none")
+    data = random_split(FolderDataset(shapes, ["ground", "disc"]), 0.2, 0)
+    recipe = dict(steps=1, lr=1e-30, batch_size=2, crop_size=48, amp_dtype="none")
     done = finetune(f"local-dir:{weights}", *data, tmp_path / "out", recipe, workers=0)
     first = gatezoo.create_model(f"local-dir:{weights}", pretrained=True).state_dict()
     last = gatezoo.create_model(f"local-dir:{done.folder}", pretrained=True).state_dict()
@@ -139,7 +139,7 @@ def test_class_names(tmp_path):
     with pytest.raises(ValueError, match="classes must have names, all different; got 'sky,sky'"):
         class_names("sky,sky")
     with pytest.raises(ValueError, match="needs classes"):
-        open_splits(tmp_path)
+        create_splits(tmp_path)
 
 
 def test_refusals(monkeypatch, capsys, tmp_path):
@@ -172,7 +172,7 @@ def test_a_tracker_logs_what_the_csv_does(monkeypatch, capsys, shapes, tmp_path)
     assert code == 0, err
     log = EventAccumulator(str(tmp_path / "out" / "log")).Reload()
     rows = list(csv.DictReader((tmp_path / "out/summary.csv").open()))
-    for tag in ("loss", "lr", "pictures_per_s", "miou"):
+    for tag in ("loss", "lr", "images_per_s", "miou"):
         logged = {event.step: event.value for event in log.Scalars(tag)}
         assert logged == pytest.approx({int(row["step"]): float(row[tag]) for row in rows if row[tag]}, rel=1e-6), tag
     assert [int(row["step"]) for row in rows] == [1, 2]

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from gatezoo.training.precision import computable, mixed_precision
+from gatezoo.training.precision import mixed_precision, resolve_amp_dtype
 
 
 @pytest.mark.parametrize("dilation", [1, 2, 4])
@@ -36,7 +36,7 @@ def test_other_convolutions_run_in_bf16_and_all_is_put_back():
 @pytest.mark.parametrize(("able", "kind"), [(True, "bf16"), (False, "none")])
 def test_a_cpu_without_bf16_trains_in_float32_and_says_so(able, kind, monkeypatch, caplog):
     monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: able)
-    assert computable("bf16", "cpu") == kind
+    assert resolve_amp_dtype("bf16", "cpu") == kind
     assert ("float32" in caplog.text) == (not able)
-    assert computable("bf16", "cuda") == "bf16"
-    assert [computable(other, "cpu") for other in ("none", "fp16")] == ["none", "fp16"]
+    assert resolve_amp_dtype("bf16", "cuda") == "bf16"
+    assert [resolve_amp_dtype(other, "cpu") for other in ("none", "fp16")] == ["none", "fp16"]

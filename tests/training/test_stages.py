@@ -12,25 +12,25 @@ from helpers import commands, trees
 from PIL import Image
 
 import gatezoo
-from gatezoo.data import FolderDataset, open_dataset
+from gatezoo.data import FolderDataset, create_dataset
 from gatezoo.data.base import depth_quantiles
 from gatezoo.evaluation.semantic import evaluate_in_detail, evaluate_passes
 from gatezoo.factory import load_checkpoint
-from gatezoo.inference.depth import DepthLook, depth_passes
+from gatezoo.inference.depth import DepthPrediction, depth_passes
 from gatezoo.inference.modes import MultiScale, SlidingWindow
-from gatezoo.inference.passes import metres_of
+from gatezoo.inference.passes import decode_depth
 from gatezoo.inference.writers import predict_files
-from gatezoo.metrics import DepthScores
+from gatezoo.metrics import DepthMetric
 from gatezoo.recipes.experiments import Stage, experiments
 from gatezoo.recipes.recipe import Recipe
 from gatezoo.training import stages
-from gatezoo.training.launch import train_by_name
+from gatezoo.training.launch import train_model
 from gatezoo.training.stages import train_stages
-from gatezoo.visualization.depth import coloured, depth_picture, loops_figure
+from gatezoo.visualization.depth import colorize_depth, depth_image, plot_loops
 from gatezoo.weights.checkpoint_files import checkpoint_facts, read_checkpoint
 
-QUICK = dict(steps=4, eval_every=4, batch_size=2, crop=48, amp="none", class_weights="none")
-TAUGHT = dict(depth_loss=1.0, scale_loss=1.0)
+QUICK = dict(steps=4, eval_interval=4, batch_size=2, crop_size=48, amp_dtype="none", class_weights="none")
+TAUGHT = dict(depth_loss_weight=1.0, scale_loss_weight=1.0)
 CLASSES = ["ground", "disc"]
 
 
@@ -50,10 +50,17 @@ def opened(rooms, depth=True):
     return [FolderDataset(rooms, CLASSES, depth=0.001 if depth else None).subset(range(8)) for _ in range(2)]
 
 
-def run(rooms, out, name="test_depthgate", depth=True, keywords=None, resume=False, freeze_bn=True, **changes):
+def run(rooms, out, name="test_depthgate", depth=True, model_kwargs=None, resume=False, freeze_bn=True, **changes):
     recipe = Recipe(**{**QUICK, **changes})
-    return train_by_name(
-        name, *opened(rooms, depth), out, recipe, model_kwargs=keywords, freeze_bn=freeze_bn, workers=0, resume=resume
+    return train_model(
+        name,
+        *opened(rooms, depth),
+        out,
+        recipe,
+        model_kwargs=model_kwargs,
+        freeze_bn=freeze_bn,
+        workers=0,
+        resume=resume,
     )
 
 
@@ -80,11 +87,11 @@ def test_thresholds_cut_the_known_pixels_into_equal_parts(rooms):
 
 
 def test_a_training_sets_the_thresholds_unless_they_are_told(rooms, tmp_path):
-    run(rooms, tmp_path / "own", steps=1, eval_every=1, **TAUGHT)
+    run(rooms, tmp_path / "own", steps=1, eval_interval=1, **TAUGHT)
     expected = depth_quantiles(opened(rooms)[0], 5)
     trained = gatezoo.create_model("test_depthgate", checkpoint_path=tmp_path / "own/last.safetensors")
     assert trained.thresholds.tolist() == pytest.approx(expected)
-    run(rooms, tmp_path / "told", keywords={"thresholds": (1.0, 2.0, 3.0, 4.0)}, steps=1, eval_every=1)
+    run(rooms, tmp_path / "told", model_kwargs={"thresholds": (1.0, 2.0, 3.0, 4.0)}, steps=1, eval_interval=1)
     trained = gatezoo.create_model("test_depthgate", checkpoint_path=tmp_path / "told/last.safetensors")
     assert trained.thresholds.tolist() == [1, 2, 3, 4]
 
@@ -93,8 +100,8 @@ def test_a_training_sets_the_thresholds_unless_they_are_told(rooms, tmp_path):
 
 
 def test_a_training_learns_the_depth(rooms, tmp_path):
-    recipe = dict(steps=60, eval_every=60, batch_size=4, scale=(1.0, 1.0), hflip=0.0, **TAUGHT)
-    record = run(rooms, tmp_path / "out", keywords={"loops": 1}, freeze_bn=False, **recipe)["record"]
+    recipe = dict(steps=60, eval_interval=60, batch_size=4, scale_range=(1.0, 1.0), hflip=0.0, **TAUGHT)
+    record = run(rooms, tmp_path / "out", model_kwargs={"loops": 1}, freeze_bn=False, **recipe)["record"]
     assert record[-1]["depth"]["delta1"] > 0.5
     assert record[-1]["miou"] > 0.7
     with (tmp_path / "out/summary.csv").open() as file:
@@ -104,36 +111,36 @@ def test_a_training_learns_the_depth(rooms, tmp_path):
 @pytest.mark.parametrize("name", ["test_depthgate", "test_depthgate_given"])
 def test_resume_is_exact_with_depth(rooms, tmp_path, monkeypatch, name):
     losses = TAUGHT if name == "test_depthgate" else {}
-    run(rooms, tmp_path / "whole", name, eval_every=2, pass_loss=0.5, **losses)
+    run(rooms, tmp_path / "whole", name, eval_interval=2, iteration_loss_weight=0.5, **losses)
     from gatezoo.training import tasks as jobs
 
     real, calls = jobs.evaluate, []
 
-    def stop(*arguments, **keywords):
+    def stop(*arguments, **model_kwargs):
         if calls:
             raise KeyboardInterrupt
         calls.append(1)
-        return real(*arguments, **keywords)
+        return real(*arguments, **model_kwargs)
 
     with monkeypatch.context() as patch:
         patch.setattr(jobs, "evaluate", stop)
         with pytest.raises(KeyboardInterrupt):
-            run(rooms, tmp_path / "two", name, eval_every=2, pass_loss=0.5, **losses)
-    run(rooms, tmp_path / "two", name, eval_every=2, pass_loss=0.5, resume=True, **losses)
+            run(rooms, tmp_path / "two", name, eval_interval=2, iteration_loss_weight=0.5, **losses)
+    run(rooms, tmp_path / "two", name, eval_interval=2, iteration_loss_weight=0.5, resume=True, **losses)
     whole, two = weights_in(tmp_path / "whole"), weights_in(tmp_path / "two")
     assert all(torch.equal(whole[key], two[key]) for key in whole)
 
 
 @torch.no_grad()
-def test_evaluation_judges_the_depth_of_whole_pictures(rooms):
+def test_evaluation_judges_the_depth_of_whole_images(rooms):
     model, data = gatezoo.create_model("test_depthgate", num_classes=2).eval(), opened(rooms)[1]
     data = data.subset(range(3))
     for blur in (0.0, 2.0):
-        expected = DepthScores()
+        expected = DepthMetric()
         for sample in data:
             batch = model.make_normalize()(sample["image"][None])
             log_depth = model.outputs(batch).log_depth[-1]
-            expected.update(metres_of(log_depth, blur), sample["depth"][None].as_subclass(torch.Tensor))
+            expected.update(decode_depth(log_depth, blur), sample["depth"][None].as_subclass(torch.Tensor))
         found = evaluate_in_detail(model, data, blur=blur)
         assert found.scores.depth.to_dict() == pytest.approx(expected.compute().to_dict(), rel=1e-4)
         assert found.protocol["depth_blur"] == blur
@@ -161,7 +168,7 @@ def test_evaluation_gives_a_given_depth_to_the_network(rooms):
     assert evaluate_passes(model, data)[-1].miou == scores.miou
     with pytest.raises(ValueError, match="gated by a given depth needs data with depth; these have none"):
         gatezoo.evaluate(model, opened(rooms, depth=False)[1])
-    with pytest.raises(ValueError, match="given depth is evaluated on whole pictures; got scales"):
+    with pytest.raises(ValueError, match="given depth is evaluated on whole images; got scales"):
         gatezoo.evaluate(model, data, mode=MultiScale())
 
 
@@ -171,24 +178,26 @@ def test_refusals_of_a_training(rooms, tmp_path):
     with pytest.raises(ValueError, match="must have data with depth; these have none: open them so, --data-kwargs"):
         run(rooms, tmp_path / "b", "test_depthgate_given", depth=False)
     with pytest.raises(ValueError, match="a depth loss needs a network that predicts depth"):
-        run(rooms, tmp_path / "c", keywords={"gate": "attention"}, **TAUGHT)
-    with pytest.raises(ValueError, match=r"train_only must begin the name of a parameter of the network; got 'hed\.'"):
-        run(rooms, tmp_path / "d", train_only="hed.")
+        run(rooms, tmp_path / "c", model_kwargs={"gate": "attention"}, **TAUGHT)
+    with pytest.raises(
+        ValueError, match=r"trainable_prefix must begin the name of a parameter of the network; got 'hed\.'"
+    ):
+        run(rooms, tmp_path / "d", trainable_prefix="hed.")
     with pytest.raises(ValueError, match="depth_loss must be a weight, 0 or more; got -1"):
-        Recipe(depth_loss=-1)
+        Recipe(depth_loss_weight=-1)
     with pytest.raises(ValueError, match="a training must have a loss"):
-        Recipe(label_loss=0)
+        Recipe(seg_loss_weight=0)
 
 
 def test_only_what_is_told_is_trained(rooms, tmp_path):
-    keywords = {"loops": 0}
-    run(rooms, tmp_path / "first", keywords=keywords, steps=1, eval_every=1)
+    model_kwargs = {"loops": 0}
+    run(rooms, tmp_path / "first", model_kwargs=model_kwargs, steps=1, eval_interval=1)
     start = weights_in(tmp_path / "first")
-    recipe = Recipe(**{**QUICK, "label_loss": 0.0, "train_only": "head.pooling.gate", **TAUGHT})
+    recipe = Recipe(**{**QUICK, "seg_loss_weight": 0.0, "trainable_prefix": "head.pooling.gate", **TAUGHT})
     first = tmp_path / "first/last.safetensors"
-    train_by_name(
+    train_model(
         "test_depthgate", *opened(rooms), tmp_path / "second", recipe, initial_checkpoint=first,
-        model_kwargs=keywords, workers=0,
+        model_kwargs=model_kwargs, workers=0,
     )  # fmt: skip
     end = weights_in(tmp_path / "second")
     changed = {key for key in start if not torch.equal(start[key], end[key])}
@@ -202,7 +211,7 @@ def test_only_what_is_told_is_trained(rooms, tmp_path):
 STAGES = [
     Stage("baseline", {"gate": "none", "loops": 0}, Recipe(**QUICK)),
     Stage("gating", {"loops": 0}, Recipe(**QUICK, **TAUGHT)),
-    Stage("loop1", {"loops": 1}, Recipe(**QUICK, **TAUGHT, pass_loss=1.0)),
+    Stage("loop1", {"loops": 1}, Recipe(**QUICK, **TAUGHT, iteration_loss_weight=1.0)),
 ]
 
 
@@ -217,21 +226,21 @@ def test_stages_follow_one_another_and_resume_between_and_inside(rooms, tmp_path
     with pytest.raises(ValueError, match="the folder of a new training must hold none yet"):
         go("whole")
     # Stopped between the first stage and the second, then inside the second.
-    real, started = stages.train_by_name, []
+    real, started = stages.train_model, []
 
-    def once(*arguments, **keywords):
+    def once(*arguments, **model_kwargs):
         if started:
             raise KeyboardInterrupt
         started.append(1)
-        return real(*arguments, **keywords)
+        return real(*arguments, **model_kwargs)
 
-    monkeypatch.setattr(stages, "train_by_name", once)
+    monkeypatch.setattr(stages, "train_model", once)
     with pytest.raises(KeyboardInterrupt):
         go("parts")
     monkeypatch.undo()
     from gatezoo.training import trainer as training
 
-    step = training.Trainer._after_step
+    step = training.Trainer.on_step_end
 
     def stop(self, *arguments):
         step(self, *arguments)
@@ -267,14 +276,14 @@ def test_recipes_of_stages():
     found = experiments()["depthgate_r50.nyuv2-loop2"]
     assert [stage.name for stage in found.stages] == ["baseline", "depth", "gating", "loop1", "loop2", "segmentation"]
     assert found.data == {"depth": True}
-    weights = [(s.recipe.label_loss, s.recipe.depth_loss, s.recipe.scale_loss) for s in found.stages]
+    weights = [(s.recipe.seg_loss_weight, s.recipe.depth_loss_weight, s.recipe.scale_loss_weight) for s in found.stages]
     assert weights == [(1, 0, 0), (0, 1, 1), (1, 1, 1), (1, 1, 1), (1, 1, 1), (1, 0, 0)]
-    assert [s.recipe.pass_loss for s in found.stages] == [0, 0, 0, 1, 1, 1]
+    assert [s.recipe.iteration_loss_weight for s in found.stages] == [0, 0, 0, 1, 1, 1]
     for name, experiment in experiments().items():
         for stage in experiment.stages:
-            gatezoo.registry.find_row(experiment.model).merge(stage.keywords)
+            gatezoo.registry.get_model_spec(experiment.model).merge(stage.model_kwargs)
             assert stage.recipe.steps == experiment.recipe.steps, name
-        assert not experiment.stages or experiment.stages[-1].keywords == experiment.keywords, name
+        assert not experiment.stages or experiment.stages[-1].model_kwargs == experiment.model_kwargs, name
     with pytest.raises(ValueError, match="a training in stages must have one at least; got none"):
         train_stages("test_depthgate", [], None, None, "nowhere")
 
@@ -312,12 +321,12 @@ def test_stages_evaluation_and_figures_from_the_command_line(monkeypatch, capsys
     scores = json.loads((tmp_path / "scores/scores.json").read_text())
     assert 0 <= scores["scores"]["depth"]["delta1"] <= scores["scores"]["depth"]["delta3"] <= 1
     assert scores["protocol"]["depth_blur"] == 1
-    picture = next((tmp_path / "nyu/train/images").iterdir())
+    image = next((tmp_path / "nyu/train/images").iterdir())
     code, out, err = commands.run(
-        monkeypatch, capsys, "predict", weights, picture, "--depth", "--out", tmp_path / "drawn"
+        monkeypatch, capsys, "predict", weights, image, "--depth", "--out", tmp_path / "drawn"
     )
     assert code == 0, err
-    suffixes = {path.name.removeprefix(picture.stem) for path in (tmp_path / "drawn").iterdir()}
+    suffixes = {path.name.removeprefix(image.stem) for path in (tmp_path / "drawn").iterdir()}
     assert suffixes == {".png", "_overlay.jpg", ".json", "_depth.png", "_loops.png"}
 
 
@@ -333,63 +342,63 @@ def model():
 
 
 def test_predict_gives_metres_too(model, tmp_path):
-    picture = torch.randint(256, (3, 65, 97), dtype=torch.uint8)
-    classes, metres = gatezoo.predict(model, picture, depth=True)
-    assert np.array_equal(classes, gatezoo.predict(model, picture))
+    image = torch.randint(256, (3, 65, 97), dtype=torch.uint8)
+    classes, metres = gatezoo.predict(model, image, depth=True)
+    assert np.array_equal(classes, gatezoo.predict(model, image))
     assert metres.shape == (65, 97)
     assert metres.dtype == np.float32
     with torch.no_grad():
-        log_depth = model.outputs(model.make_normalize()(picture[None])).log_depth[-1]
+        log_depth = model.outputs(model.make_normalize()(image[None])).log_depth[-1]
     np.testing.assert_allclose(metres, log_depth[0].exp(), rtol=1e-4)
-    _, smooth = gatezoo.predict(model, picture, depth=True, blur=3.0)
+    _, smooth = gatezoo.predict(model, image, depth=True, blur=3.0)
     assert smooth.std() < metres.std()
     assert smooth.mean() == pytest.approx(metres.mean(), rel=0.02)
-    pairs = gatezoo.predict(model, [picture, picture], depth=True)
+    pairs = gatezoo.predict(model, [image, image], depth=True)
     assert len(pairs) == 2
     assert np.array_equal(pairs[1][1], metres)
-    assert len(depth_passes(model, picture, iterations=4)) == 4
-    assert 2 <= len(depth_passes(model, picture, iterations="auto", tolerance=0.5)) <= 10
+    assert len(depth_passes(model, image, iterations=4)) == 4
+    assert 2 <= len(depth_passes(model, image, iterations="auto", tolerance=0.5)) <= 10
 
 
-def test_depth_of_a_scaled_picture_is_that_of_a_smaller_one(model):
-    picture, half = torch.randint(256, (3, 96, 128), dtype=torch.uint8), MultiScale((0.5,), flip=False)
-    classes, metres = gatezoo.predict(model, picture, depth=True, mode=half)
-    assert np.array_equal(classes, gatezoo.predict(model, picture, mode=half))
+def test_depth_of_a_scaled_image_is_that_of_a_smaller_one(model):
+    image, half = torch.randint(256, (3, 96, 128), dtype=torch.uint8), MultiScale((0.5,), flip=False)
+    classes, metres = gatezoo.predict(model, image, depth=True, mode=half)
+    assert np.array_equal(classes, gatezoo.predict(model, image, mode=half))
     with torch.no_grad():
-        batch = model.make_normalize()(picture[None])
+        batch = model.make_normalize()(image[None])
         small = F.interpolate(batch, scale_factor=0.5, mode="bilinear", antialias=True)
         log_depth = F.interpolate(model.outputs(small).log_depth[-1][:, None], (96, 128), mode="bilinear")
     np.testing.assert_allclose(metres, log_depth[0, 0].exp(), rtol=1e-4)
-    assert not np.allclose(metres, gatezoo.predict(model, picture, depth=True)[1], rtol=0.01)
+    assert not np.allclose(metres, gatezoo.predict(model, image, depth=True)[1], rtol=0.01)
 
 
 def test_refusals_of_depth(model):
-    picture = torch.zeros(3, 64, 64)
+    image = torch.zeros(3, 64, 64)
     with pytest.raises(
         ValueError, match="depth must be predicted by the network; test_fcn predicts none: choose a depth"
     ):
-        gatezoo.predict(gatezoo.create_model("test_fcn"), picture, depth=True)
-    with pytest.raises(ValueError, match="depth is predicted from whole pictures; got scales"):
-        gatezoo.predict(model, picture, depth=True, mode=MultiScale())
+        gatezoo.predict(gatezoo.create_model("test_fcn"), image, depth=True)
+    with pytest.raises(ValueError, match="depth is predicted from whole images; got scales"):
+        gatezoo.predict(model, image, depth=True, mode=MultiScale())
     for several in (MultiScale((0.5, 1.0), flip=False), MultiScale((0.5,)), SlidingWindow(64)):
-        with pytest.raises(ValueError, match=r"depth is predicted from whole pictures; got .*tell one scale alone"):
-            gatezoo.predict(model, picture, depth=True, mode=several)
+        with pytest.raises(ValueError, match=r"depth is predicted from whole images; got .*tell one scale alone"):
+            gatezoo.predict(model, image, depth=True, mode=several)
     with pytest.raises(ValueError, match="a blur of depth must be a standard deviation in pixels, 0 or more; got -1"):
-        gatezoo.predict(model, picture, depth=True, blur=-1.0)
+        gatezoo.predict(model, image, depth=True, blur=-1.0)
     with pytest.raises(ValueError, match="iterations must be of a network that is unrolled"):
-        gatezoo.predict(gatezoo.create_model("test_depthgate", loops=0), picture, depth=True, iterations=2)
+        gatezoo.predict(gatezoo.create_model("test_depthgate", loops=0), image, depth=True, iterations=2)
     with pytest.raises(ValueError, match="a network gated by a given depth must be called with it"):
-        gatezoo.predict(gatezoo.create_model("test_depthgate_given"), picture)
+        gatezoo.predict(gatezoo.create_model("test_depthgate_given"), image)
 
 
 def test_a_blur_is_a_gaussian_of_the_metres():
     log_depth = torch.zeros(1, 41, 41)
     log_depth[0, 20, 20] = math.log(101.0)
-    metres = metres_of(log_depth, 2.0)[0] - 1
+    metres = decode_depth(log_depth, 2.0)[0] - 1
     ys, xs = np.mgrid[-20:21, -20:21]
     gaussian = np.exp(-(ys**2 + xs**2) / 8) * (abs(ys) <= 6) * (abs(xs) <= 6)
     np.testing.assert_allclose(metres, 100 * gaussian / gaussian.sum(), atol=1e-4)
-    assert metres_of(torch.zeros(1, 5, 40), 10.0).shape == (1, 5, 40)
+    assert decode_depth(torch.zeros(1, 5, 40), 10.0).shape == (1, 5, 40)
 
 
 def test_files_of_a_depth(model, tmp_path):
@@ -411,25 +420,25 @@ def test_the_figure_of_the_loops():
     classes, metres = np.zeros((30, 40), np.uint8), np.full((30, 40), 2.0, np.float32)
     other, farther = classes.copy(), metres.copy()
     other[:15], farther[:, :10] = 1, 4.0
-    looks = [DepthLook(classes, metres, weights), DepthLook(other, farther, near)]
-    figure = loops_figure(None, looks, ["a", "b"], [(0, 0, 0), (255, 255, 255)])
+    looks = [DepthPrediction(classes, metres, weights), DepthPrediction(other, farther, near)]
+    figure = plot_loops(None, looks, ["a", "b"], [(0, 0, 0), (255, 255, 255)])
     pixels = np.array(figure)
     loud = (pixels == (255, 0, 90)).all(-1).sum()
     # Half of the classes, a quarter of the depths, all of the scales.
     assert loud == 30 * 40 * (0.5 + 0.25 + 1)
     assert figure.size[0] == 8 + 3 * (40 + 8)
-    assert loops_figure(None, looks[:1], ["a", "b"], [(0, 0, 0), (255, 255, 255)]).size[1] < 0.6 * figure.size[1]
-    values = np.array(coloured(np.linspace(0, 1, 50)[None]).convert("L"))[0].astype(int)
+    assert plot_loops(None, looks[:1], ["a", "b"], [(0, 0, 0), (255, 255, 255)]).size[1] < 0.6 * figure.size[1]
+    values = np.array(colorize_depth(np.linspace(0, 1, 50)[None]).convert("L"))[0].astype(int)
     assert (np.diff(values) > 0).all()
-    assert np.array(depth_picture(np.array([[0.0, 1.2346, 90.0]]))).tolist() == [[0, 1235, 65535]]
+    assert np.array(depth_image(np.array([[0.0, 1.2346, 90.0]]))).tolist() == [[0, 1235, 65535]]
 
 
 # ---- readers
 
 
-def test_pictures_at_half_their_size(tmp_path):
+def test_images_at_half_their_size(tmp_path):
     trees.nyuv2_folder(tmp_path)
-    whole, half = (open_dataset("nyuv2_folder", tmp_path, "train", depth=True, half=h)[0] for h in (False, True))
+    whole, half = (create_dataset("nyuv2_folder", tmp_path, "train", depth=True, half=h)[0] for h in (False, True))
     assert torch.equal(half["mask"], whole["mask"][::2, ::2])
     assert torch.equal(half["depth"].nan_to_num(-1), whole["depth"][::2, ::2].nan_to_num(-1))
     assert half["image"].shape[-2:] == half["mask"].shape
@@ -437,7 +446,7 @@ def test_pictures_at_half_their_size(tmp_path):
 
 
 def test_weights_of_another_number_of_scales_leave_the_thresholds(tmp_path, rooms):
-    run(rooms, tmp_path / "out", keywords={"gate": "none", "loops": 0}, steps=1, eval_every=1)
+    run(rooms, tmp_path / "out", model_kwargs={"gate": "none", "loops": 0}, steps=1, eval_interval=1)
     model = gatezoo.create_model("test_depthgate", num_classes=2)
     before = model.thresholds.clone()
     load_checkpoint(model, tmp_path / "out/last.safetensors", strict=False)

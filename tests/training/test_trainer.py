@@ -23,20 +23,20 @@ from gatezoo.layers.normalize import Normalize
 from gatezoo.losses import make_loss
 from gatezoo.recipes.recipe import Recipe
 from gatezoo.training import tasks as jobs
-from gatezoo.training.launch import train_by_name
-from gatezoo.training.optimizers import make_optimizer, rate
-from gatezoo.training.tasks import SegmentationTask
+from gatezoo.training.launch import train_model
+from gatezoo.training.optimizers import create_optimizer, lr_factor
+from gatezoo.training.tasks import SemanticObjective
 from gatezoo.training.trainer import train
 
-QUICK = dict(batch_size=4, crop=48, lr=0.01, warmup=5, class_weights="none", amp="none")
+QUICK = dict(batch_size=4, crop_size=48, lr=0.01, warmup=5, class_weights="none", amp_dtype="none")
 KEYWORDS = {"output_stride": 8, "head": "fcn"}
 
 
-def run(shapes, out, resume=False, keywords=KEYWORDS, freeze_bn=False, **changes):
-    recipe = Recipe(**{**QUICK, "steps": 60, "eval_every": 60, **changes})
+def run(shapes, out, resume=False, model_kwargs=KEYWORDS, freeze_bn=False, **changes):
+    recipe = Recipe(**{**QUICK, "steps": 60, "eval_interval": 60, **changes})
     data = [FolderDataset(shapes, ["ground", "disc"]) for _ in range(2)]
-    keywords = dict(model_kwargs=keywords, freeze_bn=freeze_bn, workers=0, resume=resume)
-    return train_by_name("test_dignet", *data, out, recipe, **keywords)
+    model_kwargs = dict(model_kwargs=model_kwargs, freeze_bn=freeze_bn, workers=0, resume=resume)
+    return train_model("test_dignet", *data, out, recipe, **model_kwargs)
 
 
 def weights_in(folder):
@@ -70,10 +70,10 @@ def test_training_learns_discs_and_the_checkpoint_says_how(shapes, tmp_path):
     assert float(rows[-1]["miou"]) == record[-1]["miou"]
 
 
-ALL_OF_THE_STATE = dict(opt="adamw", ema_decay=0.9, steps=8, eval_every=4, amp="bf16", grad_accum_steps=2)
+ALL_OF_THE_STATE = dict(opt="adamw", ema_decay=0.9, steps=8, eval_interval=4, amp_dtype="bf16", grad_accum_steps=2)
 
 
-@pytest.mark.parametrize("changes", [dict(steps=8, eval_every=4), ALL_OF_THE_STATE], ids=["plain", "all"])
+@pytest.mark.parametrize("changes", [dict(steps=8, eval_interval=4), ALL_OF_THE_STATE], ids=["plain", "all"])
 def test_resume_is_exact(shapes, tmp_path, monkeypatch, changes):
     whole = run(shapes, tmp_path / "whole", **changes)
 
@@ -106,10 +106,10 @@ def environment():
     return {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
 
 
-def start_and(number, shapes, out, after, *more, kill_all=False, **keywords):
+def start_and(number, shapes, out, after, *more, kill_all=False, **model_kwargs):
     """Start a training, send it a signal once its log has ``after`` lines, wait for its end."""
     child = subprocess.Popen(
-        command(shapes, out, *more, **keywords), env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        command(shapes, out, *more, **model_kwargs), env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT
     )
     summary, deadline = out / "summary.csv", time.monotonic() + 120
     while child.poll() is None and time.monotonic() < deadline:
@@ -172,7 +172,7 @@ def test_two_processes_train_as_one(shapes, tmp_path):
 
 
 def test_a_full_disk_is_told_and_the_last_good_checkpoint_stays(shapes, tmp_path):
-    run(shapes, tmp_path / "out", keywords={}, steps=4, eval_every=4)
+    run(shapes, tmp_path / "out", model_kwargs={}, steps=4, eval_interval=4)
     before = (tmp_path / "out/state.pt").read_bytes()
     line = command(shapes, tmp_path / "out", "--resume", steps=30)
     limit = "import resource, sys, runpy; resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000)); "
@@ -186,23 +186,25 @@ def test_a_full_disk_is_told_and_the_last_good_checkpoint_stays(shapes, tmp_path
 
 def test_rates():
     model = gatezoo.create_model("test_dignet", num_classes=2)
-    recipe = Recipe(steps=100, lr=0.01, new_lr_factor=10, warmup=10, power=0.9)
-    groups = make_optimizer(model, recipe).param_groups
+    recipe = Recipe(steps=100, lr=0.01, head_lr_mult=10, warmup=10, power=0.9)
+    groups = create_optimizer(model, recipe).param_groups
     backbone = {id(p) for p in model.backbone.parameters()}
     for group in groups:
         for parameter in group["params"]:
             assert group["lr"] == pytest.approx(0.01 if id(parameter) in backbone else 0.1)
             assert (group["weight_decay"] > 0) == (parameter.ndim > 1)
     assert sum(len(group["params"]) for group in groups) == len(list(model.parameters()))
-    assert rate(0, recipe) == pytest.approx(0.1)
-    assert rate(50, recipe) == pytest.approx(0.5**0.9)
-    assert rate(50, Recipe(steps=100, sched="cosine")) == pytest.approx(0.5)
+    assert lr_factor(0, recipe) == pytest.approx(0.1)
+    assert lr_factor(50, recipe) == pytest.approx(0.5**0.9)
+    assert lr_factor(50, Recipe(steps=100, sched="cosine")) == pytest.approx(0.5)
     with pytest.raises(ValueError, match="opt must be an optimizer of timm's"):
-        make_optimizer(model, Recipe(opt="sdg"))
+        create_optimizer(model, Recipe(opt="sdg"))
 
 
-def task_of(model, weight=None, **keywords):
-    return SegmentationTask(model, Normalize((0.5,) * 3, (0.5,) * 3), make_loss("cross_entropy", weight), **keywords)
+def task_of(model, weight=None, **model_kwargs):
+    return SemanticObjective(
+        model, Normalize((0.5,) * 3, (0.5,) * 3), make_loss("cross_entropy", weight), **model_kwargs
+    )
 
 
 def test_the_loss_is_weighted_cross_entropy_of_the_last_pass():
@@ -217,7 +219,7 @@ def test_the_loss_is_weighted_cross_entropy_of_the_last_pass():
             for logits in model.iterate(images / 127.5 - 1, iterations=2)
         ]
         torch.testing.assert_close(task_of(model, weight).eval()(images, labels), each[1])
-        both = task_of(model, weight, pass_loss=0.3).eval()(images, labels)
+        both = task_of(model, weight, iteration_loss_weight=0.3).eval()(images, labels)
         torch.testing.assert_close(both, each[1] + 0.3 * each[0])
 
 
@@ -225,7 +227,9 @@ def test_accumulated_micro_batches_give_the_gradient_of_the_whole(shapes, tmp_pa
     """One step over 4 x 2 crops moves the weights as one over 8; no pixel is ignored, so that the parts weigh alike."""
     for path in (shapes / "labels").iterdir():
         Image.open(path).point(lambda value: value % 255).save(path)
-    plain = dict(keywords={}, freeze_bn=True, steps=1, eval_every=1, crop=32, scale=(1.0, 1.0), warmup=0)
+    plain = dict(
+        model_kwargs={}, freeze_bn=True, steps=1, eval_interval=1, crop_size=32, scale_range=(1.0, 1.0), warmup=0
+    )
     run(shapes, tmp_path / "one", batch_size=8, **plain)
     run(shapes, tmp_path / "four", batch_size=2, grad_accum_steps=4, **plain)
     first, second = weights_in(tmp_path / "one"), weights_in(tmp_path / "four")
@@ -235,7 +239,7 @@ def test_accumulated_micro_batches_give_the_gradient_of_the_whole(shapes, tmp_pa
 
 
 def test_the_average_is_what_is_evaluated_and_saved(shapes, tmp_path):
-    run(shapes, tmp_path / "out", steps=3, eval_every=3, ema_decay=0.5)
+    run(shapes, tmp_path / "out", steps=3, eval_interval=3, ema_decay=0.5)
     state = torch.load(tmp_path / "out/state.pt", weights_only=True)
     saved = weights_in(tmp_path / "out")
     assert not torch.equal(state["model"]["head.2.weight"], saved["head.2.weight"])
@@ -261,17 +265,17 @@ def test_what_the_machine_does_is_told(shapes, tmp_path, monkeypatch, error, tex
     def fail(*_):
         raise error
 
-    monkeypatch.setattr(SegmentationTask, "forward", fail)
+    monkeypatch.setattr(SemanticObjective, "forward", fail)
     with pytest.raises(ValueError, match=text):
         run(shapes, tmp_path / "out", steps=2)
 
 
 def test_initial_checkpoint_takes_over_what_fits(shapes, tmp_path, capsys):
-    run(shapes, tmp_path / "first", steps=2, eval_every=2)
+    run(shapes, tmp_path / "first", steps=2, eval_interval=2)
     start = tmp_path / "first/last.safetensors"
     data = [FolderDataset(shapes, 3) for _ in range(2)]
-    recipe = Recipe(**{**QUICK, "steps": 1, "eval_every": 1, "lr": 0.0})
-    train_by_name("test_fcn", *data, tmp_path / "second", recipe, initial_checkpoint=start, workers=0)
+    recipe = Recipe(**{**QUICK, "steps": 1, "eval_interval": 1, "lr": 0.0})
+    train_model("test_fcn", *data, tmp_path / "second", recipe, initial_checkpoint=start, workers=0)
     said = r"\d+ loaded, 2 missing \(head\.weight, head\.bias\), \d+ unexpected \(feedback\."
     assert re.search(said, capsys.readouterr().out)
     first = gatezoo.create_model("test_dignet", checkpoint_path=start).state_dict()
@@ -280,7 +284,7 @@ def test_initial_checkpoint_takes_over_what_fits(shapes, tmp_path, capsys):
 
 
 def test_fine_tuning_keeps_the_normalisation_of_the_weights(shapes, tmp_path):
-    run(shapes, tmp_path / "first", steps=1, eval_every=1, mean=(0.1, 0.2, 0.3), std=(0.4, 0.5, 0.6))
+    run(shapes, tmp_path / "first", steps=1, eval_interval=1, mean=(0.1, 0.2, 0.3), std=(0.4, 0.5, 0.6))
     model = gatezoo.create_model("test_dignet", checkpoint_path=tmp_path / "first/last.safetensors")
     data = FolderDataset(shapes, 2), FolderDataset(shapes, 2)
     facts = train(model, *data, tmp_path / "second", Recipe(**QUICK, steps=1), workers=0)
@@ -301,6 +305,6 @@ def test_refusals(shapes, tmp_path):
     with pytest.raises(ValueError, match="class_weights must be none for the dice loss"):
         run(shapes, tmp_path / "out", loss="dice", class_weights="sqrt")
     assert not (tmp_path / "out/state.pt").exists()
-    run(shapes, tmp_path / "out", steps=1, eval_every=1)
+    run(shapes, tmp_path / "out", steps=1, eval_interval=1)
     with pytest.raises(ValueError, match=r"resume must go on with the network of .*state\.pt; this is another"):
-        run(shapes, tmp_path / "out", keywords={}, resume=True)
+        run(shapes, tmp_path / "out", model_kwargs={}, resume=True)

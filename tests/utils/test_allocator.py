@@ -9,9 +9,9 @@ import pytest
 FAULTS = """
 import resource, sys
 import torch
-from gatezoo.utils.allocator import keep_freed_memory
+from gatezoo.utils.allocator import disable_malloc_trim
 if sys.argv[1] == "keep":
-    assert keep_freed_memory()
+    assert disable_malloc_trim()
 for _ in range(3):
     torch.ones(2**24)  # 64 MiB
 before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
@@ -37,4 +37,4 @@ def test_another_c_library_is_left_alone(monkeypatch):
         raise OSError(name)
 
     monkeypatch.setattr(allocator.ctypes, "CDLL", absent)
-    assert allocator.keep_freed_memory() is False
+    assert allocator.disable_malloc_trim() is False

@@ -38,7 +38,7 @@ ARGS = [
     ({"num_classes": 0}, "num_classes must be a whole number"),
     ({"num_classes": True}, "num_classes must be a whole number"),
     ({"num_classes": "3"}, "num_classes must be a whole number"),
-    ({"num_classes": 4}, "num_classes must be the same in model_args and pretrained_cfg; got 4, 3"),
+    ({"num_classes": 4}, "num_classes must be the same in model_kwargs and pretrained_cfg; got 4, 3"),
     ({"in_chans": 10**6}, "in_chans must be a whole number from 1 to 1000"),
     ({"iterations": 10**6}, "iterations must be a whole number from 1 to 100"),
     ({"shallow": 1}, "got 'shallow'"),
@@ -51,12 +51,12 @@ ARGS = [
     ({"backbone_args": {"pretrained": True}}, "plain keywords of a network; got 'pretrained'"),
     ({"backbone_args": {"pretrained_cfg": {"file": "x"}}}, "got 'pretrained_cfg'"),
     ({"backbone_args": {"a": [{"pretrained_cfg_overlay": 1}]}}, "got 'pretrained_cfg_overlay'"),
-    ({"backbone_args": {"width": 10**12}}, "a number of model_args must be within 1000000"),
+    ({"backbone_args": {"width": 10**12}}, "a number of model_kwargs must be within 1000000"),
     ({"bins": "x"}, "bins must be a list; got 'x'"),
     ({"freeze_bn": 1}, "freeze_bn must be a bool; got 1"),
     ({"shallowest": True}, "shallowest must be a int; got True"),
     ({"head": ["fcn"]}, "head must be a str"),
-    ({"bins": [1, -(10**9)]}, "a number of model_args must be within 1000000"),
+    ({"bins": [1, -(10**9)]}, "a number of model_kwargs must be within 1000000"),
 ]
 
 

@@ -8,7 +8,7 @@ from safetensors.torch import load_file, save_file
 
 import gatezoo
 from gatezoo.weights import conversions
-from gatezoo.weights.conversions import FORMAT_VERSION, convert
+from gatezoo.weights.conversions import FORMAT_VERSION, convert_state_dict
 from gatezoo.weights.integrity import sha256_of
 
 GOLDEN = GOLDEN_FILES / "format1"
@@ -63,21 +63,21 @@ def test_conversions_follow_each_other_up_to_the_present_format(monkeypatch):
     monkeypatch.setattr(conversions, "FORMAT_VERSION", 4)
     steps = {1: lambda t: {k + "b": v for k, v in t.items()}, 3: lambda t: {k + "d": v for k, v in t.items()}}
     monkeypatch.setitem(conversions._CONVERSIONS, "some", steps)
-    assert convert({"a": 1}, "some", 1) == {"abd": 1}
-    assert convert({"a": 1}, "some", 2) == {"ad": 1}
-    assert convert({"a": 1}, "some", 4) == {"a": 1}
-    assert convert({"a": 1}, "other", 1) == {"a": 1}
+    assert convert_state_dict({"a": 1}, "some", 1) == {"abd": 1}
+    assert convert_state_dict({"a": 1}, "some", 2) == {"ad": 1}
+    assert convert_state_dict({"a": 1}, "some", 4) == {"a": 1}
+    assert convert_state_dict({"a": 1}, "other", 1) == {"a": 1}
 
 
 @pytest.mark.parametrize("version", [0, -1, True, "2", 1.0, None])
 def test_a_version_is_a_number(version):
     with pytest.raises(ValueError, match="format_version must be a whole number, at least 1"):
-        convert({}, "fcn", version)
+        convert_state_dict({}, "fcn", version)
 
 
 def test_a_newer_format_asks_for_a_newer_gatezoo():
     with pytest.raises(ValueError, match=f"at most {FORMAT_VERSION}; got 99: made by a newer gatezoo"):
-        convert({}, "fcn", 99)
+        convert_state_dict({}, "fcn", 99)
 
 
 def test_names_that_do_not_fit_name_the_timm_that_made_them(tmp_path):

@@ -103,7 +103,7 @@ def test_from_pretrained_takes_folders_and_names(saved):
 @pytest.mark.parametrize("where", [0, 7, 8, 200, -1, "config"])
 def test_a_flipped_byte_in_the_cache_is_caught(hub, put, where, monkeypatch):
     model, commit = put
-    monkeypatch.setattr(verified, "REST", 0)
+    monkeypatch.setattr(verified, "MIN_FILE_AGE_NS", 0)
     name = f"hf-hub:org/net@{commit}"
     gatezoo.create_model(name, pretrained=True)
     path = file_of(commit, "config.json" if where == "config" else "model.safetensors")
@@ -144,7 +144,7 @@ def test_what_is_damaged_on_the_hub_too_is_refused_and_not_kept(hub, put, links)
 
 def test_a_file_is_hashed_once(hub, put, monkeypatch):
     _, commit = put
-    monkeypatch.setattr(verified, "REST", 0)
+    monkeypatch.setattr(verified, "MIN_FILE_AGE_NS", 0)
     hashed = []
     monkeypatch.setattr(integrity, "sha256_of", lambda path, real=sha256_of: hashed.append(path) or real(path))
     for _ in range(3):
@@ -162,7 +162,7 @@ def test_a_file_that_just_came_is_not_noted_as_whole(hub, put):
     path = file_of(commit, "model.safetensors")
     note = path.parents[2] / "verified" / commit / "model.safetensors.json"
     assert not note.exists()
-    verified.note_down(note, verified.stamp_of(path), "0" * 64)
+    verified.store_digest(note, verified.file_signature(path), "0" * 64)
     assert not note.exists()
 
 
@@ -172,10 +172,10 @@ def test_notes_that_are_no_notes_are_not_believed(tmp_path):
     note.parent.mkdir()
     for text in ("", "[]", "{}", '{"sha256": "x", "stamp": [1]}', "null", "\x00"):
         note.write_text(text)
-        assert not verified.is_noted(note, path, "x")
-    note.write_text(json.dumps({"sha256": "x", "stamp": verified.stamp_of(path)}))
-    assert verified.is_noted(note, path, "x")
-    assert not verified.is_noted(note, path, "y")
+        assert not verified.is_cached(note, path, "x")
+    note.write_text(json.dumps({"sha256": "x", "stamp": verified.file_signature(path)}))
+    assert verified.is_cached(note, path, "x")
+    assert not verified.is_cached(note, path, "y")
 
 
 def test_sources_are_tried_in_order(hub, put, tmp_path, monkeypatch):
@@ -196,10 +196,10 @@ def test_sources_are_tried_in_order(hub, put, tmp_path, monkeypatch):
     assert hub.counted() == []
     (tmp_path / "bundled").mkdir()
     (tmp_path / "bundled/absent.safetensors").write_bytes(file_of(commit, "model.safetensors").read_bytes())
-    assert sources.locate(cfg) == tmp_path / "bundled/absent.safetensors"
+    assert sources.resolve_weights(cfg) == tmp_path / "bundled/absent.safetensors"
     # A damaged bundled file leaves the hub's; with neither, both are told.
     (tmp_path / "bundled/absent.safetensors").write_bytes(b"damaged")
-    assert sources.locate(cfg) == file_of(commit, "model.safetensors")
+    assert sources.resolve_weights(cfg) == file_of(commit, "model.safetensors")
     client.forget(file_of(commit, "model.safetensors"))
     hub.close()
     close_session()
@@ -239,9 +239,9 @@ def test_a_foreign_configuration_is_told_as_such(hub):
 
 def test_the_camvid_dignet_from_a_hub_in_a_fresh_process_and_again_without_one(hub, tmp_path):
     """What is bundled, published: pulled into an empty cache it gives the same logits, with the hub and without."""
-    from gatezoo.publishing.publish import prepare, publish
+    from gatezoo.publishing.publish import build_release, publish
 
-    publication = prepare("dignet_mobilenetv2_8s.camvid", tmp_path / "out", "org/camvid")
+    publication = build_release("dignet_mobilenetv2_8s.camvid", tmp_path / "out", "org/camvid")
     manifest = tmp_path / "manifest.json"
     manifest.write_text((ROOT / pretrained.MANIFEST).read_text())
     publish(publication, "org/camvid", manifest=manifest)

@@ -1,4 +1,4 @@
-"""What a pair of picture and label file holds, told without judging it: each file is read once."""
+"""What a pair of image and label file holds, told without judging it: each file is read once."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ _MOST_COLOURS = 64
 
 
 @dataclass
-class Seen:
+class FilePair:
     """A pair of files.
 
     Attributes:
-        picture, mask: files; either may be None where the other stands alone.
+        image, mask: files; either may be None where the other stands alone.
         errors: why one of them cannot be read.
-        size: (height, width) of the picture, as it is shown.
-        turned: the picture has a note to turn it by a right angle.
+        size: (height, width) of the image, as it is shown.
+        turned: the image has a note to turn it by a right angle.
         mask_size: (height, width) of the labels.
         mode, format: of the labels, in Pillow's words.
         ids: pixels of each value, of a mask with one channel.
@@ -31,7 +31,7 @@ class Seen:
         grey: all three channels of the mask are equal.
     """
 
-    picture: Path | None
+    image: Path | None
     mask: Path | None
     errors: dict[Path, str] = field(default_factory=dict)
     size: tuple[int, int] | None = None
@@ -44,10 +44,10 @@ class Seen:
     grey: bool = False
 
 
-def see(picture: Path | None, mask: Path | None) -> Seen:
+def inspect_pair(image: Path | None, mask: Path | None) -> FilePair:
     """Read both files whole."""
-    seen = Seen(picture, mask)
-    if picture and (file := _loaded(picture, seen)):
+    seen = FilePair(image, mask)
+    if image and (file := _loaded(image, seen)):
         seen.turned = file.info["orientation"] >= 5
         seen.size = file.size if seen.turned else file.size[::-1]
     if mask and (file := _loaded(mask, seen)):
@@ -64,7 +64,7 @@ def see(picture: Path | None, mask: Path | None) -> Seen:
     return seen
 
 
-def _loaded(path: Path, seen: Seen) -> Image.Image | None:
+def _loaded(path: Path, seen: FilePair) -> Image.Image | None:
     try:
         with Image.open(path) as file:
             file.load()

@@ -11,7 +11,7 @@ from ..class_weights import class_weights
 
 
 @dataclass(frozen=True)
-class Problem:
+class Issue:
     """Something wrong, or odd, with a file.
 
     Attributes:
@@ -36,44 +36,44 @@ class Report:
 
     Attributes:
         root: the folder.
-        pairs: pictures with labels.
+        pairs: images with labels.
         classes: names; numbers where none were given.
         ignore_index: value of pixels that do not count.
         problems: errors and warnings, in the order of the files.
         pixels: number of pixels of each class, (K,).
         ignored: number of ignored pixels.
-        pictures_with: number of pictures that hold each class, (K,).
+        images_with: number of images that hold each class, (K,).
     """
 
     root: Path
     pairs: int
     classes: tuple[str, ...]
     ignore_index: int
-    problems: list[Problem] = field(default_factory=list)
+    problems: list[Issue] = field(default_factory=list)
     pixels: torch.Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.long))
     ignored: int = 0
-    pictures_with: torch.Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.long))
+    images_with: torch.Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.long))
 
     @property
     def num_classes(self) -> int:
         return len(self.classes)
 
     @property
-    def errors(self) -> list[Problem]:
+    def errors(self) -> list[Issue]:
         return [problem for problem in self.problems if problem.fatal]
 
     @property
-    def warnings(self) -> list[Problem]:
+    def warnings(self) -> list[Issue]:
         return [problem for problem in self.problems if not problem.fatal]
 
     @property
-    def frequencies(self) -> torch.Tensor:
+    def class_frequencies(self) -> torch.Tensor:
         """Share of each class among the labelled pixels, (K,): as of ``SegmentationDataset.frequencies``."""
         return self.pixels.double() / max(int(self.pixels.sum()), 1)
 
     def weights(self, kind: str = "sqrt") -> torch.Tensor | None:
         """Class weights for the loss: see :func:`gatezoo.data.class_weights.class_weights`."""
-        return class_weights(self.frequencies, kind) if self.pixels.any() else None
+        return class_weights(self.class_frequencies, kind) if self.pixels.any() else None
 
     def raise_errors(self) -> None:
         """Stop at errors. Raises ValueError with the first, its file, and their number."""

@@ -10,14 +10,14 @@ import torch
 
 from ..base import UNKNOWN, class_table, ids_from_one
 from ..files.labels import Colour
-from .inspect import Seen
-from .report import Problem, Report
+from .inspect import FilePair
+from .report import Issue, Report
 
 # Values or colours told of one file.
 _SHOWN = 8
 
 
-class Judge:
+class FolderValidator:
     """Problems and shares of the classes of files that were seen.
 
     Args:
@@ -28,7 +28,7 @@ class Judge:
 
     def __init__(
         self,
-        found: Sequence[Seen],
+        found: Sequence[FilePair],
         classes: int | Sequence[str] | None,
         ignore_index: int,
         color_table: Sequence[Colour] | Mapping[Colour, int] | None,
@@ -59,7 +59,7 @@ class Judge:
     def _class_of(self, number: int) -> int:
         return int(self.table[number]) if 0 <= number < len(self.table) else UNKNOWN
 
-    def _sorted_out(self, seen: Seen) -> tuple[Counter[int], dict]:
+    def _sorted_out(self, seen: FilePair) -> tuple[Counter[int], dict]:
         """Pixels of each class, and of each value or colour that is none."""
         classes: Counter[int] = Counter()
         strange = {}
@@ -71,19 +71,19 @@ class Judge:
                 classes[k] += pixels
         return classes, strange
 
-    def problems_of(self, seen: Seen) -> list[Problem]:
+    def problems_of(self, seen: FilePair) -> list[Issue]:
         """What is wrong with a pair of files."""
-        problems = [Problem("unreadable", path, why) for path, why in seen.errors.items()]
+        problems = [Issue("unreadable", path, why) for path, why in seen.errors.items()]
         if seen.mask_size is None:
             return problems
         if seen.size and seen.size != seen.mask_size:
             turned = " (turned by its EXIF note, as viewers show it)" if seen.turned else ""
             problems.append(
-                Problem(
+                Issue(
                     "size",
                     seen.mask,
-                    f"is {_size(seen.mask_size)}, its picture {seen.picture.name} {_size(seen.size)}{turned}: "
-                    "labels must have the size of their picture",
+                    f"is {_size(seen.mask_size)}, its image {seen.image.name} {_size(seen.size)}{turned}: "
+                    "labels must have the size of their image",
                 )
             )
         if form := self._form(seen):
@@ -92,53 +92,53 @@ class Judge:
         if strange:
             problems.append(self._strange(seen, strange))
         elif set(classes) <= {self.ignore_index}:
-            problems.append(Problem("ignored", seen.mask, "all its pixels are ignored", fatal=False))
+            problems.append(Issue("ignored", seen.mask, "all its pixels are ignored", fatal=False))
         return problems
 
-    def _form(self, seen: Seen) -> Problem | None:
+    def _form(self, seen: FilePair) -> Issue | None:
         """Labels in another form than ids, or colours, one can read."""
         if seen.format == "JPEG":
-            return Problem("jpeg", seen.mask, "is a JPEG, which changes the ids: save labels as PNG, from their source")
+            return Issue("jpeg", seen.mask, "is a JPEG, which changes the ids: save labels as PNG, from their source")
         if self.color_table is not None:
             if seen.ids:
-                return Problem("mode", seen.mask, f"has mode {seen.mode}, no RGB colours: leave the colour table out")
+                return Issue("mode", seen.mask, f"has mode {seen.mode}, no RGB colours: leave the colour table out")
         elif seen.grey:
             values = _some(sorted(colour[0] for colour in seen.colours))
-            return Problem("rgb", seen.mask, f"is an RGB picture of the greys {values}: save it with one channel")
+            return Issue("rgb", seen.mask, f"is an RGB image of the greys {values}: save it with one channel")
         elif seen.colours:
             total = sum(seen.colours.values())
             shown = [f"{c} {n / total:.0%}" for c, n in list(seen.colours.items())[:_SHOWN]]
             more = " ..." if len(seen.colours) > _SHOWN else ""
-            return Problem(
+            return Issue(
                 "rgb",
                 seen.mask,
-                f"is an RGB picture where ids are expected; its colours: {', '.join(shown)}{more}. Give the colour of "
+                f"is an RGB image where ids are expected; its colours: {', '.join(shown)}{more}. Give the colour of "
                 "each class: lines NAME R G B in the class list, with --rgb, or color_table",
             )
         elif seen.mode not in ("1", "L", "P"):
-            return Problem("mode", seen.mask, f"has mode {seen.mode}: save labels with 8 bits")
+            return Issue("mode", seen.mask, f"has mode {seen.mode}: save labels with 8 bits")
         return None
 
-    def _strange(self, seen: Seen, strange: dict) -> Problem:
+    def _strange(self, seen: FilePair, strange: dict) -> Issue:
         shown = ", ".join(f"{value} ({n} pixels)" for value, n in list(strange.items())[:_SHOWN])
         more = " ..." if len(strange) > _SHOWN else ""
         if self.color_table is not None:
-            return Problem("colours", seen.mask, f"holds colours that the table has not: {shown}{more}")
+            return Issue("colours", seen.mask, f"holds colours that the table has not: {shown}{more}")
         hint = ""
         if self.plain and self.values - {0, self.ignore_index} == set(range(1, len(self.classes) + 1)):
             hint = ": ids start at 1? Then 0 is to be ignored: --reduce-zero-label"
         elif self.plain and strange.keys() == {255}:
             hint = ": --ignore-index 255 if they do not count, --ids 255=1 if they are class 1"
-        return Problem("ids", seen.mask, f"holds {shown}{more}, outside {self.expected}{hint}")
+        return Issue("ids", seen.mask, f"holds {shown}{more}, outside {self.expected}{hint}")
 
     def report(self, root: Path) -> Report:
         """Shares of the classes over all labels that can be read."""
-        pixels, pictures_with = Counter(), Counter()
+        pixels, images_with = Counter(), Counter()
         for seen in self.found:
             if seen.mask_size and not self._form(seen):
                 classes = self._sorted_out(seen)[0]
                 pixels.update(classes)
-                pictures_with.update(classes.keys())
+                images_with.update(classes.keys())
         numbers = range(len(self.classes))
         return Report(
             root,
@@ -147,17 +147,17 @@ class Judge:
             self.ignore_index,
             pixels=torch.tensor([pixels[k] if k != self.ignore_index else 0 for k in numbers]),
             ignored=pixels[self.ignore_index],
-            pictures_with=torch.tensor([pictures_with[k] for k in numbers]),
+            images_with=torch.tensor([images_with[k] for k in numbers]),
         )
 
-    def problems_of_all(self, folder: Path, report: Report) -> list[Problem]:
+    def problems_of_all(self, folder: Path, report: Report) -> list[Issue]:
         """What is wrong with the labels taken together."""
         problems = []
         occur = [k for k in range(len(self.classes)) if report.pixels[k]]
         binary = self.plain and self.values == {0, 255} and self.ignore_index == 255
         if binary and (not self.told or len(self.classes) > 1):
             problems.append(
-                Problem(
+                Issue(
                     "binary",
                     folder,
                     "all labels are 0 or 255, and 255 is ignored, which leaves one class: say --ids 0=0 --ids 255=1 "
@@ -165,21 +165,19 @@ class Judge:
                 )
             )
         elif not occur and self.values:
-            problems.append(Problem("ignored", folder, "no pixel of any label counts"))
+            problems.append(Issue("ignored", folder, "no pixel of any label counts"))
         elif self.told:
             absent = [self.classes[k] for k in range(len(self.classes)) if k not in occur]
             if absent and occur:
-                problems.append(Problem("absent", folder, f"no label holds {_some(absent)}", fatal=False))
+                problems.append(Issue("absent", folder, f"no label holds {_some(absent)}", fatal=False))
         elif self.plain and 2 * len(occur) < len(self.classes):
             message = (
                 f"labels hold only {_some(occur)} of 0 .. {len(self.classes) - 1}: grey levels instead of classes?"
             )
-            problems.append(
-                Problem("gaps", folder, f"{message} Then map them with --ids, or say --classes", fatal=False)
-            )
+            problems.append(Issue("gaps", folder, f"{message} Then map them with --ids, or say --classes", fatal=False))
         elif self.plain and 0 not in self.values and self.values:
             message = "ids start at 1: say --reduce-zero-label, or class 0 stays empty"
-            problems.append(Problem("start", folder, message, fatal=False))
+            problems.append(Issue("start", folder, message, fatal=False))
         return problems
 
 

@@ -3,7 +3,7 @@
 Layout: ``images/{training,validation}/*.jpg`` and ``annotations/{training,validation}/*.png`` (20210 and 2000). Ids: 0
 = other objects, ignored; 1 .. 150 become classes 0 .. 149. Described at https://github.com/CSAILVision/sceneparsing:
 the names are the first of each line of its ``objectInfo150.txt``, the colours its ``color150.mat``.
-Licence: annotations BSD-3-Clause, pictures for non-commercial research.
+Licence: annotations BSD-3-Clause, images for non-commercial research.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from ...utils.choices import one_of
+from ...utils.choices import check_choice
 from ..base import Sample, SegmentationDataset, ids_from_one
-from ..files.layout import complete, expect, visible
+from ..files.layout import check_files_exist, check_layout, list_files
 
 _NAMES = (
     "wall|building|sky|floor|tree|ceiling|road|bed|windowpane|grass|cabinet|sidewalk|person|"
@@ -59,12 +59,12 @@ def ade20k(
         root: the unpacked ``ADEChallengeData2016``.
         split: "train" or "val", or the names of the folders.
     """
-    part = _FOLDERS[one_of("the split of ADE20K", split, _FOLDERS)]
-    images, annotations = Path(root) / "images" / part, Path(root) / "annotations" / part
-    expect("ADE20K (SceneParsing150)", _TREE, images, annotations)
-    pictures = visible(images, (".jpg",))
-    masks = [annotations / f"{picture.stem}.png" for picture in pictures]
-    complete("ADE20K (SceneParsing150)", pictures, masks)
+    part = _FOLDERS[check_choice("the split of ADE20K", split, _FOLDERS)]
+    image_dir, annotations = Path(root) / "images" / part, Path(root) / "annotations" / part
+    check_layout("ADE20K (SceneParsing150)", _TREE, image_dir, annotations)
+    images = list_files(image_dir, (".jpg",))
+    masks = [annotations / f"{image.stem}.png" for image in images]
+    check_files_exist("ADE20K (SceneParsing150)", images, masks)
     return SegmentationDataset(
-        pictures, masks, CLASSES, ids=ids_from_one(len(CLASSES)), palette=PALETTE, transform=transform
+        images, masks, CLASSES, ids=ids_from_one(len(CLASSES)), palette=PALETTE, transform=transform
     )

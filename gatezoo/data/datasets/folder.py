@@ -1,4 +1,4 @@
-"""A user's own pictures and labels: a folder of each, or a list of pairs in a text file."""
+"""A user's own images and labels: a folder of each, or a list of pairs in a text file."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from ...utils.images import PICTURE_SUFFIXES
-from ..base import Layer, Sample, SegmentationDataset, ids_from_one
+from ...utils.images import IMAGE_SUFFIXES
+from ..base import ExtraMap, Sample, SegmentationDataset, ids_from_one
 from ..files.depth import scaled_png
 from ..files.labels import Colour, Decoder, color_png, index_png
-from ..files.layout import complete, visible
+from ..files.layout import check_files_exist, list_files
 
 
 class FolderDataset(SegmentationDataset):
-    """Pairs of picture and labels with the same stem: ``images/NAME.jpg`` with ``labels/NAME.png``.
+    """Pairs of image and labels with the same stem: ``images/NAME.jpg`` with ``labels/NAME.png``.
 
     Labels are index PNGs whose values are the classes, unless one of ``color_table``, ``reduce_zero_label`` or
     ``ids`` says otherwise. Items, and what is checked on reading: see :class:`~gatezoo.data.base.SegmentationDataset`.
@@ -24,16 +24,16 @@ class FolderDataset(SegmentationDataset):
         classes: their number K, or their names.
         ignore_index: a further value, for pixels that do not count.
         transform: joint transform of an item.
-        color_table: labels are RGB pictures: the colour of each class in turn, or colour -> class.
+        color_table: labels are RGB images: the colour of each class in turn, or colour -> class.
         reduce_zero_label: ids start at 1: 0 becomes ignored, k becomes class k - 1.
         ids: class, or ``ignore_index``, of every id that may occur: ``{0: 0, 255: 1}`` for masks of 0 and 255.
-        images, labels: names of the folders.
-        label_suffix: what follows the picture's stem in the name of its labels.
+        image_dir, label_dir: names of the folders.
+        label_suffix: what follows the image's stem in the name of its labels.
         palette: colours to draw the classes in; default: those of ``color_table``, else the PASCAL VOC colours.
         depth: metres of one unit of ``depth/NAME.png`` (8 or 16 bits, 0 = not measured): items have a "depth" too.
 
     Raises:
-        ValueError: no such folders, no pairs, pictures without labels or depth; contradicting options.
+        ValueError: no such folders, no pairs, images without labels or depth; contradicting options.
     """
 
     def __init__(
@@ -46,34 +46,34 @@ class FolderDataset(SegmentationDataset):
         color_table: Sequence[Colour] | Mapping[Colour, int] | None = None,
         reduce_zero_label: bool = False,
         ids: Mapping[int, int] | None = None,
-        images: str = "images",
-        labels: str = "labels",
+        image_dir: str = "images",
+        label_dir: str = "labels",
         label_suffix: str = ".png",
         palette: Sequence[Colour] | None = None,
         depth: float | None = None,
     ):
         root = Path(root)
-        if not ((root / images).is_dir() and (root / labels).is_dir()):
-            raise ValueError(f"a data folder must hold the folders {images} and {labels}; {root} does not")
-        pictures = visible(root / images, PICTURE_SUFFIXES)
-        if not pictures:
-            raise ValueError(f"a data folder must hold pictures; there is none in {root / images}")
-        masks = [root / labels / f"{picture.stem}{label_suffix}" for picture in pictures]
-        without = [picture.name for picture, mask in zip(pictures, masks) if not mask.is_file()]
+        if not ((root / image_dir).is_dir() and (root / label_dir).is_dir()):
+            raise ValueError(f"a data folder must hold the folders {image_dir} and {label_dir}; {root} does not")
+        images = list_files(root / image_dir, IMAGE_SUFFIXES)
+        if not images:
+            raise ValueError(f"a data folder must hold images; there is none in {root / image_dir}")
+        masks = [root / label_dir / f"{image.stem}{label_suffix}" for image in images]
+        without = [image.name for image, mask in zip(images, masks) if not mask.is_file()]
         if without:
             raise ValueError(
-                f"pictures need {labels}/STEM{label_suffix}; {root} lacks {len(without)} of them, "
+                f"images need {label_dir}/STEM{label_suffix}; {root} lacks {len(without)} of them, "
                 f"first for {without[0]}"
             )
         layers = {}
         if depth is not None:
-            layers["depth"] = Layer([root / "depth" / f"{picture.stem}.png" for picture in pictures], scaled_png(depth))
-            complete("depth/STEM.png of a data folder", layers["depth"].files)
+            layers["depth"] = ExtraMap([root / "depth" / f"{image.stem}.png" for image in images], scaled_png(depth))
+            check_files_exist("depth/STEM.png of a data folder", layers["depth"].files)
         decode, ids = label_reading(classes, ignore_index, color_table, reduce_zero_label, ids)
         if palette is None and color_table is not None and not isinstance(color_table, Mapping):
             palette = color_table
         super().__init__(
-            pictures,
+            images,
             masks,
             classes,
             decode=decode,
@@ -113,7 +113,7 @@ def list_dataset(
     ids: Mapping[int, int] | None = None,
     palette: Sequence[Colour] | None = None,
 ) -> SegmentationDataset:
-    """Pairs from a text file: on each line a picture, a tab or spaces, and its labels.
+    """Pairs from a text file: on each line a image, a tab or spaces, and its labels.
 
     Paths with spaces need the tab. Empty lines and lines that begin with # are left out.
 
@@ -127,7 +127,7 @@ def list_dataset(
     """
     path = Path(path)
     if not path.is_file():
-        raise ValueError(f"a list of pictures and labels must be a text file; there is none at {path}")
+        raise ValueError(f"a list of images and labels must be a text file; there is none at {path}")
     base = path.parent if root is None else Path(root)
     pairs = []
     for number, line in enumerate(path.read_text(encoding="utf-8-sig").splitlines(), start=1):
@@ -137,13 +137,13 @@ def list_dataset(
         if len(pair) != 2:
             raise ValueError(f"a line must be PICTURE<TAB>LABELS; line {number} of {path} is {line!r}")
         pairs.append([base / part for part in pair])
-    pictures, masks = map(list, zip(*pairs)) if pairs else ([], [])
-    complete(f"the list {path}", pictures, masks)
+    images, masks = map(list, zip(*pairs)) if pairs else ([], [])
+    check_files_exist(f"the list {path}", images, masks)
     decode, ids = label_reading(classes, ignore_index, color_table, reduce_zero_label, ids)
     if palette is None and color_table is not None and not isinstance(color_table, Mapping):
         palette = color_table
     return SegmentationDataset(
-        pictures,
+        images,
         masks,
         classes,
         decode=decode,

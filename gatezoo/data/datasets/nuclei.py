@@ -11,12 +11,12 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from ...utils.choices import one_of
-from ...utils.images import PICTURE_SUFFIXES
+from ...utils.choices import check_choice
+from ...utils.images import IMAGE_SUFFIXES
 from ..base import Sample, SegmentationDataset
 from ..files.labels import foreground_png
-from ..files.layout import complete, expect, visible
-from ..instances import InstanceMaps
+from ..files.layout import check_files_exist, check_layout, list_files
+from ..instances import InstanceMaskDataset
 
 CLASSES = ("background", "nucleus")
 PALETTE = ((0, 0, 0), (255, 255, 255))
@@ -33,21 +33,21 @@ def nuclei(
         root: folder that holds ``train`` and ``val``.
         split: "train" or "val".
     """
-    pictures, masks = _files(root, split)
-    return SegmentationDataset(pictures, masks, CLASSES, decode=foreground_png, palette=PALETTE, transform=transform)
+    images, masks = _files(root, split)
+    return SegmentationDataset(images, masks, CLASSES, decode=foreground_png, palette=PALETTE, transform=transform)
 
 
 def nuclei_instances(
     root: str | os.PathLike, split: str, transform: Callable[[Sample], Sample] | None = None
-) -> InstanceMaps:
+) -> InstanceMaskDataset:
     """Each nucleus with its mask and box; arguments as of :func:`nuclei`."""
-    return InstanceMaps(*_files(root, split), CLASSES[1], transform=transform)
+    return InstanceMaskDataset(*_files(root, split), CLASSES[1], transform=transform)
 
 
 def _files(root: str | os.PathLike, split: str) -> tuple[list[Path], list[Path]]:
-    folder = Path(root) / one_of("the split of the nuclei", split, ("train", "val"))
-    expect("the nuclei", _TREE, folder / "images", folder / "instances")
-    pictures = visible(folder / "images", PICTURE_SUFFIXES)
-    masks = [folder / "instances" / f"{picture.stem}.png" for picture in pictures]
-    complete("the nuclei", pictures, masks)
-    return pictures, masks
+    folder = Path(root) / check_choice("the split of the nuclei", split, ("train", "val"))
+    check_layout("the nuclei", _TREE, folder / "images", folder / "instances")
+    images = list_files(folder / "images", IMAGE_SUFFIXES)
+    masks = [folder / "instances" / f"{image.stem}.png" for image in images]
+    check_files_exist("the nuclei", images, masks)
+    return images, masks

@@ -25,10 +25,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ...utils.choices import one_of
+from ...utils.choices import check_choice
 from ...utils.palette import voc_palette
-from ..base import Layer, Sample, SegmentationDataset
-from ..files.layout import expect
+from ..base import ExtraMap, Sample, SegmentationDataset
+from ..files.layout import check_layout
 from ..files.matlab import hdf5_map, open_hdf5, read_mat
 from .folder import FolderDataset
 
@@ -54,16 +54,18 @@ def nyuv2(
     *,
     depth: bool = False,
 ) -> SegmentationDataset:
-    """The publishers' files, 40 classes. ``pictures`` are places in the file: ``.../nyu_depth_v2_labeled.mat/0012``.
+    """The publishers' files, 40 classes. ``images`` are places in the file: ``.../nyu_depth_v2_labeled.mat/0012``.
 
     Args:
         root: folder that holds the three files.
         split: "train" or "test".
         depth: items have a "depth".
     """
-    key = {"train": "trainNdxs", "test": "testNdxs"}[one_of("the split of NYU-Depth-v2", split, ("train", "test"))]
+    key = {"train": "trainNdxs", "test": "testNdxs"}[
+        check_choice("the split of NYU-Depth-v2", split, ("train", "test"))
+    ]
     file, splits, mapping = (Path(root) / n for n in ("nyu_depth_v2_labeled.mat", "splits.mat", "classMapping40.mat"))
-    expect("NYU-Depth-v2", _TREE, file, splits, mapping)
+    check_layout("NYU-Depth-v2", _TREE, file, splits, mapping)
     chosen = np.atleast_1d(read_mat(splits, key)).astype(int) - 1
     frames = len(open_hdf5(file)["images"])
     if not (len(chosen) and 0 <= chosen.min() <= chosen.max() < frames):
@@ -81,13 +83,13 @@ def nyuv2(
         decode=partial(hdf5_map, name="labels"),
         ids={0: 255} | {number: int(k) - 1 for number, k in enumerate(classes, start=1)},
         palette=PALETTE,
-        layers={"depth": Layer(places, _depth)} if depth else None,
-        read_picture=_picture,
+        layers={"depth": ExtraMap(places, _depth)} if depth else None,
+        read_image=_image,
         transform=transform,
     )
 
 
-def _picture(place: Path) -> torch.Tensor:
+def _image(place: Path) -> torch.Tensor:
     columns_first = open_hdf5(place.parent)["images"][int(place.name)]
     return torch.from_numpy(np.ascontiguousarray(columns_first.transpose(0, 2, 1)))
 
@@ -105,7 +107,7 @@ def nyuv2_folder(
     depth: bool = False,
     half: bool = False,
 ) -> SegmentationDataset:
-    """The training frames as folders of pictures, 39 classes.
+    """The training frames as folders of images, 39 classes.
 
     Args:
         root: folder that holds ``train``.
@@ -113,12 +115,12 @@ def nyuv2_folder(
         depth: items have a "depth".
         half: items at half their size, 320 x 240; depths stay as they are.
     """
-    one_of("the split of NYU-Depth-v2 as folders", split, ("train", "val", "trainval"))
+    check_choice("the split of NYU-Depth-v2 as folders", split, ("train", "val", "trainval"))
     root = Path(root) / "train"
-    expect("NYU-Depth-v2 as folders", _FOLDER_TREE, root / "images", root / "labels", *([root / "depth"] * depth))
+    check_layout("NYU-Depth-v2 as folders", _FOLDER_TREE, root / "images", root / "labels", *([root / "depth"] * depth))
     data = FolderDataset(
         root, CLASSES[:39], transform=transform, palette=PALETTE[:39], depth=FOLDER_DEPTH if depth else None
     )
     keep = {"train": lambda i: i % 8 != 0, "val": lambda i: i % 8 == 0, "trainval": lambda i: True}[split]
     data = data.subset(filter(keep, range(len(data))))
-    return data.halved() if half else data
+    return data.downsampled() if half else data

@@ -1,14 +1,14 @@
 """PASCAL Context (Mottaghi et al., 2014): whole scenes of PASCAL VOC 2010, the 59 usual classes.
 
-Layout: the pictures and lists of VOC 2010 in ``VOCdevkit/VOC2010/{JPEGImages, ImageSets/Main/{train,val}.txt}`` (4998
-and 5105 pictures), the labels in ``trainval/*.mat`` (variable ``LabelMap``, ids 1 .. 459, 0 where nothing was drawn),
+Layout: the images and lists of VOC 2010 in ``VOCdevkit/VOC2010/{JPEGImages, ImageSets/Main/{train,val}.txt}`` (4998
+and 5105 images), the labels in ``trainval/*.mat`` (variable ``LabelMap``, ids 1 .. 459, 0 where nothing was drawn),
 and ``labels.txt``, the names of the ids ("2: aeroplane"). Described at
 https://cs.stanford.edu/~roozbeh/pascal-context/.
 
 ``CLASSES`` follow ``59_labels.txt`` of the publishers, the 20 objects of VOC first; tools built on the "Detail"
 interface have them in the order of the alphabet. What is not among them is ignored, or class 0 with
 ``background=True``.
-Licence: pictures under Flickr's terms; no licence stated for the labels.
+Licence: images under Flickr's terms; no licence stated for the labels.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from ...utils.choices import one_of
-from ...utils.optional import needs
+from ...utils.choices import check_choice
+from ...utils.optional import require_package
 from ...utils.palette import voc_palette
 from ..base import Sample, SegmentationDataset
-from ..files.layout import complete, expect, words
+from ..files.layout import check_files_exist, check_layout, read_ids
 from ..files.matlab import mat_file
 
 CLASSES = (
@@ -54,18 +54,18 @@ def pascal_context(
         split: "train" or "val".
         background: 60 classes: 0 is what is none of the 59, and class k becomes k + 1.
     """
-    one_of("the split of PASCAL Context", split, ("train", "val"))
-    needs("scipy", "PASCAL Context's labels")
+    check_choice("the split of PASCAL Context", split, ("train", "val"))
+    require_package("scipy", "PASCAL Context's labels")
     root = Path(root)
     voc = root / "VOCdevkit" / "VOC2010"
     names, chosen = root / "labels.txt", voc / "ImageSets" / "Main" / f"{split}.txt"
-    expect("PASCAL Context", _TREE, voc / "JPEGImages", chosen, root / "trainval", names)
-    stems = words(chosen)
-    pictures = [voc / "JPEGImages" / f"{stem}.jpg" for stem in stems]
+    check_layout("PASCAL Context", _TREE, voc / "JPEGImages", chosen, root / "trainval", names)
+    stems = read_ids(chosen)
+    images = [voc / "JPEGImages" / f"{stem}.jpg" for stem in stems]
     masks = [root / "trainval" / f"{stem}.mat" for stem in stems]
-    complete("PASCAL Context", pictures, masks)
+    check_files_exist("PASCAL Context", images, masks)
     return SegmentationDataset(
-        pictures,
+        images,
         masks,
         ("background", *CLASSES) if background else CLASSES,
         decode=mat_file("LabelMap"),

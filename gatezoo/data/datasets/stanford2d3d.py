@@ -21,12 +21,12 @@ from pathlib import Path
 from torchvision import tv_tensors
 from torchvision.transforms.v2 import functional as F
 
-from ...utils.choices import one_of
+from ...utils.choices import check_choice
 from ...utils.palette import voc_palette
-from ..base import Layer, Sample, SegmentationDataset
+from ..base import ExtraMap, Sample, SegmentationDataset
 from ..files.depth import scaled_png
 from ..files.labels import packed_colours
-from ..files.layout import complete, expect, visible
+from ..files.layout import check_files_exist, check_layout, list_files
 from ..transforms import resized
 
 CLASSES = (
@@ -61,21 +61,23 @@ def stanford2d3d(
         kind: "pano" for panoramas, "data" for ordinary views.
         depth: items have a "depth".
     """
-    areas = SPLITS[one_of("the split of Stanford 2D-3D-S", split, SPLITS)]
-    one_of("the kind of picture", kind, ("pano", "data"))
+    areas = SPLITS[check_choice("the split of Stanford 2D-3D-S", split, SPLITS)]
+    check_choice("the kind of image", kind, ("pano", "data"))
     root = Path(root)
     names = root / "assets" / "semantic_labels.json"
     folders = [root / f"area_{area}" / kind for area in sorted(areas)]
-    expect("Stanford 2D-3D-S", _TREE, names, *(folder / part for folder in folders for part in ("rgb", "semantic")))
-    pictures = [path for folder in folders for path in visible(folder / "rgb", (".png",))]
-    masks = [_beside(path, "semantic") for path in pictures]
-    complete("Stanford 2D-3D-S", pictures, masks)
+    check_layout(
+        "Stanford 2D-3D-S", _TREE, names, *(folder / part for folder in folders for part in ("rgb", "semantic"))
+    )
+    images = [path for folder in folders for path in list_files(folder / "rgb", (".png",))]
+    masks = [_beside(path, "semantic") for path in images]
+    check_files_exist("Stanford 2D-3D-S", images, masks)
     layers = {}
     if depth:
-        layers["depth"] = Layer([_beside(path, "depth") for path in pictures], scaled_png(1 / 512, (0, 65535)))
-        complete("Stanford 2D-3D-S' depth", layers["depth"].files)
+        layers["depth"] = ExtraMap([_beside(path, "depth") for path in images], scaled_png(1 / 512, (0, 65535)))
+        check_files_exist("Stanford 2D-3D-S' depth", layers["depth"].files)
     return SegmentationDataset(
-        pictures,
+        images,
         masks,
         CLASSES,
         decode=packed_colours,
@@ -86,8 +88,8 @@ def stanford2d3d(
     )
 
 
-def _beside(picture: Path, part: str) -> Path:
-    return picture.parents[1] / part / f"{picture.name.removesuffix('rgb.png')}{part}.png"
+def _beside(image: Path, part: str) -> Path:
+    return image.parents[1] / part / f"{image.name.removesuffix('rgb.png')}{part}.png"
 
 
 def _ids(file: Path) -> dict[int, int]:
@@ -103,7 +105,7 @@ def _ids(file: Path) -> dict[int, int]:
 def central_strip(sample: Sample) -> Sample:
     """Panoramas as the depth-gating paper takes them (Sec. 6.1): half the size, rows 160 .. 863 of its 1024.
 
-    The top and bottom of a panorama are void. Depth stays as it is: all pictures shrink alike.
+    The top and bottom of a panorama are void. Depth stays as it is: all images shrink alike.
     """
     height, width = (side // 2 for side in sample["image"].shape[-2:])
     top, rows = round(height * 160 / 1024), round(height * 704 / 1024)

@@ -16,12 +16,12 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from ...utils.choices import one_of
-from ...utils.optional import needs
+from ...utils.choices import check_choice
+from ...utils.optional import require_package
 from ...utils.palette import voc_palette
-from ..base import Layer, Sample, SegmentationDataset, ids_from_one
+from ..base import ExtraMap, Sample, SegmentationDataset, ids_from_one
 from ..files.depth import sun_png
-from ..files.layout import complete, expect
+from ..files.layout import check_files_exist, check_layout
 from ..files.matlab import hdf5_cell, read_mat
 
 CLASSES = (
@@ -52,30 +52,30 @@ def sunrgbd(
         split: "train" or "test".
         depth: items have a "depth".
     """
-    one_of("the split of SUN RGB-D", split, ("train", "test"))
-    needs("h5py", "SUN RGB-D's labels")
+    check_choice("the split of SUN RGB-D", split, ("train", "test"))
+    require_package("h5py", "SUN RGB-D's labels")
     root = Path(root)
     toolbox = root / "SUNRGBDtoolbox"
     meta, labels = toolbox / "Metadata" / "SUNRGBDMeta.mat", toolbox / "Metadata" / "SUNRGBD2Dseg.mat"
     parts = toolbox / "traintestSUNRGBD" / "allsplit.mat"
-    expect("SUN RGB-D", _TREE, root / "SUNRGBD", meta, labels, parts)
+    check_layout("SUN RGB-D", _TREE, root / "SUNRGBD", meta, labels, parts)
     chosen = {_below(PurePosixPath(folder)) for folder in np.atleast_1d(read_mat(parts, f"all{split}")).tolist()}
-    pictures, places, depths = [], [], []
+    images, places, depths = [], [], []
     for number, frame in enumerate(np.atleast_1d(read_mat(meta, "SUNRGBDMeta"))):
         folder = _below(PurePosixPath(frame.rgbpath).parents[1])
         if folder in chosen:
-            pictures.append(root / folder / "image" / frame.rgbname)
+            images.append(root / folder / "image" / frame.rgbname)
             depths.append(root / folder / "depth_bfx" / frame.depthname)
             places.append(labels / f"{number:05}")
-    complete("SUN RGB-D", pictures, *([depths] if depth else []))
+    check_files_exist("SUN RGB-D", images, *([depths] if depth else []))
     return SegmentationDataset(
-        pictures,
+        images,
         places,
         CLASSES,
         decode=partial(hdf5_cell, name="SUNRGBD2Dseg/seglabel"),
         ids=ids_from_one(len(CLASSES)),
         palette=PALETTE,
-        layers={"depth": Layer(depths, sun_png)} if depth else None,
+        layers={"depth": ExtraMap(depths, sun_png)} if depth else None,
         transform=transform,
     )
 

@@ -2,15 +2,15 @@
 
 Layout: ``VOCdevkit/VOC2012/{JPEGImages, SegmentationClass, ImageSets/Segmentation/{train,val,trainval}.txt}``. Labels
 are palette PNGs, 0 = background, 1 .. 20 the objects, 255 = the rim of objects and difficult ones, ignored. 1464, 1449
-and 2913 pictures. Described at http://host.robots.ox.ac.uk/pascal/VOC/voc2012/.
+and 2913 images. Described at http://host.robots.ox.ac.uk/pascal/VOC/voc2012/.
 
-"train_aug" (10582 pictures) adds what SBD labels outside of val, from either
+"train_aug" (10582 images) adds what SBD labels outside of val, from either
 
 - ``VOCdevkit/VOC2012/SegmentationClassAug/*.png``, labels of both data sets merged, as passed on since DeepLab;
 - ``sbd``, SBD itself: ``img/*.jpg``, ``cls/*.mat`` (variable ``GTcls.Segmentation``), ``train.txt`` and ``val.txt``;
-  VOC's own labels are taken for VOC's own pictures.
+  VOC's own labels are taken for VOC's own images.
 
-Licence: pictures under Flickr's terms; no licence stated for the labels.
+Licence: images under Flickr's terms; no licence stated for the labels.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from pathlib import Path
 import numpy as np
 from torchvision.datasets import SBDataset, VOCSegmentation
 
-from ...utils.choices import one_of
-from ...utils.optional import needs
+from ...utils.choices import check_choice
+from ...utils.optional import require_package
 from ...utils.palette import voc_palette
 from ..base import Sample, SegmentationDataset
 from ..files.labels import Decoder, index_png
-from ..files.layout import complete, expect, visible, words
+from ..files.layout import check_files_exist, check_layout, list_files, read_ids
 from ..files.matlab import mat_file
 
 CLASSES = (
@@ -55,43 +55,43 @@ def voc12(
         split: "train", "val", "trainval" or "train_aug".
         sbd: folder of SBD, for "train_aug"; default: ``SegmentationClassAug``.
     """
-    one_of("the split of PASCAL VOC 2012", split, ("train", "val", "trainval", "train_aug"))
+    check_choice("the split of PASCAL VOC 2012", split, ("train", "val", "trainval", "train_aug"))
     voc = Path(root) / "VOCdevkit" / "VOC2012"
     lists = voc / "ImageSets" / "Segmentation"
-    expect(
+    check_layout(
         "PASCAL VOC 2012", _TREE, voc / "JPEGImages", voc / "SegmentationClass", lists / "train.txt", lists / "val.txt"
     )
     decode: Decoder = index_png
     if split == "train_aug":
-        pictures, masks = _merged(voc, lists) if sbd is None else _with_sbd(voc, lists, Path(sbd))
+        images, masks = _merged(voc, lists) if sbd is None else _with_sbd(voc, lists, Path(sbd))
         decode = _png_or_sbd
     else:
         found = VOCSegmentation(root, image_set=split)
-        pictures, masks = list(map(Path, found.images)), list(map(Path, found.masks))
-    complete("PASCAL VOC 2012", pictures, masks)
-    return SegmentationDataset(pictures, masks, CLASSES, decode=decode, palette=PALETTE, transform=transform)
+        images, masks = list(map(Path, found.images)), list(map(Path, found.masks))
+    check_files_exist("PASCAL VOC 2012", images, masks)
+    return SegmentationDataset(images, masks, CLASSES, decode=decode, palette=PALETTE, transform=transform)
 
 
 def _merged(voc: Path, lists: Path) -> tuple[list[Path], list[Path]]:
     folder = voc / "SegmentationClassAug"
-    expect("the augmented PASCAL VOC 2012", f"{_TREE} and SegmentationClassAug/*.png, or with sbd=SBD", folder)
-    held_out = set(words(lists / "val.txt"))
-    masks = [mask for mask in visible(folder, (".png",)) if mask.stem not in held_out]
+    check_layout("the augmented PASCAL VOC 2012", f"{_TREE} and SegmentationClassAug/*.png, or with sbd=SBD", folder)
+    held_out = set(read_ids(lists / "val.txt"))
+    masks = [mask for mask in list_files(folder, (".png",)) if mask.stem not in held_out]
     return [voc / "JPEGImages" / f"{mask.stem}.jpg" for mask in masks], masks
 
 
 def _with_sbd(voc: Path, lists: Path, sbd: Path) -> tuple[list[Path], list[Path]]:
-    needs("scipy", "SBD's labels")
-    expect("SBD", _SBD_TREE, *(sbd / name for name in ("img", "cls", "train.txt", "val.txt")))
-    own = words(lists / "train.txt")
-    taken = {*own, *words(lists / "val.txt")}
+    require_package("scipy", "SBD's labels")
+    check_layout("SBD", _SBD_TREE, *(sbd / name for name in ("img", "cls", "train.txt", "val.txt")))
+    own = read_ids(lists / "train.txt")
+    taken = {*own, *read_ids(lists / "val.txt")}
     pairs = [(voc / "JPEGImages" / f"{name}.jpg", voc / "SegmentationClass" / f"{name}.png") for name in own]
     for part in ("train", "val"):
         found = SBDataset(sbd, image_set=part, mode="segmentation")
         both = zip(map(Path, found.images), map(Path, found.masks))
-        pairs += [(picture, mask) for picture, mask in both if mask.stem not in taken]
-    pictures, masks = zip(*sorted(pairs, key=lambda pair: pair[0].stem))
-    return list(pictures), list(masks)
+        pairs += [(image, mask) for image, mask in both if mask.stem not in taken]
+    images, masks = zip(*sorted(pairs, key=lambda pair: pair[0].stem))
+    return list(images), list(masks)
 
 
 _sbd_mat: partial = mat_file("GTcls.Segmentation")

@@ -47,7 +47,7 @@ def sun_png(path: Path) -> np.ndarray:
 def cityscapes_png(path: Path) -> np.ndarray:
     """Cityscapes: depth = baseline * focal length / disparity, with disparity = (value - 1) / 256; 0 is missing.
 
-    Baseline (metres) and focal length (pixels) come from the picture's own file in ``camera``.
+    Baseline (metres) and focal length (pixels) come from the image's own file in ``camera``.
     """
     split, city = path.parts[-3:-1]
     name = path.name.replace("_disparity.png", "_camera.json")

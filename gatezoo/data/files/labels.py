@@ -19,10 +19,10 @@ INTEGER_MODES = ("1", "L", "P", "I", "I;16", "I;16B")
 
 
 def open_raster(path: Path, what: str = "labels") -> Image.Image:
-    """A picture file that stands for numbers, loaded whole.
+    """A image file that stands for numbers, loaded whole.
 
     Raises:
-        ValueError: there is no such file, it is no picture, it is cut short, or it is a JPEG, which changes numbers.
+        ValueError: there is no such file, it is no image, it is cut short, or it is a JPEG, which changes numbers.
     """
     try:
         with Image.open(path) as file:
@@ -39,7 +39,7 @@ def open_raster(path: Path, what: str = "labels") -> Image.Image:
 
 
 def index_png(path: Path) -> np.ndarray:
-    """Pixel values of a one-channel picture of 8 bits or 1; of a palette picture the indices, not the colours."""
+    """Pixel values of a one-channel image of 8 bits or 1; of a palette image the indices, not the colours."""
     file = open_raster(path)
     if file.mode not in ("1", "L", "P"):
         raise ValueError(f"labels must be an index PNG (mode L or P); {path} has mode {file.mode}")
@@ -47,7 +47,7 @@ def index_png(path: Path) -> np.ndarray:
 
 
 def instance_png(path: Path) -> np.ndarray:
-    """Pixel values of a one-channel picture of up to 16 bits, as int32."""
+    """Pixel values of a one-channel image of up to 16 bits, as int32."""
     file = open_raster(path)
     if file.mode not in INTEGER_MODES:
         raise ValueError(f"instance labels must be one channel of whole numbers; {path} has mode {file.mode}")
@@ -60,10 +60,10 @@ def foreground_png(path: Path) -> np.ndarray:
 
 
 def packed_colours(path: Path) -> np.ndarray:
-    """Colours of an RGB picture as numbers, R 65536 + G 256 + B, int32 (H, W)."""
+    """Colours of an RGB image as numbers, R 65536 + G 256 + B, int32 (H, W)."""
     file = open_raster(path)
     if file.mode not in ("RGB", "RGBA"):
-        raise ValueError(f"colour-coded labels must be an RGB picture; {path} has mode {file.mode}")
+        raise ValueError(f"colour-coded labels must be an RGB image; {path} has mode {file.mode}")
     red, green, blue = np.moveaxis(np.array(file.convert("RGB")).astype(np.int32), 2, 0)
     return red << 16 | green << 8 | blue
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 
-def expect(name: str, tree: str, *paths: Path) -> None:
+def check_layout(name: str, tree: str, *paths: Path) -> None:
     """All of these files and folders must be there.
 
     Args:
@@ -22,17 +22,17 @@ def expect(name: str, tree: str, *paths: Path) -> None:
             raise ValueError(f"{name} must be laid out as {tree}; there is no {path}")
 
 
-def words(path: Path) -> list[str]:
+def read_ids(path: Path) -> list[str]:
     """First word of each line of a list of names, empty lines left out."""
     return [line.split()[0] for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
 
 
-def visible(folder: Path, suffixes: Sequence[str]) -> list[Path]:
+def list_files(folder: Path, suffixes: Sequence[str]) -> list[Path]:
     """Sorted files of a folder with one of these suffixes; what begins with a dot is the file system's own business."""
     return sorted(path for path in folder.iterdir() if path.suffix.lower() in suffixes and path.name[0] != ".")
 
 
-def absent(paths: Iterable[Path]) -> list[Path]:
+def missing_files(paths: Iterable[Path]) -> list[Path]:
     """Those that do not exist. Each folder is listed once: asking file by file takes hours on a slow network disk."""
     by_folder: dict[Path, list[Path]] = defaultdict(list)
     for path in paths:
@@ -44,14 +44,14 @@ def absent(paths: Iterable[Path]) -> list[Path]:
     return missing
 
 
-def complete(name: str, *groups: Sequence[Path]) -> None:
+def check_files_exist(name: str, *groups: Sequence[Path]) -> None:
     """Every file of these groups must be there, and there must be some.
 
     Raises:
         ValueError: naming the first that is missing and their number.
     """
     if not groups[0]:
-        raise ValueError(f"{name} must hold pictures; this part of it has none: is the download complete?")
-    missing = absent(path for group in groups for path in group)
+        raise ValueError(f"{name} must hold images; this part of it has none: is the download complete?")
+    missing = missing_files(path for group in groups for path in group)
     if missing:
         raise ValueError(f"{name} must be complete; {len(missing)} files are missing, first {missing[0]}")

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from ...utils.optional import needs
+from ...utils.optional import require_package
 
 
 def read_mat(path: Path, key: str) -> Any:
@@ -21,7 +21,7 @@ def read_mat(path: Path, key: str) -> Any:
     Raises:
         ValueError: no such file or variable, or not such a file.
     """
-    scipy_io = needs("scipy.io", "MATLAB files")
+    scipy_io = require_package("scipy.io", "MATLAB files")
     name, *fields = key.split(".")
     try:
         value = scipy_io.loadmat(path, squeeze_me=True, struct_as_record=False, variable_names=[name])[name]
@@ -43,7 +43,7 @@ def mat_file(key: str) -> partial:
 
 @lru_cache(maxsize=8)
 def _opened(path: Path, process: int):
-    h5py = needs("h5py", "MATLAB files of version 7.3")
+    h5py = require_package("h5py", "MATLAB files of version 7.3")
     try:
         return h5py.File(path, "r")
     except OSError as error:

@@ -38,21 +38,21 @@ def test_a_sound_folder(shapes, classes):
     assert report.problems == []
     report.raise_errors()
     assert (report.pairs, report.num_classes, report.ignore_index) == (24, 2, 255)
-    assert report.frequencies.tolist() == pytest.approx(data.frequencies().tolist())
-    assert report.pictures_with.tolist() == [24, 24]
+    assert report.class_frequencies.tolist() == pytest.approx(data.class_frequencies().tolist())
+    assert report.images_with.tolist() == [24, 24]
     assert report.ignored == sum(int((data.labels(i) == 255).sum()) for i in range(24))
-    assert torch.allclose(report.weights("inverse"), class_weights(data.frequencies(), "inverse"))
+    assert torch.allclose(report.weights("inverse"), class_weights(data.class_frequencies(), "inverse"))
 
 
 def test_palette_masks_are_sound(shapes):
     for path in (shapes / "labels").iterdir():
-        picture = Image.open(path)
-        picture.putpalette(list(range(256)) * 3)
-        picture.save(path)
+        image = Image.open(path)
+        image.putpalette(list(range(256)) * 3)
+        image.save(path)
     assert check_folder(shapes).problems == []
 
 
-def test_pictures_and_masks_that_stand_alone(shapes):
+def test_images_and_masks_that_stand_alone(shapes):
     (shapes / "labels/03.png").rename(shapes / "labels/03_mask.png")
     (shapes / "labels/04.png").unlink()
     (shapes / "images/05.png").unlink()
@@ -84,10 +84,10 @@ def test_unreadable_files(shapes):
     unreadable = {("unreadable", name) for name in ("02.png", "03.png", "04.png")}
     assert kinds(report) == (unreadable, set())
     assert {problem.file.parent.name for problem in report.errors} == {"images", "labels"}
-    assert report.pictures_with.tolist() == [23, 23]
+    assert report.images_with.tolist() == [23, 23]
 
 
-def test_size_and_the_note_that_turns_a_picture(shapes):
+def test_size_and_the_note_that_turns_a_image(shapes):
     Image.new("L", (40, 32)).save(shapes / "labels/02.png")
     turned = Image.Exif()
     turned[0x0112] = 6
@@ -98,9 +98,9 @@ def test_size_and_the_note_that_turns_a_picture(shapes):
     report = check_folder(shapes, 2)
     assert kinds(report) == ({("size", "02.png"), ("size", "03.png")}, set())
     assert [problem.message for problem in report.errors] == [
-        "is 40 x 32, its picture 02.png 80 x 64: labels must have the size of their picture",
-        "is 80 x 64, its picture 03.jpg 64 x 80 (turned by its EXIF note, as viewers show it): "
-        "labels must have the size of their picture",
+        "is 40 x 32, its image 02.png 80 x 64: labels must have the size of their image",
+        "is 80 x 64, its image 03.jpg 64 x 80 (turned by its EXIF note, as viewers show it): "
+        "labels must have the size of their image",
     ]
     assert FolderDataset(shapes, 2)[4]["image"].shape == (3, 64, 80)
 
@@ -111,7 +111,7 @@ def test_ids_outside_the_classes(shapes, masks):
     assert kinds(report) == ({("ids", "03.png")}, set())
     discs = int((np.array(Image.open(shapes / "labels/03.png")) == 7).sum())
     assert message(report, "ids") == f"holds 7 ({discs} pixels), outside 0 .. 1 and 255 (ignored)"
-    assert report.pictures_with.tolist() == [24, 23]
+    assert report.images_with.tolist() == [24, 23]
     assert check_folder(shapes).num_classes == 8
 
 
@@ -125,7 +125,7 @@ def test_masks_of_0_and_255(shapes, masks):
     assert "--ids 255=1 if they are class 1" in message(report, "ids")
     report = check_folder(shapes, 2, ids={0: 0, 255: 1})
     assert report.problems == []
-    assert report.pictures_with.tolist() == [24, 24]
+    assert report.images_with.tolist() == [24, 24]
     assert check_folder(shapes, 1).problems == []
 
 
@@ -136,8 +136,8 @@ def test_ids_that_start_at_one(shapes, masks):
     assert "--reduce-zero-label" in message(report, "ids")
     report = check_folder(shapes, 2, reduce_zero_label=True)
     assert report.problems == []
-    assert report.frequencies.tolist() == pytest.approx(
-        FolderDataset(shapes, 2, reduce_zero_label=True).frequencies().tolist()
+    assert report.class_frequencies.tolist() == pytest.approx(
+        FolderDataset(shapes, 2, reduce_zero_label=True).class_frequencies().tolist()
     )
     assert check_folder(shapes, reduce_zero_label=True).num_classes == 2
     masks(lambda values: np.where(values == 0, 1, values).astype(np.uint8))
@@ -162,8 +162,8 @@ def test_rgb_masks(shapes, masks):
     table = list(map(tuple, colours.tolist()))
     report = check_folder(shapes, 2, color_table=table)
     assert report.problems == []
-    assert report.frequencies.tolist() == pytest.approx(
-        FolderDataset(shapes, 2, color_table=table).frequencies().tolist()
+    assert report.class_frequencies.tolist() == pytest.approx(
+        FolderDataset(shapes, 2, color_table=table).class_frequencies().tolist()
     )
     report = check_folder(shapes, color_table={table[0]: 0, (1, 1, 1): 1})
     assert report.num_classes == 2
@@ -175,7 +175,7 @@ def test_greys_saved_as_rgb_and_ids_where_colours_are_expected(shapes, masks):
     masks(lambda values: np.stack([values] * 3, 2), "03")
     report = check_folder(shapes, 2)
     assert kinds(report) == ({("rgb", "03.png")}, set())
-    assert message(report, "rgb") == "is an RGB picture of the greys 0, 1, 255: save it with one channel"
+    assert message(report, "rgb") == "is an RGB image of the greys 0, 1, 255: save it with one channel"
     report = check_folder(shapes, 2, color_table=[(0, 0, 0), (1, 1, 1)])
     assert message(report, "mode") == "has mode L, no RGB colours: leave the colour table out"
 
@@ -189,7 +189,7 @@ def test_jpeg_and_16_bit_masks(shapes, masks):
     assert kinds(report)[0] == {("jpeg", "03.png"), ("jpeg", "04.jpg"), ("mode", "05.png")}
     assert message(report, "mode").startswith("has mode I;16: save labels with 8 bits")
     assert report.num_classes == 2, "the noise of a JPEG was counted"
-    assert report.pictures_with.tolist() == [21, 21]
+    assert report.images_with.tolist() == [21, 21]
 
 
 def test_masks_without_a_label_that_counts(shapes, masks):
@@ -213,7 +213,7 @@ def test_no_such_folder(shapes, tmp_path):
         check_folder(tmp_path)
     for path in (shapes / "images").iterdir():
         path.unlink()
-    with pytest.raises(ValueError, match="must hold pictures"):
+    with pytest.raises(ValueError, match="must hold images"):
         check_folder(shapes)
 
 
@@ -229,7 +229,7 @@ def test_the_command_on_a_sound_folder(monkeypatch, capsys, shapes, tmp_path):
     (tmp_path / "classes.txt").write_text("ground\ndisc\nsky\n")
     code, out, err = run(monkeypatch, capsys, shapes, "--classes", tmp_path / "classes.txt")
     assert code == 0, err
-    share = FolderDataset(shapes, 2).frequencies()[1]
+    share = FolderDataset(shapes, 2).class_frequencies()[1]
     row = next(line for line in out.splitlines() if "disc" in line)
     assert f"{share:.3%}" in row
     assert " 24 " in row

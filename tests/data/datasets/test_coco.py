@@ -8,7 +8,7 @@ from helpers import trees
 from torch import Tensor
 from torchvision import tv_tensors
 
-from gatezoo.data import CocoInstances, coco_masks, detection_batch, open_dataset
+from gatezoo.data import CocoInstances, coco_masks, create_dataset, detection_collate
 
 
 @pytest.fixture
@@ -27,10 +27,10 @@ def change(root, edit):
 
 def test_instances(coco):
     root, known = coco
-    data = open_dataset("coco", root, "train2017")
+    data = create_dataset("coco", root, "train2017")
     assert data.classes == ("background", "car", "train", "toothbrush")
     assert (data.num_classes, data.category_ids) == (4, (0, 3, 7, 90))
-    assert [picture.stem for picture in data.pictures] == sorted(known["train2017"])
+    assert [image.stem for image in data.images] == sorted(known["train2017"])
     item = data[1]
     assert item.keys() == {"image", "boxes", "labels", "masks", "image_id"}
     assert type(item["boxes"]) is tv_tensors.BoundingBoxes
@@ -44,8 +44,8 @@ def test_instances(coco):
     assert torch.equal(item["masks"][1].as_subclass(Tensor), (classes == 1) | (classes == 3))
 
 
-def test_a_picture_without_objects_stays(coco):
-    item = open_dataset("coco", coco[0], "train2017")[2]
+def test_a_image_without_objects_stays(coco):
+    item = create_dataset("coco", coco[0], "train2017")[2]
     assert item["boxes"].shape == (0, 4)
     assert item["labels"].shape == (0,)
     assert item["masks"].shape == (0, *trees.SIZE)
@@ -60,7 +60,7 @@ def test_boxes_are_cut_and_empty_ones_left_out(coco):
         second["bbox"] = [10, 10, 0, 5]
 
     change(root, edit)
-    item = open_dataset("coco", root, "train2017")[0]
+    item = create_dataset("coco", root, "train2017")[0]
     assert item["boxes"].tolist() == [[60, 40, 64, 48]]
     assert item["labels"].tolist() == [3]
 
@@ -73,11 +73,11 @@ def test_semantic_masks_without_background(coco):
         assert np.array_equal(data.labels(i), np.where(classes == 0, 255, classes - 1))
 
 
-def test_annotations_beside_the_pictures(coco):
+def test_annotations_beside_the_images(coco):
     root, _ = coco
     path = root / "annotations/instances_val2017.json"
     path.rename(root / "instances_val2017.json")
-    assert len(open_dataset("coco", root, "val2017")) == 2
+    assert len(create_dataset("coco", root, "val2017")) == 2
 
 
 def test_run_lengths_as_lists_and_parts(coco):
@@ -90,7 +90,7 @@ def test_run_lengths_as_lists_and_parts(coco):
         b["segmentation"] = {"size": list(trees.SIZE), "counts": [48, 3, 48 * 64 - 51]}
 
     change(root, edit)
-    masks = open_dataset("coco", root, "train2017")[0]["masks"]
+    masks = create_dataset("coco", root, "train2017")[0]["masks"]
     assert masks[0].sum() == 16 + 9
     assert masks[1].nonzero().tolist() == [[0, 1], [1, 1], [2, 1]]
 
@@ -107,7 +107,7 @@ def test_run_lengths_as_lists_and_parts(coco):
 def test_files_that_do_not_fit(coco, edit, message):
     change(coco[0], edit)
     with pytest.raises(ValueError, match=message):
-        open_dataset("coco", coco[0], "train2017")
+        create_dataset("coco", coco[0], "train2017")
 
 
 @pytest.mark.parametrize(
@@ -124,13 +124,13 @@ def test_files_that_do_not_fit(coco, edit, message):
 def test_segmentations_that_cannot_be_drawn(coco, edit, message):
     change(coco[0], edit)
     with pytest.raises(ValueError, match=message):
-        open_dataset("coco", coco[0], "train2017")[0]
+        create_dataset("coco", coco[0], "train2017")[0]
 
 
-def test_a_picture_of_another_size(coco):
+def test_a_image_of_another_size(coco):
     change(coco[0], lambda content: content["images"][-1].update(height=50))
     with pytest.raises(ValueError, match=r"000000000100\.jpg is \(48, 64\), in .*\(50, 64\)"):
-        open_dataset("coco", coco[0], "train2017")[0]
+        create_dataset("coco", coco[0], "train2017")[0]
 
 
 def test_no_json(tmp_path):
@@ -142,7 +142,7 @@ def test_no_json(tmp_path):
 
 
 def test_subset_and_workers(coco):
-    data = pickle.loads(pickle.dumps(open_dataset("coco", coco[0], "train2017")))
+    data = pickle.loads(pickle.dumps(create_dataset("coco", coco[0], "train2017")))
     part = data.subset([2, 0])
     assert part[0]["image_id"] == 102
     assert torch.equal(part[1]["masks"], data[0]["masks"])
@@ -151,7 +151,7 @@ def test_subset_and_workers(coco):
 
 def test_nuclei_as_instances(tmp_path):
     known = trees.nuclei(tmp_path)
-    data = open_dataset("nuclei_instances", tmp_path, "train")
+    data = create_dataset("nuclei_instances", tmp_path, "train")
     item = data[2]
     assert item.keys() == {"image", "boxes", "labels", "masks", "image_id"}
     assert item["boxes"].tolist() == [[6, 4, 20, 14], [30, 20, 50, 40], [2, 40, 12, 47]]
@@ -159,7 +159,7 @@ def test_nuclei_as_instances(tmp_path):
     assert data.classes == ("background", "nucleus")
     assert torch.equal(item["masks"].any(0), torch.from_numpy(known["train"]["p002"] > 0))
     assert (item["masks"].sum(0) <= 1).all()
-    assert [picture.stem for picture in data.subset([1]).pictures] == ["p001"]
+    assert [image.stem for image in data.subset([1]).images] == ["p001"]
 
 
 def test_a_transform_of_instance_maps_sees_one_map(tmp_path):
@@ -170,18 +170,18 @@ def test_a_transform_of_instance_maps_sees_one_map(tmp_path):
         seen.append(sample)
         return {key: tv_tensors.wrap(value[..., :16, :32], like=value) for key, value in sample.items()}
 
-    item = open_dataset("nuclei_instances", tmp_path, "train", cut)[0]
+    item = create_dataset("nuclei_instances", tmp_path, "train", cut)[0]
     assert seen[0].keys() == {"image", "instance"}
     assert item["boxes"].tolist() == [[6, 4, 20, 14]]
     assert item["masks"].shape == (1, 16, 32)
     trees.save(tmp_path / "train/instances/p001.png", np.zeros((5, 5), np.uint16))
-    with pytest.raises(ValueError, match=r"size of their picture; .*p001\.png is \(5, 5\), p001\.jpg \(48, 64\)"):
-        open_dataset("nuclei_instances", tmp_path, "train")[1]
+    with pytest.raises(ValueError, match=r"size of their image; .*p001\.png is \(5, 5\), p001\.jpg \(48, 64\)"):
+        create_dataset("nuclei_instances", tmp_path, "train")[1]
 
 
 def test_batches_for_detectors(coco):
-    data = open_dataset("coco", coco[0], "train2017")
-    images, targets = detection_batch([data[0], data[2]])
+    data = create_dataset("coco", coco[0], "train2017")
+    images, targets = detection_collate([data[0], data[2]])
     assert [image.shape for image in images] == [(3, *trees.SIZE)] * 2
     assert [len(target["boxes"]) for target in targets] == [2, 0]
     assert targets[0].keys() == {"boxes", "labels", "masks", "image_id"}

@@ -9,10 +9,10 @@ from helpers import trees
 from torch.utils.data import DataLoader
 from torchvision import tv_tensors
 
-from gatezoo.data import DATASETS, open_dataset
+from gatezoo.data import DATASETS, create_dataset
 from gatezoo.data.datasets import stanford2d3d
 from gatezoo.data.files.matlab import open_hdf5
-from gatezoo.utils.optional import needs
+from gatezoo.utils.optional import require_package
 
 SEMANTIC = sorted(set(DATASETS) - {"coco", "nuclei_instances"})
 # Class number -> name, for a few of each.
@@ -44,7 +44,7 @@ def every(names):
 
 def maps_of(data):
     """The dictionary of trees.py, read back."""
-    return {picture.stem: data.labels(i).numpy() for i, picture in enumerate(data.pictures)}
+    return {image.stem: data.labels(i).numpy() for i, image in enumerate(data.images)}
 
 
 def test_every_reader_has_a_tree_and_names():
@@ -56,11 +56,11 @@ def test_every_reader_has_a_tree_and_names():
 def test_labels_are_the_known_classes(tree):
     name, root, known = tree
     for split, maps in known.items():
-        data = open_dataset(name, root, split)
+        data = create_dataset(name, root, split)
         found = maps_of(data)
         assert list(found) == list(maps), split
-        for picture, classes in maps.items():
-            assert np.array_equal(found[picture], classes), (split, picture)
+        for image, classes in maps.items():
+            assert np.array_equal(found[image], classes), (split, image)
     assert {k: data.classes[k] for k in NAMES[name]} == NAMES[name]
     assert data.num_classes == len(data.classes) == len(data.palette)
     assert max(NAMES[name]) == data.num_classes - 1
@@ -70,7 +70,7 @@ def test_labels_are_the_known_classes(tree):
 @every(SEMANTIC)
 def test_items(tree):
     name, root, known = tree
-    data = open_dataset(name, root, next(iter(known)), transform=lambda sample: sample | {"seen": True})
+    data = create_dataset(name, root, next(iter(known)), transform=lambda sample: sample | {"seen": True})
     item = data[0]
     assert item.keys() == {"image", "mask", "seen"}
     assert type(item["image"]) is tv_tensors.Image
@@ -79,7 +79,7 @@ def test_items(tree):
     assert item["image"].shape == (3, *trees.SIZE)
     assert item["mask"].shape == trees.SIZE
     shares = torch.stack([torch.from_numpy(m) for m in next(iter(known.values())).values()])
-    for k, share in enumerate(data.frequencies().tolist()):
+    for k, share in enumerate(data.class_frequencies().tolist()):
         assert share == pytest.approx(((shares == k).sum() / (shares != 255).sum()).item()), k
 
 
@@ -87,7 +87,7 @@ def test_items(tree):
 def test_worker_processes_read_the_same(tree):
     """Started anew, not forked: what a reader holds can be sent, open files not being among it."""
     name, root, known = tree
-    data = open_dataset(name, root, next(iter(known)))
+    data = create_dataset(name, root, next(iter(known)))
     data[0]
     copy = pickle.loads(pickle.dumps(data))
     assert torch.equal(copy[1]["mask"], data[1]["mask"])
@@ -96,7 +96,7 @@ def test_worker_processes_read_the_same(tree):
 @every(["nyuv2"])
 def test_hdf5_is_opened_again_in_a_forked_worker(tree):
     _, root, known = tree
-    data = open_dataset("nyuv2", root, "train", depth=True)
+    data = create_dataset("nyuv2", root, "train", depth=True)
     data[0]
     loader = DataLoader(data, batch_size=None, num_workers=2, multiprocessing_context="fork")
     for item, classes in zip(loader, known["train"].values(), strict=True):
@@ -118,7 +118,7 @@ def test_a_missing_folder_is_named_with_the_expected_tree(tree):
     name, root, known = tree
     split = next(iter(known))
     with pytest.raises(ValueError, match=r"must be laid out as .*ROOT/?.*; there is no .*nowhere") as error:
-        open_dataset(name, root / "nowhere", split)
+        create_dataset(name, root / "nowhere", split)
     assert "\n" not in str(error.value)
 
 
@@ -126,42 +126,42 @@ def test_a_missing_folder_is_named_with_the_expected_tree(tree):
 def test_an_unknown_split_is_refused(tree):
     name, root, _ = tree
     with pytest.raises(ValueError, match=r"the split of .* must be one of .*train.*; got 'tran'. Did you mean train"):
-        open_dataset(name, root, "tran")
+        create_dataset(name, root, "tran")
 
 
 @every(["ade20k", "cityscapes", "cocostuff10k", "coco", "nuclei", "pascal_context", "sunrgbd", "voc12"])
 def test_a_missing_file_is_named(tree):
     name, root, known = tree
     split = next(iter(known))
-    gone = open_dataset(name, root, split).pictures[1]
+    gone = create_dataset(name, root, split).images[1]
     gone.unlink()
-    if name in ("ade20k", "nuclei", "cityscapes"):  # read off the folder of pictures: the labels tell
-        assert len(open_dataset(name, root, split)) == len(known[split]) - 1
-        gone = open_dataset(name, root, split).label_files[1]
+    if name in ("ade20k", "nuclei", "cityscapes"):  # read off the folder of images: the labels tell
+        assert len(create_dataset(name, root, split)) == len(known[split]) - 1
+        gone = create_dataset(name, root, split).label_files[1]
         gone.unlink()
     with pytest.raises(ValueError, match=rf"1 files are missing, first .*{gone.name}"):
-        open_dataset(name, root, split)
+        create_dataset(name, root, split)
 
 
 def test_unknown_names_and_options(tmp_path):
     with pytest.raises(ValueError, match=r"one of ade20k, .*; got 'citiscapes'\. Did you mean cityscapes\?"):
-        open_dataset("citiscapes", tmp_path, "train")
+        create_dataset("citiscapes", tmp_path, "train")
     with pytest.raises(ValueError, match="the options of cityscapes are depth, instances; got 'depht'"):
-        open_dataset("cityscapes", tmp_path, "train", depht=True)
+        create_dataset("cityscapes", tmp_path, "train", depht=True)
     with pytest.raises(ValueError, match="the options of camvid are none"):
-        open_dataset("camvid", tmp_path, "train", depth=True)
+        create_dataset("camvid", tmp_path, "train", depth=True)
 
 
 def test_a_package_that_is_not_installed():
     with pytest.raises(ValueError, match=r'TIFF files needs the package nosuch: run pip install "gatezoo\[data\]"'):
-        needs("nosuch.part", "TIFF files")
+        require_package("nosuch.part", "TIFF files")
 
 
 @every(["voc12"])
 def test_sbd_adds_what_is_not_of_voc(tree, tmp_path):
     _, root, known = tree
     maps = trees.sbd(tmp_path / "sbd")
-    found = maps_of(open_dataset("voc12", root, "train_aug", sbd=tmp_path / "sbd"))
+    found = maps_of(create_dataset("voc12", root, "train_aug", sbd=tmp_path / "sbd"))
     expected = known["train"] | {name: maps[name] for name in ("q1", "q2")}
     assert found.keys() == expected.keys()
     assert all(np.array_equal(found[name], expected[name]) for name in expected)
@@ -170,7 +170,7 @@ def test_sbd_adds_what_is_not_of_voc(tree, tmp_path):
 @every(["pascal_context"])
 def test_context_with_background(tree):
     _, root, known = tree
-    data = open_dataset("pascal_context", root, "val", background=True)
+    data = create_dataset("pascal_context", root, "val", background=True)
     assert (data.num_classes, data.classes[1]) == (60, "aeroplane")
     for name, classes in maps_of(data).items():
         assert np.array_equal(classes, known["val"][name] + 1)  # 255 + 1 = 0
@@ -179,7 +179,7 @@ def test_context_with_background(tree):
 @every(["cityscapes"])
 def test_cityscapes_depth_and_instances(tree):
     _, root, _ = tree
-    data = open_dataset("cityscapes", root, "train", depth=True, instances=True)
+    data = create_dataset("cityscapes", root, "train", depth=True, instances=True)
     item = data[1]
     disparity = (64 * torch.arange(trees.WIDTH, dtype=torch.float32) - 1) / 256
     assert item["depth"].dtype == torch.float32
@@ -205,7 +205,7 @@ def test_depth_in_metres(tree):
         "stanford2d3d": 64 * columns / 512,
         "sunrgbd": (0.15 * columns).clamp(max=8),
     }[name]
-    depth = open_dataset(name, root, "train", depth=True)[0]["depth"].as_subclass(torch.Tensor)
+    depth = create_dataset(name, root, "train", depth=True)[0]["depth"].as_subclass(torch.Tensor)
     assert depth.dtype == torch.float32
     missing = {"nyuv2": [], "nyuv2_folder": [0], "stanford2d3d": [0, 63], "sunrgbd": [0]}[name]
     assert depth.isnan().all(0).nonzero().flatten().tolist() == missing
@@ -218,17 +218,17 @@ def test_nyu_metadata_that_do_not_fit(tree):
     _, root, _ = tree
     trees.mat(root / "splits.mat", trainNdxs=np.array([1, 7]), testNdxs=np.array([2]))
     with pytest.raises(ValueError, match=r"trainNdxs in .*splits\.mat must be 1 \.\. 6"):
-        open_dataset("nyuv2", root, "train")
+        create_dataset("nyuv2", root, "train")
     trees.mat(root / "classMapping40.mat", mapClass=np.arange(60))
     with pytest.raises(ValueError, match=r"mapClass must map to 1 \.\. 40; .* maps to 0 \.\. 59"):
-        open_dataset("nyuv2", root, "test")
+        create_dataset("nyuv2", root, "test")
 
 
 @every(["stanford2d3d"])
 def test_the_strip_of_a_panorama(tree):
     _, root, _ = tree
-    data = open_dataset("stanford2d3d", root, "val", transform=stanford2d3d.central_strip, depth=True)
-    whole = open_dataset("stanford2d3d", root, "val", depth=True)[0]
+    data = create_dataset("stanford2d3d", root, "val", transform=stanford2d3d.central_strip, depth=True)
+    whole = create_dataset("stanford2d3d", root, "val", depth=True)[0]
     item = data[0]
     rows = round(24 * 704 / 1024)
     assert item["image"].shape == (3, rows, 32)
@@ -240,7 +240,7 @@ def test_the_strip_of_a_panorama(tree):
 @every(["cocostuff10k"])
 def test_a_broken_or_strange_mat_file_is_named(tree):
     _, root, _ = tree
-    data = open_dataset("cocostuff10k", root, "train")
+    data = create_dataset("cocostuff10k", root, "train")
     data.label_files[0].write_bytes(b"not a MATLAB file")
     with pytest.raises(ValueError, match=r"MATLAB file .*p000\.mat cannot be read"):
         data.labels(0)
@@ -255,11 +255,11 @@ def test_a_broken_or_strange_mat_file_is_named(tree):
 @every(["stanford2d3d"])
 def test_ids_far_outside_are_refused(tree):
     _, root, _ = tree
-    data = open_dataset("stanford2d3d", root, "val")
+    data = create_dataset("stanford2d3d", root, "val")
     trees.save(data.label_files[0], np.full((*trees.SIZE, 3), 255, dtype=np.uint8))
     with pytest.raises(ValueError, match=r"_semantic\.png holds 16777215"):
         data.labels(0)
     names = root / "assets" / "semantic_labels.json"
     names.write_text(json.dumps(["lamp_1_office_1_1"]))
     with pytest.raises(ValueError, match=r"must list objects as CLASS_\.\.\.; .*semantic_labels\.json"):
-        open_dataset("stanford2d3d", root, "val")
+        create_dataset("stanford2d3d", root, "val")

@@ -1,7 +1,7 @@
 """Bundle a trained checkpoint: half precision into the package, measured, and written into the manifest.
 
     python tools/publish.py output/dignet/best.safetensors --tag camvid --data CAMVID/val \
-        --train-data "CamVid, 367 pictures" --protocol "CamVid val, 101 pictures" \
+        --train-data "CamVid, 367 images" --protocol "CamVid val, 101 images" \
         --license CC-BY-NC-4.0 --data-license "CC BY-NC 4.0" --command "gatezoo train ..."
 
 The metrics are those of the bundled file, read back as a user's would be. --data is a folder of images/ and labels/, or
@@ -20,12 +20,12 @@ from safetensors.torch import load_file, save_file
 
 import gatezoo
 from gatezoo import pretrained
-from gatezoo.cli.options import keywords_of
-from gatezoo.data import FolderDataset, open_dataset, reader_for
+from gatezoo.cli.options import parse_kwargs
+from gatezoo.data import FolderDataset, create_dataset, dataset_for_task
 from gatezoo.evaluation.semantic import evaluate_passes
 from gatezoo.segmenters.depth import DepthGated
 from gatezoo.segmenters.recurrent import IterativeSegmenter
-from gatezoo.utils.files import write_whole
+from gatezoo.utils.files import atomic_write
 from gatezoo.weights.checkpoint_files import read_checkpoint
 from gatezoo.weights.integrity import keys_sha256, sha256_of
 
@@ -36,7 +36,7 @@ DISTRIBUTIONS = ("torch", "torchvision", "timm")
 
 
 def write_json(path: Path, value: object) -> None:
-    write_whole(path, lambda beside: beside.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n"))
+    atomic_write(path, lambda beside: beside.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n"))
 
 
 def bundle(checkpoint: Path, tag: str) -> tuple[str, dict, Path]:
@@ -47,7 +47,7 @@ def bundle(checkpoint: Path, tag: str) -> tuple[str, dict, Path]:
     name = f"{facts['model']}.{tag}"
     path = pretrained.BUNDLED / f"{name}.safetensors"
     half = {key: value.half() if value.is_floating_point() else value for key, value in tensors.items()}
-    write_whole(path, lambda beside: save_file(half, beside))
+    atomic_write(path, lambda beside: save_file(half, beside))
     path.chmod(0o644)
     return name, facts, path
 
@@ -56,7 +56,7 @@ def measure_objects(model, data, args: argparse.Namespace) -> dict:
     """COCO's average precision of masks and boxes."""
     figures = gatezoo.evaluate_instances(model, data)
     kept = {key: round(figures[key], 4) for key in ("mask_ap", "mask_ap50", "mask_ap75", "box_ap", "box_ap50")}
-    return kept | {"protocol": f"{args.protocol}, COCO's evaluator, whole pictures, float32"}
+    return kept | {"protocol": f"{args.protocol}, COCO's evaluator, whole images, float32"}
 
 
 def measure(model, data, args: argparse.Namespace) -> dict:
@@ -69,7 +69,7 @@ def measure(model, data, args: argparse.Namespace) -> dict:
         "pixel_accuracy": round(scores.pixel_accuracy, 4),
         "mean_accuracy": round(scores.mean_accuracy, 4),
         "iou": [round(value, 4) for value in scores.iou],
-        "protocol": f"{args.protocol}, single scale, whole pictures, float32",
+        "protocol": f"{args.protocol}, single scale, whole images, float32",
     }
     if gated:
         figures["miou_by_iterations"] = [round(of_pass.miou, 4) for of_pass in passes]
@@ -79,14 +79,14 @@ def measure(model, data, args: argparse.Namespace) -> dict:
 
 
 def shares(model) -> dict:
-    """Share of each class in the probe picture."""
+    """Share of each class in the probe image."""
     classes = gatezoo.predict(model, PROBE)
     counts = np.bincount(classes.ravel(), minlength=model.num_classes) / classes.size
     return {"shares": [round(float(share), 6) for share in counts]}
 
 
 def scores(model) -> dict:
-    """Scores of the objects of the probe picture, however sure the network is of them."""
+    """Scores of the objects of the probe image, however sure the network is of them."""
     found = gatezoo.predict_instances(model, PROBE, score_threshold=0.0, max_detections=5)
     return {"scores": [round(float(score), 4) for score in found["scores"]]}
 
@@ -140,8 +140,8 @@ def main() -> None:
     if args.dataset == "folder":
         data = FolderDataset(args.data, facts["num_classes"], facts["ignore_index"])
     else:
-        options = keywords_of(args.data_kwargs)
-        data = open_dataset(reader_for(args.dataset, model.task), args.data, args.split, **options)
+        options = parse_kwargs(args.data_kwargs)
+        data = create_dataset(dataset_for_task(args.dataset, model.task), args.data, args.split, **options)
     entry["metrics"] = figures(model, data, args)
     if isinstance(model, DepthGated):
         entry["recipe"]["thresholds"] = [round(depth, 4) for depth in model.thresholds.tolist()]
