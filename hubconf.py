@@ -1,4 +1,4 @@
-"""torch.hub entry points: one for each model of the zoo, and ``create_model``.
+"""Entry points of torch.hub: one per model of the zoo, and ``create_model``.
 
 torch.hub.load("OWNER/gatezoo", "dignet_mobilenetv2_8s", pretrained=True, trust_repo=True)
 """

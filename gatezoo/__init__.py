@@ -1,4 +1,4 @@
-"""gatezoo: segmentation networks whose information flow is controlled by gates, on any timm backbone.
+"""Segmentation networks whose information flow is controlled by gates, on any timm backbone.
 
 import gatezoo
 model = gatezoo.create_model("dignet_mobilenetv2_8s", pretrained=True).eval()
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-# Needed only to run a network: importing the package, listing models and the command line's help stay quick.
+# Needed only to run a network: the import of the package, lists of models and the command line's help remain fast.
 __getattr__, __dir__ = lazy_exports(
     __name__,
     {

@@ -1,4 +1,4 @@
-"""``python -m gatezoo``."""
+"""Run the command line with ``python -m gatezoo``."""
 
 from .cli.app import main
 

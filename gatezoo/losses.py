@@ -1,6 +1,6 @@
-"""Losses of the logits and labels of a batch, and class weights.
+"""Losses of the logits and labels of a batch, and of depth.
 
-Every loss is ``loss(logits (B, K, H, W), labels (B, H, W)) -> scalar``; ignored pixels do not count.
+Every loss of labels is ``loss(logits (B, K, H, W), labels (B, H, W)) -> scalar``; ignored pixels do not count.
 """
 
 from __future__ import annotations
@@ -18,11 +18,17 @@ from .utils.distributed import reduce_mean
 
 
 class CrossEntropy(nn.Module):
-    """sum_p w[y_p] (-log softmax(z_p)[y_p]) / sum_p w[y_p] over the labelled pixels p; 0 if there are none.
+    """Cross-entropy, sum_p w[y_p] (-log softmax(z_p)[y_p]) / sum_p w[y_p] over the labeled pixels p; 0 without any.
 
-    The denominator is that of the batch over all processes, so that several processes give one's gradient however
-    unevenly ignored pixels fall.
+    The denominator is that of the batch over all processes, so that several processes have the gradient of a single
+    one however unevenly the ignored pixels are distributed.
+
+    Args:
+        weight: w, of each class, (K,); None for equal weights.
+        ignore_index: label of ignored pixels.
     """
+
+    weight: Tensor | None
 
     def __init__(self, weight: Tensor | None = None, ignore_index: int = 255):
         super().__init__()
@@ -34,29 +40,39 @@ class CrossEntropy(nn.Module):
         return total / self.count(labels, total)
 
     def count(self, labels: Tensor, like: Tensor) -> Tensor:
-        """The denominator."""
-        labelled = labels[labels != self.ignore_index]
-        count = labelled.numel() if self.weight is None else self.weight[labelled].sum()
+        """Return the denominator: the sum of the weights of the labeled pixels, averaged over processes."""
+        labeled = labels[labels != self.ignore_index]
+        count = labeled.numel() if self.weight is None else self.weight[labeled].sum()
         return reduce_mean(torch.as_tensor(count, dtype=like.dtype, device=like.device))
 
 
 class Focal(CrossEntropy):
-    """Cross-entropy with each pixel's term times (1 - softmax(z_p)[y_p])^gamma (Lin et al., 2017), gamma = 2."""
+    """Focal loss, cross-entropy with each term times (1 - softmax(z_p)[y_p])^gamma, gamma = 2 (Lin et al., 2017)."""
 
     gamma = 2.0
 
     def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
         each = F.cross_entropy(logits, labels, ignore_index=self.ignore_index, reduction="none")
         weighted = F.cross_entropy(logits, labels, self.weight, ignore_index=self.ignore_index, reduction="none")
-        # 1 - exp(-each), without the loss of digits near 0.
+        # 1 - exp(-each), without loss of precision near 0.
         total = (-torch.expm1(-each)).pow(self.gamma).mul(weighted).sum()
         return total / self.count(labels, total)
 
 
 class OnlineHardExamples(nn.Module):
-    """Mean cross-entropy over the hard pixels: those whose own class gets less than ``threshold``, but at least
-    ``least`` of the labelled ones, the hardest first (online hard example mining; Shrivastava et al., 2016).
+    """Mean cross-entropy over the hard pixels (online hard example mining; Shrivastava et al., 2016).
+
+    Pixels are hard if the probability of their class is below ``threshold``. If fewer than the share ``least`` of the
+    labeled pixels are, the hardest ones of that share count. The loss is 0 for a batch without labels.
+
+    Args:
+        weight: of each class, (K,); None for equal weights.
+        ignore_index: label of ignored pixels.
+        threshold: probability of the pixel's class below which it is hard.
+        least: smallest share of the labeled pixels that count.
     """
+
+    weight: Tensor | None
 
     def __init__(
         self, weight: Tensor | None = None, ignore_index: int = 255, threshold: float = 0.7, least: float = 1 / 16
@@ -70,21 +86,32 @@ class OnlineHardExamples(nn.Module):
         if not known.any():
             return logits.sum() * 0
         with torch.no_grad():
-            own = F.cross_entropy(logits, labels, ignore_index=self.ignore_index, reduction="none")[known]
-            count = max(1, round(self.least * own.numel()))
-            bar = torch.minimum(own.topk(count).values[-1], -torch.log(own.new_tensor(self.threshold)))
-            hard = own >= bar
+            values = F.cross_entropy(logits, labels, ignore_index=self.ignore_index, reduction="none")[known]
+            count = max(1, round(self.least * values.numel()))
+            bound = torch.minimum(values.topk(count).values[-1], -torch.log(values.new_tensor(self.threshold)))
+            hard = values >= bound
         each = F.cross_entropy(logits, labels, self.weight, ignore_index=self.ignore_index, reduction="none")
         return each[known][hard].mean()
 
 
-class OfLibrary(nn.Module):
-    """A loss of segmentation_models_pytorch, by the first part of its name; 0 for a batch without labels."""
+class SMPLoss(nn.Module):
+    """Loss of segmentation_models_pytorch; 0 for a batch without labels.
+
+    Args:
+        name: of the class in that library, without "Loss".
+        weight: must be None, since these losses take no class weights.
+        ignore_index: label of ignored pixels.
+
+    Raises:
+        ValueError: weights are given.
+    """
 
     def __init__(self, name: str, weight: Tensor | None, ignore_index: int):
         super().__init__()
         if weight is not None:
-            raise ValueError(f"class_weights must be none for the {name.lower()} loss alone; got others")
+            raise ValueError(
+                f"class_weights must be none for the {name.lower()} loss alone; got weights: pass class_weights='none'"
+            )
         from segmentation_models_pytorch import losses
 
         self.loss = getattr(losses, f"{name}Loss")("multiclass", ignore_index=ignore_index)
@@ -94,18 +121,18 @@ class OfLibrary(nn.Module):
         return self.loss(logits, labels) if (labels != self.ignore_index).any() else logits.sum() * 0
 
 
-# By name; Dice and Lovasz are those of segmentation_models_pytorch.
+# Losses by name; Dice and Lovasz are those of segmentation_models_pytorch.
 LOSSES: dict[str, Callable[[Tensor | None, int], nn.Module]] = {
     "cross_entropy": CrossEntropy,
     "ohem": OnlineHardExamples,
     "focal": Focal,
-    "dice": functools.partial(OfLibrary, "Dice"),
-    "lovasz": functools.partial(OfLibrary, "Lovasz"),
+    "dice": functools.partial(SMPLoss, "Dice"),
+    "lovasz": functools.partial(SMPLoss, "Lovasz"),
 }
 
 
 class SumOfLosses(nn.Module):
-    """The sum of several losses."""
+    """Sum of several losses."""
 
     def __init__(self, terms: list[nn.Module]):
         super().__init__()
@@ -116,26 +143,31 @@ class SumOfLosses(nn.Module):
 
 
 def make_loss(kind: str, weight: Tensor | None = None, ignore_index: int = 255) -> nn.Module:
-    """A loss by name, or several joined by "+": "cross_entropy", "ohem", "cross_entropy+dice".
+    """Return a loss by name, or the sum of several joined by "+".
 
     Args:
-        weight: of each class, (K,). Dice and Lovasz take none; in a sum it is given to the others.
-        ignore_index: label that does not count.
+        kind: such as "cross_entropy", "ohem" or "cross_entropy+dice".
+        weight: of each class, (K,). Dice and Lovasz take none; in a sum only the other losses receive it.
+        ignore_index: label of ignored pixels.
+
+    Raises:
+        ValueError: a name is unknown, or weights are given for Dice or Lovasz alone.
     """
     names = kind.split("+")
     unknown = [name for name in names if name not in LOSSES]
     if unknown:
-        raise ValueError(f"a loss must be one of {', '.join(LOSSES)}, or some joined by +; got {unknown[0]!r}")
+        raise ValueError(f"loss must be one of {', '.join(LOSSES)}, or several joined by +; got {unknown[0]!r}")
     if len(names) == 1:
         return LOSSES[kind](weight, ignore_index)
-    without = ("dice", "lovasz")
-    return SumOfLosses([LOSSES[name](None if name in without else weight, ignore_index) for name in names])
+    unweighted = ("dice", "lovasz")
+    return SumOfLosses([LOSSES[name](None if name in unweighted else weight, ignore_index) for name in names])
 
 
 class DepthLoss(nn.Module):
-    """r / |M| sum_M (ln D - ln D*)^2 + c / |M| sum_M -ln softmax(z)[bin of D*], M the pixels of known depth D*.
+    """Loss of a predicted depth D and of the scale logits z, over the pixels M of known depth D*.
 
-    Logits z are resized to the depth; the softmax is taken here, once. 0 where no depth is known.
+    r / |M| sum_M (ln D - ln D*)^2 + c / |M| sum_M -ln softmax(z)[bin of D*]. The logits are resized to the depth; the
+    softmax is applied here, once. The loss is 0 if no depth is known.
 
     Args:
         regression: r, the weight of the squared error of the log-depth.
@@ -148,7 +180,14 @@ class DepthLoss(nn.Module):
         self.cross_entropy = CrossEntropy(ignore_index=-1)
 
     def forward(self, log_depth: Tensor, scale_logits: Tensor, depth: Tensor, thresholds: Tensor) -> Tensor:
-        """Of one loop: ln D (B, H, W), z (B, S, h, w), depth in metres (B, H, W), thresholds (S - 1,) -> scalar."""
+        """Compute the loss of one pass.
+
+        Args:
+            log_depth: ln D, (B, H, W).
+            scale_logits: z, (B, S, h, w).
+            depth: D*, in metres, (B, H, W).
+            thresholds: between the scales, (S - 1,).
+        """
         logits = resize_to(scale_logits.float(), depth.shape[-2:])
         squared = self._squared(log_depth.float(), depth.float())
         return self.regression * squared + self.scale * self.cross_entropy(logits, scale_bins(depth, thresholds))

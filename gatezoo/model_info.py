@@ -1,4 +1,4 @@
-"""Facts about models: for ``gatezoo info``, the benchmark and the table in the README."""
+"""Describe models: parameters, multiply-accumulates, and the facts that ``gatezoo info`` prints."""
 
 from __future__ import annotations
 
@@ -8,28 +8,41 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from .backbones.stages import Stages
 from .metrics.names import headline
-from .registry import get_model_spec, get_pretrained_cfg, list_models, model_entrypoint
-from .segmenters.base import BaseSegmenter
+from .pretrained import of_architecture
+from .registry import get_model_spec, get_pretrained_cfg, model_entrypoint
+from .segmenters.base import MIN_SIZE, BaseSegmenter, SemanticSegmenter
 from .segmenters.recurrent import IterativeSegmenter, RecurrentSegmenter
+from .utils.autograd import count_weighted_layers
 
 
-def on_meta(name: str, **keywords: Any) -> BaseSegmenter:
-    """The network without its numbers, in evaluation mode: counting it costs neither memory nor time."""
+def on_meta(name: str, **model_kwargs: Any) -> BaseSegmenter:
+    """Create a network on the meta device, in evaluation mode: counting it needs neither memory nor time.
+
+    Args:
+        name: a registered model.
+        model_kwargs: its keywords.
+    """
     with torch.device("meta"):
-        return model_entrypoint(name)(**keywords).eval()
+        return model_entrypoint(name)(**model_kwargs).eval()
 
 
 def count_parameters(module: nn.Module) -> int:
-    """Number of parameters."""
+    """Return the number of parameters."""
     return sum(parameter.numel() for parameter in module.parameters())
 
 
 @torch.no_grad()
 def count_gmacs(model: BaseSegmenter, height: int, width: int, **call: Any) -> float:
-    """Multiply-accumulates of one image, in 10^9: convolutions and matrix products, as torch counts them.
+    """Return the multiply-accumulates for one image, in 10^9: convolutions and matrix products, as torch counts them.
 
-    Of a network of objects with as many proposals and objects as it takes at most.
+    An instance segmentation network is counted with as many proposals and instances as it takes at most.
+
+    Args:
+        model: a network on the meta device.
+        height, width: of the image.
+        call: further arguments of its ``raw_outputs``, such as ``iterations``.
     """
     image = torch.empty(1, model.in_chans, height, width, device="meta")
     with FlopCounterMode(display=False) as counter:
@@ -37,39 +50,73 @@ def count_gmacs(model: BaseSegmenter, height: int, width: int, **call: Any) -> f
     return counter.get_total_flops() / 2e9
 
 
+def effective_depth(model: RecurrentSegmenter, iterations: int | None = None) -> int:
+    """Return the number of layers with weights on the longest path from image to logits, gates left out.
+
+    With l_i the layers of block i (RIGNet, Sec. 3.3), sequential: sum l_i + (iterations - 1) * sum of the gated l_i;
+    parallel: sum l_i + (iterations - 1) * the largest gated l_i.
+
+    Args:
+        model: an unrolled network, on any device.
+        iterations: by default the network's own number.
+    """
+    iterations, depths = model.resolve_iterations(iterations), _block_depths(model)
+    gated = [depths[block - 1] for block in model.feedback.blocks]
+    return sum(depths) + (iterations - 1) * (sum(gated) if model.unroll == "sequential" else max(gated))
+
+
+def _block_depths(model: RecurrentSegmenter) -> list[int]:
+    """Return the number of layers with weights on the longest path through each block."""
+    training, chain, depths = model.training, model.chain, []
+    model.eval()
+    side = 2 * MIN_SIZE
+    side += -side % model.backbone.size_divisor
+    x = next(model.parameters()).new_zeros(1, model.in_chans, side, side)
+    with torch.enable_grad():
+        for block in range(1, len(chain) + 1):
+            x = chain.run(block, x.detach().requires_grad_())
+            depths.append(count_weighted_layers(x))
+    model.train(training)
+    return depths
+
+
 def describe(name: str) -> dict[str, str]:
-    """What ``gatezoo info`` prints."""
-    row = get_model_spec(name)
+    """Return the facts that ``gatezoo info`` prints, by title.
+
+    Raises:
+        ValueError: an unknown name or tag.
+    """
+    spec = get_model_spec(name)
     cfg = get_pretrained_cfg(name)
     model = on_meta(name, **({"num_classes": cfg.num_classes} if cfg else {}))
     facts = {
-        "name": row.name,
-        "task": row.task,
-        "paper": (row.builder.__globals__["__doc__"] or "").split("\n")[0],
+        "name": spec.name,
+        "task": spec.task,
+        "paper": spec.paper,
         "parameters": f"{count_parameters(model) / 1e6:.3f} M with {model.num_classes} classes",
         "backbone": f"{model.backbone.name}, output stride {model.backbone.output_stride}",
     }
     if isinstance(model, RecurrentSegmenter):
+        assert isinstance(model.backbone, Stages)
         first, last = model.feedback.shallowest, max(model.feedback.blocks)
         facts["gates"] = (
             f"{count_parameters(model.feedback) / 1e6:.3f} M, blocks {first} to {last} of {len(model.backbone) + 1}"
         )
-        depths = ", ".join(f"{model.effective_depth(count)} (T = {count})" for count in (1, 2, 3))
+        depths = ", ".join(f"{effective_depth(model, count)} (T = {count})" for count in (1, 2, 3))
         facts["effective depth"] = f"{depths} layers with weights"
     if isinstance(model, IterativeSegmenter):
         facts["iterations"] = f"{model.iterations}, {'parallel' if model.supports_anytime else 'sequential'}"
         for count in (1, 2, 3):
             facts[f"GMAC, T = {count}"] = f"{count_gmacs(model, 512, 512, iterations=count):.1f} at 512x512"
     else:
-        if gates := model.gate_modules():
+        if isinstance(model, SemanticSegmenter) and (gates := model.gate_modules()):
             count = sum(count_parameters(gate) for gate in gates.values())
             facts["gates"] = f"{count / 1e6:.3f} M, of levels {min(gates)} to {max(gates)}"
         facts["GMAC"] = f"{count_gmacs(model, 512, 512):.1f} at 512x512"
-    defaults = row.merge({})
+    defaults = spec.merge({})
     facts["keywords"] = ", ".join(
-        f"{key}={defaults[key]!r}" if key in defaults else key for key in row.parameter_names()
+        f"{key}={defaults[key]!r}" if key in defaults else key for key in spec.parameter_names()
     )
-    for tagged in list_models(row.name, pretrained=True):
-        weights = get_pretrained_cfg(tagged)
+    for weights in of_architecture(spec.name):
         facts[f"weights .{weights.tag}"] = f"{weights.train_data}; {headline(weights.metrics)}; {weights.license}"
     return facts

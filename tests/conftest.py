@@ -1,8 +1,8 @@
-"""Fixtures shared by all tests. Nothing here or below needs a network or downloaded data."""
+"""Fixtures shared by all tests. No test needs a network or downloaded data."""
 
 import os
 
-# The client reads these when it is imported. Transfers by plain HTTP: the hub of the tests knows nothing else.
+# The client reads these when it is imported. Transfers are by plain HTTP: the hub of the tests supports nothing else.
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ["HF_HUB_DISABLE_XET"] = "1"
 os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
@@ -16,7 +16,7 @@ from huggingface_hub import close_session, constants
 from PIL import Image
 
 if workers := int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", 0)):
-    # Processes that test side by side share the cores; so do those that they start.
+    # Parallel test processes, and those that they start, share the cores.
     os.environ["OMP_NUM_THREADS"] = str(max(1, (os.cpu_count() or 1) // workers))
     torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
 
@@ -28,14 +28,14 @@ def _seed():
 
 @pytest.fixture
 def shapes(tmp_path):
-    """24 images of 64 x 80, a bright disc (class 1) on a dark ground (0) each; the disc's rim is 255."""
+    """24 images of 64 x 80, each a bright disc (class 1) on a dark ground (0); the disc's rim is 255."""
     random = np.random.default_rng(0)
     for folder in ("images", "labels"):
         (tmp_path / "shapes" / folder).mkdir(parents=True)
     y, x = np.mgrid[:64, :80]
     for number in range(24):
-        centre, radius = random.uniform(15, 45, 2), random.uniform(10, 20)
-        distance = np.hypot(y - centre[0], x - centre[1])
+        center, radius = random.uniform(15, 45, 2), random.uniform(10, 20)
+        distance = np.hypot(y - center[0], x - center[1])
         disc = distance < radius
         image = random.normal(60, 10, (64, 80, 3)) + 120 * disc[..., None]
         labels = np.where(np.abs(distance - radius) < 1, 255, disc)
@@ -46,7 +46,7 @@ def shapes(tmp_path):
 
 @pytest.fixture
 def hub(tmp_path, monkeypatch):
-    """A hub on this machine that the real client talks to, and an empty cache: ``hub.url``, ``hub.requests``."""
+    """A hub on this machine for the real client, and an empty cache: ``hub.url``, ``hub.requests``."""
     with LoopbackHub() as loopback:
         monkeypatch.setattr(constants, "ENDPOINT", loopback.url)
         template = loopback.url + "/{repo_id}/resolve/{revision}/{filename}"
@@ -55,5 +55,5 @@ def hub(tmp_path, monkeypatch):
         monkeypatch.setenv("GATEZOO_CACHE", str(tmp_path / "cache"))
         monkeypatch.setenv("HF_TOKEN", "hf_owner")
         yield loopback
-    # Connections that were kept alive would be tried again.
+    # Connections that are kept alive would be used again.
     close_session()

@@ -1,3 +1,5 @@
+"""Creating models by name, with and without weights."""
+
 import importlib.util
 import json
 
@@ -15,7 +17,7 @@ from gatezoo.weights.loading import LoadReport, load_tensors, no_init_weights
 
 @pytest.fixture
 def published(tmp_path, monkeypatch):
-    """A network with weights of its own in the manifest, 5 classes, half precision."""
+    """A network whose weights are in the manifest: 5 classes, half precision."""
     torch.manual_seed(1)
     model = gatezoo.create_model("test_dignet", num_classes=5)
     path = tmp_path / "test_dignet.demo.safetensors"
@@ -49,7 +51,7 @@ def test_pretrained_weights(published):
     assert all(p.requires_grad for p in model.parameters())
 
 
-def test_other_classes_get_a_new_classifier_and_the_report_says_so(published):
+def test_other_classes_get_a_new_classifier_and_are_reported(published):
     source, _ = published
     model = gatezoo.create_model("test_dignet.demo", pretrained=True, num_classes=7)
     changed = {
@@ -89,12 +91,12 @@ def test_weights_with_other_bytes_are_refused(published):
         gatezoo.create_model("test_dignet", pretrained=True)
 
 
-def test_what_cannot_be_loaded_says_what_would_do(published):
+def test_errors_of_loading_suggest_a_fix(published):
     with pytest.raises(ValueError, match=r"fcn_resnet50_8s has no published weights yet; .*test_dignet\.demo"):
         gatezoo.create_model("fcn_resnet50_8s", pretrained=True)
     with pytest.raises(ValueError, match="weights of test_dignet have the tags demo; got 'nope'"):
         gatezoo.create_model("test_dignet.nope", pretrained=True)
-    with pytest.raises(ValueError, match=r"are for backbone 'test_resnet'; got 'resnet18'"):
+    with pytest.raises(ValueError, match=r"are for backbone 'test_resnet'; got 'resnet18': leave it out or"):
         gatezoo.create_model("test_dignet", pretrained=True, backbone="resnet18")
     with pytest.raises(ValueError, match="weights must come from one place"):
         gatezoo.create_model("test_dignet", pretrained=True, checkpoint_path="x")
@@ -102,7 +104,7 @@ def test_what_cannot_be_loaded_says_what_would_do(published):
         gatezoo.create_model("test_dignet", num_classes=0)
 
 
-def test_bare_weights_keep_what_is_known_of_the_tag(published):
+def test_bare_weights_keep_the_config_of_the_tag(published):
     _, path = published
     model = gatezoo.create_model("test_dignet.demo", checkpoint_path=path)
     assert model.pretrained_cfg.mean == (0.4, 0.5, 0.6)
@@ -117,13 +119,13 @@ def test_weights_of_another_network_are_refused(tmp_path):
     with pytest.raises(ValueError, match=r"tensor head\.\w+ must be \(21"):
         gatezoo.create_model("test_fcn", checkpoint_path=tmp_path / "three.safetensors")
     (tmp_path / "broken.safetensors").write_bytes(b"12345678")
-    with pytest.raises(ValueError, match=r"whole \.safetensors file; .*broken\.safetensors is not"):
+    with pytest.raises(ValueError, match=r"complete \.safetensors file; .*broken\.safetensors is not"):
         gatezoo.create_model("test_fcn", checkpoint_path=tmp_path / "broken.safetensors")
     with pytest.raises(ValueError, match="a checkpoint must be a file; there is none at"):
         gatezoo.create_model("test_fcn", checkpoint_path=tmp_path / "absent.safetensors")
 
 
-def test_load_checkpoint_without_strict_takes_what_fits(tmp_path):
+def test_load_checkpoint_without_strict_loads_what_fits(tmp_path):
     source = gatezoo.create_model("test_fcn", num_classes=3)
     save_file(source.state_dict(), tmp_path / "w.safetensors")
     model = gatezoo.create_model("test_dignet", num_classes=4)
@@ -133,23 +135,33 @@ def test_load_checkpoint_without_strict_takes_what_fits(tmp_path):
     assert torch.equal(model.backbone.net["layer4"][0].conv1.weight, source.backbone.net["layer4"][0].conv1.weight)
 
 
-def test_keywords_that_are_none_are_as_if_not_given():
+def test_load_checkpoint_without_strict_loads_instance_models_too(tmp_path):
+    source = gatezoo.create_model("test_maskrcnn_fpn", num_classes=3)
+    save_file(source.state_dict(), tmp_path / "w.safetensors")
+    model = gatezoo.create_model("test_maskrcnn_fpn", num_classes=4)
+    report = gatezoo.load_checkpoint(model, tmp_path / "w.safetensors", strict=False)
+    assert report.missing == report.unexpected == []
+    assert {name.split(".")[1] for name in report.reinitialised} == {"box_predictor", "mask_predictor"}
+    assert model.load_report is report
+
+
+def test_keywords_that_are_none_count_as_not_given():
     model = gatezoo.create_model("test_dignet", num_classes=None, iterations=None, backbone=None, cache_dir=None)
     assert (model.num_classes, model.iterations) == (21, 2)
 
 
-def test_skip_init_leaves_random_numbers_out():
+def test_no_init_weights_draws_no_random_numbers():
     with no_init_weights():
         torch.manual_seed(0)
         model = gatezoo.model_entrypoint("test_dignet")()
         after = torch.rand(1)
     torch.manual_seed(0)
     assert torch.equal(after, torch.rand(1)), "something drew random numbers"
-    # What is not random is made as ever.
+    # Constant initialization remains.
     assert torch.equal(model.backbone.net["bn1"].weight, torch.ones_like(model.backbone.net["bn1"].weight))
 
 
-def test_loading_does_not_initialise_what_it_replaces(published):
+def test_loading_does_not_initialize_what_it_replaces(published):
     state = torch.get_rng_state()
     gatezoo.create_model("test_dignet", pretrained=True)
     assert torch.equal(torch.get_rng_state(), state)
@@ -162,7 +174,7 @@ def test_report_is_one_line():
     assert str(report) == "1 loaded, 5 missing (m0, m1, m2, ...)"
 
 
-def test_load_tensors_reports_the_unexpected():
+def test_load_tensors_reports_unexpected_tensors():
     model = gatezoo.create_model("test_fcn")
     tensors = {**model.state_dict(), "extra": torch.zeros(1)}
     with pytest.raises(ValueError, match=r"1 unexpected \(extra\)"):
@@ -173,6 +185,7 @@ def test_load_tensors_reports_the_unexpected():
 def test_torch_hub_entry_points():
     entry = factory.hub_entrypoints()["test_dignet"]
     assert "num_classes" in entry.__doc__
+    assert entry.__doc__.count("backbone_args: further keywords of the timm model.") == 1
     assert entry(num_classes=3).num_classes == 3
 
 
@@ -188,9 +201,15 @@ def test_torch_hub_loads_from_the_checkout():
 
 
 def test_checkpoint_header_is_read(tmp_path):
-    facts = {"model": "test_fcn", "num_classes": 4, "mean": [0.1] * 3, "std": [0.2] * 3, "class_names": list("wxyz")}
+    metadata = {
+        "architecture": "test_fcn",
+        "num_classes": 4,
+        "mean": [0.1] * 3,
+        "std": [0.2] * 3,
+        "class_names": list("wxyz"),
+    }
     state = gatezoo.create_model("test_fcn", num_classes=4).state_dict()
-    save_file(state, tmp_path / "w.safetensors", {"gatezoo": json.dumps(facts)})
+    save_file(state, tmp_path / "w.safetensors", {"gatezoo": json.dumps(metadata)})
     model = gatezoo.create_model("test_fcn", checkpoint_path=tmp_path / "w.safetensors")
     assert model.pretrained_cfg.name == "test_fcn.local"
     assert model.pretrained_cfg.mean == [0.1] * 3
@@ -200,3 +219,16 @@ def test_networks_can_be_created_in_inference_mode():
     with torch.inference_mode():
         model = gatezoo.create_model("test_dignet").eval()
         assert model(torch.randn(1, 3, 64, 64)).shape == (1, 21, 64, 64)
+
+
+def test_model_source_is_a_name_a_folder_or_a_repository(published, tmp_path):
+    model, _ = published
+    spec, cfg, saved = factory.parse_model_source("test_dignet.demo", None)
+    assert (spec.name, cfg.name, saved) == ("test_dignet", "test_dignet.demo", {})
+    assert factory.parse_model_source("test_fcn", None)[1:] == (None, {})
+    folder = gatezoo.save_pretrained(model, tmp_path / "model", list("abcde"))
+    spec, cfg, saved = factory.parse_model_source(f"LOCAL_DIR:{folder}", None)
+    assert (spec.name, cfg.num_classes, saved["num_classes"]) == ("test_dignet", 5, 5)
+    for name in ("folder/model", "local-dir:", "hf-hub:", "ftp:org/repo"):
+        with pytest.raises(ValueError, match=r"local-dir:FOLDER or hf-hub:ORG/REPO\[@REVISION\]; got"):
+            factory.parse_model_source(name, None)

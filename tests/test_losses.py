@@ -1,4 +1,4 @@
-"""Losses against sums over pixels written out."""
+"""Test losses against explicit sums over pixels."""
 
 import math
 
@@ -18,7 +18,7 @@ def batch():
 
 
 def by_pixel(logits, labels):
-    """(own probability, label) of each labelled pixel."""
+    """Yield (probability of its label, label) of each labeled pixel."""
     for b in range(labels.shape[0]):
         for y in range(labels.shape[1]):
             for x in range(labels.shape[2]):
@@ -43,7 +43,7 @@ def test_focal(batch):
     assert make_loss("focal", weight)(*batch).item() == pytest.approx(expected, rel=1e-5)
 
 
-def test_a_batch_without_labels_has_no_loss_and_no_gradient(batch):
+def test_losses_of_a_batch_without_labels_are_zero_without_gradient(batch):
     logits, labels = batch
     for kind in LOSSES:
         loss = make_loss(kind)(logits, torch.full_like(labels, 255))
@@ -55,17 +55,17 @@ def test_a_batch_without_labels_has_no_loss_and_no_gradient(batch):
 
 @pytest.mark.parametrize(("threshold", "least"), [(0.7, 1 / 16), (0.01, 0.25), (0.3, 1e-9)])
 def test_hard_examples(batch, threshold, least):
-    """All pixels below the threshold; where they are few, the share that is hardest."""
+    """All pixels below the threshold count; if they are few, the hardest share."""
     loss = LOSSES["ohem"](None, 255)
     loss.threshold, loss.least = threshold, least
-    own = sorted(p for p, _ in by_pixel(*batch))
-    count = max(sum(p <= threshold for p in own), max(1, round(least * len(own))))
-    expected = sum(-math.log(p) for p in own[:count]) / count
+    probabilities = sorted(p for p, _ in by_pixel(*batch))
+    count = max(sum(p <= threshold for p in probabilities), max(1, round(least * len(probabilities))))
+    expected = sum(-math.log(p) for p in probabilities[:count]) / count
     assert loss(*batch).item() == pytest.approx(expected, rel=1e-5)
 
 
 @pytest.mark.parametrize("kind", ["dice", "lovasz"])
-def test_losses_of_the_library_fall_as_the_prediction_gets_right(batch, kind):
+def test_dice_and_lovasz_vanish_for_a_correct_prediction(batch, kind):
     logits, labels = batch
     right = 20.0 * F.one_hot(labels.clamp(max=3), 4).permute(0, 3, 1, 2)
     loss = make_loss(kind)
@@ -74,14 +74,14 @@ def test_losses_of_the_library_fall_as_the_prediction_gets_right(batch, kind):
     torch.testing.assert_close(loss(changed, labels), loss(logits, labels))
 
 
-def test_a_sum_of_losses(batch):
+def test_sum_of_losses(batch):
     weight = torch.tensor([1.0, 2.0, 0.5, 3.0])
     both = make_loss("cross_entropy+dice", weight)(*batch)
     torch.testing.assert_close(both, make_loss("cross_entropy", weight)(*batch) + make_loss("dice")(*batch))
 
 
-def test_refusals():
-    with pytest.raises(ValueError, match=r"must be one of cross_entropy, ohem, .*got 'iou'"):
+def test_make_loss_refuses_invalid_arguments():
+    with pytest.raises(ValueError, match=r"loss must be one of cross_entropy, ohem, .*got 'iou'"):
         make_loss("cross_entropy+iou")
     with pytest.raises(ValueError, match="class_weights must be none for the dice loss"):
         make_loss("dice", torch.ones(4))

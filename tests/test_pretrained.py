@@ -2,19 +2,23 @@ import dataclasses
 import json
 import math
 import os
+import shlex
 import subprocess
 import sys
 import zipfile
 
 import numpy as np
 import pytest
+import typer
 from helpers.paths import ROOT
 from safetensors import safe_open
 
 import gatezoo
 from gatezoo import pretrained
+from gatezoo.cli.app import app
 from gatezoo.model_info import count_parameters, on_meta
-from gatezoo.pretrained import PretrainedCfg
+from gatezoo.pretrained import RENAMED_RECIPE_FIELDS, PretrainedCfg, upgrade_metadata, upgrade_recipe
+from gatezoo.recipes import Recipe
 from gatezoo.weights.conversions import FORMAT_VERSION
 from gatezoo.weights.integrity import keys_sha256, sha256_of
 
@@ -26,7 +30,7 @@ ENTRY = {
 } | dict(class_names=["x"], palette=[[1, 2, 3]], license="CC0-1.0", sources=["bundled:f"], sha256="0" * 64)
 
 
-def test_a_full_entry_is_read():
+def test_complete_entry_is_read():
     cfg = PretrainedCfg.from_dict("net.tag", ENTRY)
     assert (cfg.architecture, cfg.tag, cfg.name) == ("net", "tag", "net.tag")
     assert cfg.palette == ((1, 2, 3),)
@@ -36,16 +40,74 @@ def test_a_full_entry_is_read():
     ("changes", "message"),
     [
         ({"sha256": None}, r"missing \['sha256'\]"),
-        ({"colour": 1}, r"unknown \['colour'\]"),
-        ({"license": ""}, "must have a tag, a licence, sources and a sha256"),
-        ({"num_classes": 2}, "must have 2 class names and colours"),
+        ({"color": 1}, r"unknown \['color'\]"),
+        ({"license": ""}, "must have a tag, a license, sources and a sha256"),
+        ({"num_classes": 2}, "must have 2 class names and colors"),
     ],
 )
-def test_a_wrong_entry_is_refused(changes, message):
+def test_invalid_entry_is_refused(changes, message):
     entry = {**ENTRY, **changes}
     entry = {key: value for key, value in entry.items() if value is not None}
     with pytest.raises(ValueError, match=message):
         PretrainedCfg.from_dict("net.tag", entry)
+
+
+OLD_RECIPE = {
+    "steps": 2,
+    "crop": 64,
+    "scale": [0.5, 2.0],
+    "new_lr_factor": 5.0,
+    "pass_loss": 0.5,
+    "aux_loss": 0.3,
+    "label_loss": 0.2,
+    "depth_loss": 0.1,
+    "scale_loss": 0.4,
+    "train_only": "head",
+    "amp": "fp16",
+    "eval_every": 7,
+    "recovery_interval": 3,
+}
+NEW_RECIPE = {
+    "steps": 2,
+    "crop_size": 64,
+    "scale_range": [0.5, 2.0],
+    "head_lr_mult": 5.0,
+    "iteration_loss_weight": 0.5,
+    "aux_loss_weight": 0.3,
+    "seg_loss_weight": 0.2,
+    "depth_loss_weight": 0.1,
+    "scale_loss_weight": 0.4,
+    "trainable_prefix": "head",
+    "amp_dtype": "fp16",
+    "eval_interval": 7,
+    "checkpoint_interval": 3,
+}
+
+
+def test_old_recipe_is_read_under_new_names():
+    assert set(OLD_RECIPE) == {"steps", *RENAMED_RECIPE_FIELDS}
+    assert upgrade_recipe(OLD_RECIPE) == upgrade_recipe(NEW_RECIPE) == NEW_RECIPE
+    assert Recipe.from_dict(upgrade_recipe(OLD_RECIPE)).head_lr_mult == 5
+    assert upgrade_recipe({"amp": True}) == {"amp_dtype": "bf16"}
+    assert upgrade_recipe({"amp": False}) == {"amp_dtype": "none"}
+    assert PretrainedCfg.from_dict("net.tag", ENTRY | {"recipe": OLD_RECIPE}).recipe["crop_size"] == 64
+    cfg = {"num_classes": 1, "mean": [0.5], "std": [0.5], "recipe": OLD_RECIPE}
+    assert PretrainedCfg.from_config("net", cfg, "local-dir:x").recipe["trainable_prefix"] == "head"
+
+
+@pytest.mark.parametrize("key", ["model", "architecture"])
+def test_checkpoint_metadata_is_read_with_both_keys_of_the_architecture(key):
+    metadata = {key: "net", "num_classes": 1, "mean": [0.5], "std": [0.5], "recipe": OLD_RECIPE, "step": 2}
+    cfg = PretrainedCfg.from_checkpoint("last.safetensors", metadata)
+    assert (cfg.name, cfg.file, cfg.format_version, cfg.recipe) == ("net.local", "last.safetensors", 1, NEW_RECIPE)
+    assert upgrade_metadata(metadata)["step"] == 2
+    assert "model" not in upgrade_metadata(metadata)
+
+
+def test_checkpoint_without_metadata_has_the_fallback_config():
+    fallback = PretrainedCfg.from_dict("net.tag", ENTRY)
+    assert PretrainedCfg.from_checkpoint("w.safetensors", {}, fallback) is fallback
+    assert PretrainedCfg.from_checkpoint("w.safetensors", {}) is None
 
 
 def shares(model):
@@ -59,23 +121,23 @@ def scores(model):
     ]
 
 
-FOUND = {("semantic", "shares"): shares, ("instance", "scores"): scores}
+PROBES = {("semantic", "shares"): shares, ("instance", "scores"): scores}
 
 
 @pytest.mark.parametrize("name", gatezoo.list_pretrained())
-def test_published_weights_are_what_the_manifest_says(name):
+def test_published_weights_match_their_entry(name):
     model = gatezoo.create_model(name, pretrained=True).eval()
     cfg = model.pretrained_cfg
     assert keys_sha256({key: tuple(value.shape) for key, value in model.state_dict().items()}) == cfg.keys_sha256
     assert len(cfg.class_names) == model.num_classes
     assert all(source.startswith(("bundled:", "hf-hub:")) for source in cfg.sources)
-    # A made-up street (sky, something dark, a ramp of grey, stripes) gives the classes it gave when published.
+    # A synthetic street (sky, a dark patch, a gray ramp, stripes) gives the classes that it gave on publication.
     (kind,) = GOLDEN[name]
-    np.testing.assert_allclose(FOUND[model.task, kind](model), GOLDEN[name][kind], atol=2e-3)
+    np.testing.assert_allclose(PROBES[model.task, kind](model), GOLDEN[name][kind], atol=2e-3)
 
 
 @pytest.mark.parametrize("name", pretrained.manifest())
-def test_the_manifest_says_what_can_be_computed_again(name):
+def test_manifest_matches_the_bundled_files(name):
     cfg = pretrained.manifest()[name]
     path = pretrained.BUNDLED / cfg.sources[0].removeprefix("bundled:")
     assert (path.stat().st_size, sha256_of(path)) == (cfg.size, cfg.sha256)
@@ -83,12 +145,14 @@ def test_the_manifest_says_what_can_be_computed_again(name):
         shapes = {key: tuple(file.get_slice(key).get_shape()) for key in file.keys()}  # noqa: SIM118 - not a dict
     assert keys_sha256(shapes) == cfg.keys_sha256
     model = on_meta(cfg.architecture, num_classes=cfg.num_classes)
-    # What is no parameter is a statistic of batch norm, or a threshold between depths.
+    # Buffers are statistics of batch norm and thresholds between depths.
     buffers = {key for key, _ in model.named_buffers()}
     assert sum(math.prod(shape) for key, shape in shapes.items() if key not in buffers) == count_parameters(model)
     assert len(cfg.class_names) == cfg.num_classes
     assert (cfg.num_classes,) in shapes.values()  # the bias of a classifier
-    assert 1 <= cfg.format_version <= FORMAT_VERSION
+    assert cfg.format_version == FORMAT_VERSION
+    fields = {field.name for field in dataclasses.fields(Recipe)} | {"step", "thresholds"}
+    assert set(cfg.recipe) <= fields
     assert cfg.license
     assert cfg.data_license
     if cfg.metrics:
@@ -101,26 +165,35 @@ def test_the_manifest_says_what_can_be_computed_again(name):
             assert 0 < min(stricter) < max(stricter) < cfg.metrics["mask_ap50"] < 1
 
 
-def test_an_entry_is_replaced_in_its_place(tmp_path):
+@pytest.mark.parametrize("name", pretrained.manifest())
+def test_commands_of_the_manifest_have_valid_options(name):
+    commands = typer.main.get_command(app).commands
+    for line in pretrained.manifest()[name].command.split(";"):
+        program, command, *arguments = shlex.split(line)
+        assert program == "gatezoo"
+        commands[command].make_context(command, arguments)
+
+
+def test_entry_is_replaced_in_its_place(tmp_path):
     path = tmp_path / "m.json"
     path.write_text(json.dumps({"format_version": 1, "weights": {"net.a": ENTRY, "net.b": ENTRY}}))
     cfg = PretrainedCfg.from_dict("net.a", ENTRY | {"license": "MIT"})
     pretrained.replace_entry(path, cfg)
     pretrained.replace_entry(path, dataclasses.replace(cfg, tag="c"))
-    told = json.loads(path.read_text())
-    assert told["format_version"] == 1
-    assert [(name, entry["license"]) for name, entry in told["weights"].items()] == [
+    content = json.loads(path.read_text())
+    assert content["format_version"] == 1
+    assert [(name, entry["license"]) for name, entry in content["weights"].items()] == [
         ("net.a", "MIT"),
         ("net.b", "CC0-1.0"),
         ("net.c", "MIT"),
     ]
-    assert PretrainedCfg.from_dict("net.a", told["weights"]["net.a"]) == cfg
+    assert PretrainedCfg.from_dict("net.a", content["weights"]["net.a"]) == cfg
     (tmp_path / "n.json").write_text("{}")
-    with pytest.raises(ValueError, match="a manifest must be JSON that holds weights"):
+    with pytest.raises(ValueError, match="a manifest must be JSON with the key 'weights'"):
         pretrained.replace_entry(tmp_path / "n.json", cfg)
 
 
-def test_files_fit_the_package():
+def test_bundled_files_are_small_and_in_the_manifest():
     files = list((ROOT / "gatezoo/bundled").glob("*.safetensors"))
     sources = {source for cfg in pretrained.manifest().values() for source in cfg.sources}
     assert {f"bundled:{path.name}" for path in files} == {s for s in sources if s.startswith("bundled:")}
@@ -133,8 +206,8 @@ def test_sha256(tmp_path):
     assert sha256_of(tmp_path / "f") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
 
 
-def test_an_installed_wheel_works_in_another_folder(tmp_path):
-    """Manifest and weights are inside the wheel, and nothing is read from the checkout."""
+def test_installed_wheel_works_outside_of_the_checkout(tmp_path):
+    """Manifest and weights are in the wheel, and nothing is read from the checkout."""
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet"]
     subprocess.run([*pip, "wheel", "--no-deps", "--no-build-isolation", "-w", tmp_path / "dist", ROOT], check=True)
     (wheel,) = (tmp_path / "dist").glob("*.whl")

@@ -1,6 +1,8 @@
 """The repository: who may import whom, how long files and signatures are, and that what starts quickly stays quick."""
 
 import ast
+import importlib
+import inspect
 import subprocess
 import sys
 
@@ -112,6 +114,29 @@ def test_files_are_short_and_few_lie_in_the_root():
     for path in FILES:
         assert len(path.read_text().splitlines()) <= 300, path
     assert len(list(PACKAGE.glob("*.py"))) <= 7
+
+
+def test_functions_take_at_most_twelve_arguments():
+    """Ruff's ceiling is 10; commands and builders have an argument for each option or keyword of their paper."""
+    for path in FILES:
+        if path.parent.name in ("cli", "models"):
+            continue
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.FunctionDef):
+                arguments = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
+                names = [argument.arg for argument in arguments if argument.arg not in ("self", "cls")]
+                assert len(names) <= 12, f"{path}: {node.name}"
+
+
+def test_public_methods_have_or_inherit_a_docstring():
+    modules = [".".join(path.relative_to(ROOT).with_suffix("").parts) for path in FILES if path.stem != "__main__"]
+    for name in modules:
+        module = importlib.import_module(name.removesuffix(".__init__"))
+        for cls in vars(module).values():
+            if inspect.isclass(cls) and cls.__module__ == module.__name__:
+                for key, value in vars(cls).items():
+                    if not key.startswith("_") and (inspect.isfunction(value) or isinstance(value, property)):
+                        assert inspect.getdoc(getattr(cls, key)), f"{name}.{cls.__name__}.{key} has no docstring"
 
 
 @pytest.mark.parametrize("command", ["list", "--help"])

@@ -1,17 +1,19 @@
-"""Measure models: parameters, GMAC, time and memory; for gated ones the cost of passes beside its GMAC.
+"""Measure models: parameters, GMAC, time and memory; of recurrent ones the cost of several iterations.
+
+Usage::
 
     python tools/benchmark.py dignet_resnet50_32s fcn_resnet50_32s --size 321 --iterations 2 --csv out.csv
     python tools/benchmark.py rignet_r50_pu --model-kwargs 'blocks=[-1]' --iterations 2 4 6
-    python tools/benchmark.py --load dignet_resnet101_8s    # creating a network from a file, and the plain way
-    python tools/benchmark.py --train CAMVID dignet_mobilenetv2_8s    # the engine, and a bare loop over ready tensors
+    python tools/benchmark.py --load dignet_resnet101_8s    # creation from a file, and the plain way
+    python tools/benchmark.py --train CAMVID dignet_mobilenetv2_8s    # the trainer, and a bare loop over ready tensors
     python tools/benchmark.py --eval CAMVID dignet_mobilenetv2_8s     # evaluation, and the bare forward passes
     python tools/benchmark.py --recompute dignet_resnet50_8s --iterations 4    # memory of a training step
     python tools/benchmark.py gff_pspnet_r101 --against pspnet_r101 --size 512    # ratios of time and GMAC
     python tools/benchmark.py pspnet_r101 --peers --size 512    # with other libraries' networks on the same backbone
     python tools/benchmark.py --hard depthgate_r50 --size 321    # gated pooling: soft, hard, and one convolution
 
-Each time is the median of several, the runs with 1 and T passes taken in turn so that their ratio holds on a machine
-whose speed drifts. Memory is the most that a fresh process needs beyond the imports (Linux).
+Each time is the median of several runs. What is compared is run in turn, so that ratios hold on a machine whose speed
+drifts. Memory is the peak of a fresh process minus that of its imports (Linux).
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ import contextlib
 import csv
 import functools
 import io
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -29,9 +32,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import data_config
 import torch
-from peers import made, peer_networks
+from peers import create, peer_networks
 from rich.console import Console
 from rich.table import Table
 from safetensors.torch import load_file, save_file
@@ -50,13 +52,14 @@ from gatezoo.segmenters.base import BaseSegmenter
 from gatezoo.segmenters.recurrent import IterativeSegmenter
 from gatezoo.training.launch import train_model
 from gatezoo.training.optimizers import create_optimizer
+from gatezoo.training.options import RunOptions
 from gatezoo.training.precision import mixed_precision, resolve_amp_dtype
 from gatezoo.training.tasks import SemanticObjective
 from gatezoo.utils.allocator import disable_malloc_trim
 
 
-def timed(call: Callable[[], object], device: str) -> float:
-    """Seconds of one call."""
+def time_call(call: Callable[[], object], device: str) -> float:
+    """Return the seconds that one call takes."""
     if device != "cpu":
         torch.cuda.synchronize(device)
     start = time.perf_counter()
@@ -67,21 +70,21 @@ def timed(call: Callable[[], object], device: str) -> float:
 
 
 def medians(calls: list[Callable[[], object]], repeats: int, device: str) -> list[float]:
-    """Median seconds of each call, taken in turn after a warm-up."""
+    """Return the median seconds of each call; the calls are run in turn after a warm-up."""
     for call in calls:
         call()
-    rounds = [[timed(call, device) for call in calls] for _ in range(repeats)]
-    return [data_config.median(times) for times in zip(*rounds)]
+    rounds = [[time_call(call, device) for call in calls] for _ in range(repeats)]
+    return [statistics.median(times) for times in zip(*rounds)]
 
 
 def peak_memory(name: str, batch: int, size: int, iterations: int | None, **model_kwargs: Any) -> float:
-    """MiB that building and running the network adds to a fresh process."""
-    (needed,) = figures_of(f"run_once({name!r}, {batch}, {size}, {iterations}, **{model_kwargs})")
+    """Return the MiB that building and running a network adds to a fresh process."""
+    (needed,) = run_in_fresh_process(f"run_once({name!r}, {batch}, {size}, {iterations}, **{model_kwargs})")
     return needed
 
 
-def figures_of(call: str) -> list[float]:
-    """What a call of a function of this file prints in a fresh process."""
+def run_in_fresh_process(call: str) -> list[float]:
+    """Call a function of this file in a fresh process and return the numbers that it prints."""
     code = f"from benchmark import *; {call}"
     here = Path(__file__).resolve().parent
     done = subprocess.run([sys.executable, "-c", code], cwd=here, check=True, capture_output=True, text=True)
@@ -89,21 +92,20 @@ def figures_of(call: str) -> list[float]:
 
 
 def memory(field: str) -> float:
-    """MiB that the system counts for this process: "VmRSS" now, "VmHWM" at its peak."""
+    """Return the memory of this process in MiB: "VmRSS" for now, "VmHWM" for the peak."""
     (line,) = (line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(field))
     return int(line.split()[1]) / 1024
 
 
 def run_once(name: str, batch: int, size: int, iterations: int | None, **model_kwargs: Any) -> None:
-    Path("/proc/self/clear_refs").write_text("5")  # forget the peak that the imports made
+    Path("/proc/self/clear_refs").write_text("5")  # reset the peak, which the imports reached
     before = memory("VmRSS")
-    model = made(name, **model_kwargs).eval()
+    model = create(name, **model_kwargs).eval()
     with torch.inference_mode():
         image = torch.randn(batch, 3, size, size)
-        given = (
-            model.extra_inputs({"depth": torch.full_like(image[:, 0], 2.0)}) if isinstance(model, BaseSegmenter) else {}
-        )
-        model(image, **({} if iterations is None else {"iterations": iterations}), **given)
+        depth = {"depth": torch.full_like(image[:, 0], 2.0)}
+        extra = model.extra_inputs(depth) if isinstance(model, BaseSegmenter) else {}
+        model(image, **({} if iterations is None else {"iterations": iterations}), **extra)
     print(memory("VmHWM") - before)
 
 
@@ -111,40 +113,40 @@ def run_once(name: str, batch: int, size: int, iterations: int | None, **model_k
 def measure(
     name: str, model_kwargs: dict, size: int, batch: int, iterations: int, repeats: int, device: str, memory: bool
 ) -> dict:
-    """One row of the table."""
+    """Measure one network and return its row of the table."""
     meta = on_meta(name, **model_kwargs)
-    gated = isinstance(meta, IterativeSegmenter)
-    passes = {"iterations": iterations} if gated else {}
+    recurrent = isinstance(meta, IterativeSegmenter)
+    passes = {"iterations": iterations} if recurrent else {}
     counts = count_gmacs(meta, size, size, **passes)
     row = {
         "model": " ".join([name, *(f"{key}={value}" for key, value in model_kwargs.items())]),
         "size": size,
         "batch": batch,
-        "iterations": iterations if gated else "",
+        "iterations": iterations if recurrent else "",
         "params_m": round(count_parameters(meta) / 1e6, 3),
         "gmac": round(counts, 2),
     }
     model = gatezoo.create_model(name, **model_kwargs).eval().to(device)
     image = torch.randn(batch, 3, size, size, device=device)
-    given = model.extra_inputs({"depth": torch.full_like(image[:, 0], 2.0)})
-    calls = [lambda: model(image, **passes, **given)]
-    if gated:
-        calls.append(lambda: model(image, iterations=1, **given))
+    extra = model.extra_inputs({"depth": torch.full_like(image[:, 0], 2.0)})
+    calls = [lambda: model(image, **passes, **extra)]
+    if recurrent:
+        calls.append(lambda: model(image, iterations=1, **extra))
     whole, *once = medians(calls, repeats, device)
     row["ms_per_image"] = round(1000 * whole / batch, 2)
     if memory:
-        row["peak_mib"] = round(peak_memory(name, batch, size, iterations if gated else None, **model_kwargs))
-    if gated:
+        row["peak_mib"] = round(peak_memory(name, batch, size, iterations if recurrent else None, **model_kwargs))
+    if recurrent:
         row["time_ratio"] = round(whole / once[0], 3)
         row["gmac_ratio"] = round(counts / count_gmacs(meta, size, size, iterations=1), 3)
     return row
 
 
 @torch.inference_mode()
-def measure_beside(names: list[str], size: int, batch: int, repeats: int, device: str, memory: bool) -> list[dict]:
-    """Networks, or NAME/PEER, in turn: the ratios are to the first of them."""
+def measure_against(names: list[str], size: int, batch: int, repeats: int, device: str, memory: bool) -> list[dict]:
+    """Measure networks, or peers as NAME/PEER, in turn; ratios are relative to the first."""
     image = torch.randn(batch, 3, size, size, device=device)
-    models = [made(name).eval().to(device) for name in names]
+    models = [create(name).eval().to(device) for name in names]
     times = medians([functools.partial(model, image) for model in models], repeats, device)
     rows = []
     for name, model, seconds in zip(names, models, times):
@@ -162,7 +164,7 @@ def measure_beside(names: list[str], size: int, batch: int, repeats: int, device
 
 
 def measure_loading(name: str, repeats: int) -> dict:
-    """Seconds to read a checkpoint, to create the network from it, and to do so the plain way."""
+    """Measure the seconds to read a checkpoint, to create a network from it, and to do so the plain way."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "weights.safetensors"
         save_file(gatezoo.create_model(name).state_dict(), path)
@@ -175,22 +177,22 @@ def measure_loading(name: str, repeats: int) -> dict:
             model.load_state_dict(load_file(path))
 
         calls = [read, lambda: gatezoo.create_model(name, checkpoint_path=path), plain]
-        reading, ours, usual = medians(calls, repeats, "cpu")
-    figures = {"read_s": reading, "create_model_s": ours, "plain_s": usual}
-    return {"model": name, **{key: round(value, 3) for key, value in figures.items()}}
+        reading, ours, plainly = medians(calls, repeats, "cpu")
+    times = {"read_s": reading, "create_model_s": ours, "plain_s": plainly}
+    return {"model": name, **{key: round(value, 3) for key, value in times.items()}}
 
 
 def measure_training(name: str, folder: Path, steps: int, batch: int, size: int, workers: int) -> dict:
-    """Images a second of the engine, and of a bare loop over one batch held in memory; medians of turns."""
+    """Measure the images per second of the trainer, and of a bare loop over one batch in memory."""
     train_data, val_data = create_splits(folder, classes="camvid")
     recipe = Recipe(steps=steps, batch_size=batch, crop_size=size, log_interval=1, eval_interval=10**9)
 
-    def engine() -> float:
+    def trainer() -> float:
         with tempfile.TemporaryDirectory() as out, contextlib.redirect_stdout(io.StringIO()):
-            train_model(name, train_data, val_data.subset([0]), out, recipe, workers=workers)
+            train_model(name, train_data, val_data.subset([0]), recipe, RunOptions(out, workers=workers))
             with (Path(out) / "summary.csv").open() as file:
                 pace = {int(row["step"]): float(row["images_per_s"]) for row in csv.DictReader(file)}
-        # The first fifth starts the workers and warms the caches.
+        # The workers start and the caches fill during the first fifth.
         first, last = steps // 5, steps
         return (last - first) * batch / (last * batch / pace[last] - first * batch / pace[first])
 
@@ -214,14 +216,14 @@ def measure_training(name: str, folder: Path, steps: int, batch: int, size: int,
                 optimizer.step()
         return (steps - steps // 5) * batch / (time.perf_counter() - began)
 
-    turns = [(engine(), bare()) for _ in range(3)]
-    ours, plain = (data_config.median(paces) for paces in zip(*turns))
-    figures = {"engine_per_s": ours, "bare_per_s": plain, "ratio": ours / plain}
-    return {"model": name, "size": size, "batch": batch, **{key: round(value, 3) for key, value in figures.items()}}
+    turns = [(trainer(), bare()) for _ in range(3)]
+    ours, plain = (statistics.median(paces) for paces in zip(*turns))
+    speeds = {"engine_per_s": ours, "bare_per_s": plain, "ratio": ours / plain}
+    return {"model": name, "size": size, "batch": batch, **{key: round(value, 3) for key, value in speeds.items()}}
 
 
 def measure_evaluation(name: str, folder: Path) -> dict:
-    """Seconds of an evaluation, and of the forward passes alone over the same images held in memory."""
+    """Measure the seconds of an evaluation, and of the forward passes alone over the same images in memory."""
     _, data = create_splits(folder, classes="camvid")
     model = gatezoo.create_model(name, num_classes=data.num_classes).eval()
     ready = [model.make_normalize()(sample["image"][None]) for sample in data]
@@ -240,9 +242,9 @@ def measure_evaluation(name: str, folder: Path) -> dict:
 
 
 def measure_recomputing(name: str, batch: int, size: int, iterations: int) -> dict:
-    """MiB and seconds of a training step's passes, with activations kept and recomputed, each in a fresh process."""
+    """Measure MiB and seconds of a training step with activations kept and recomputed, each in a fresh process."""
     (kept, plain), (recomputed, longer) = (
-        figures_of(f"step_once({name!r}, {batch}, {size}, {iterations}, {kind})") for kind in (False, True)
+        run_in_fresh_process(f"step_once({name!r}, {batch}, {size}, {iterations}, {kind})") for kind in (False, True)
     )
     row = {"model": name, "size": size, "batch": batch, "iterations": iterations}
     row |= {"kept_mib": round(kept), "recomputed_mib": round(recomputed), "memory_ratio": round(recomputed / kept, 3)}
@@ -261,10 +263,10 @@ def step_once(name: str, batch: int, size: int, iterations: int, recompute: bool
 
 @torch.inference_mode()
 def measure_pooling(name: str, size: int, batch: int, repeats: int, device: str) -> dict:
-    """Milliseconds of gated pooling alone on a random map, where every scale is chosen by a fifth of the pixels.
+    """Measure the milliseconds of gated pooling on a random map in which equally many pixels choose each scale.
 
-    Beside it one 3x3 convolution of the multiplications of a hard gate, and one of those of a soft gate (S times the
-    channels out).
+    Compared with one 3x3 convolution with the multiplications of a hard gate, and one with those of a soft gate (S
+    times the output channels).
     """
     model = gatezoo.create_model(name, num_classes=2).eval().to(device)
     branches, side = model.head.pooling.branches, -(-size // model.backbone.output_stride)
@@ -276,7 +278,7 @@ def measure_pooling(name: str, size: int, batch: int, repeats: int, device: str)
     many = kernel.repeat(scales, 1, 1, 1)
     calls = [
         lambda: branches(x, weights),
-        lambda: branches.chosen(x, choice),
+        lambda: branches.forward_hard(x, choice),
         lambda: torch.nn.functional.conv2d(x, many, padding=1),
         lambda: torch.nn.functional.conv2d(x, kernel, padding=1),
     ]
@@ -291,20 +293,26 @@ def main() -> None:
     parser.add_argument("names", nargs="+", help="models, or wildcards")
     parser.add_argument("--size", type=int, nargs="+", default=[321], help="sides of the square image")
     parser.add_argument("--batch", type=int, default=1)
-    parser.add_argument("--iterations", type=int, nargs="+", default=[2], help="passes of those that have some")
-    parser.add_argument("--model-kwargs", action="append", default=[], metavar="KEY=VALUE", help="of the first table")
+    parser.add_argument("--iterations", type=int, nargs="+", default=[2], help="iterations of recurrent networks")
+    parser.add_argument(
+        "--model-kwargs",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="keyword of the models, only without another measurement",
+    )
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--no-memory", action="store_true")
     parser.add_argument("--load", action="store_true", help="measure creating from a file instead")
     parser.add_argument("--train", type=Path, metavar="FOLDER", help="measure training on a folder laid out as CamVid")
     parser.add_argument("--eval", type=Path, metavar="FOLDER", help="measure evaluation on such a folder")
-    parser.add_argument("--against", metavar="NAME", help="measure in turn with this model, and tell the ratios")
+    parser.add_argument("--against", metavar="NAME", help="measure in turn with this model, and print the ratios")
     parser.add_argument("--peers", action="store_true", help="measure in turn with other libraries' networks")
     parser.add_argument("--recompute", action="store_true", help="measure the memory of a training step")
     parser.add_argument("--hard", action="store_true", help="measure gated pooling with a soft and a hard gate")
-    parser.add_argument("--steps", type=int, default=20, help="of each training measured")
-    parser.add_argument("--workers", type=int, default=1, help="of each training measured")
+    parser.add_argument("--steps", type=int, default=20, help="steps of each measured training")
+    parser.add_argument("--workers", type=int, default=1, help="workers of each measured training")
     parser.add_argument("--csv", type=Path)
     args = parser.parse_args()
     disable_malloc_trim()  # as the gatezoo command does: without it fresh pages are timed along
@@ -312,7 +320,7 @@ def main() -> None:
     if model_kwargs and (
         args.load or args.train or args.eval or args.hard or args.recompute or args.against or args.peers
     ):
-        parser.error("--model-kwargs is for the table of passes alone: leave it out")
+        parser.error("--model-kwargs is only supported without another measurement: leave it out")
     names = gatezoo.list_models(args.names)
     if not names:
         parser.error(f"no model matches {' '.join(args.names)}")
@@ -333,7 +341,7 @@ def main() -> None:
         names = [args.against, *names] if args.against else names
         names += [f"{names[0]}/{peer}" for peer in peer_networks(names[0])] if args.peers else []
         beside = (args.batch, args.repeats, args.device, not args.no_memory)
-        rows = [row for size in args.size for row in measure_beside(names, size, *beside)]
+        rows = [row for size in args.size for row in measure_against(names, size, *beside)]
     else:
         rows = [
             measure(name, model_kwargs, size, args.batch, passes, args.repeats, args.device, not args.no_memory)

@@ -1,9 +1,9 @@
-"""Seconds from cached published weights to a network, here and in the usual ways, each the median of turns.
+"""Time the loading of cached published weights, here and in other libraries.
 
     python tools/benchmark_weights.py dignet_resnet101_8s --repeats 9
 
-Nothing is downloaded: a repository is laid into an empty cache as huggingface_hub does. The sha256 of every byte is
-part of the first load, and remembered for later ones.
+Each time is the median of several runs in turn. Nothing is downloaded: a repository is written into an empty cache as
+huggingface_hub does. The first load hashes all bytes; later ones use the cached digest.
 """
 
 from __future__ import annotations
@@ -23,24 +23,25 @@ from rich.table import Table
 from safetensors.torch import load_file, save_file
 
 import gatezoo
-from gatezoo.weights import digest_cache as verified
+from gatezoo.weights import digest_cache
 from gatezoo.weights.loading import no_init_weights
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
-def lay_out(name: str, folder: Path) -> Path:
-    """A network with random weights as ``hf-hub:bench/net`` in a cache; returns the file of its weights."""
-    place = folder / "models--bench--net/snapshots" / COMMIT
-    gatezoo.save_pretrained(gatezoo.create_model(name), place)
-    path = place / "model.safetensors"
-    # As old as a file that was downloaded yesterday, so that its digest is remembered.
+def write_cache(name: str, folder: Path) -> Path:
+    """Write a network with random weights as ``hf-hub:bench/net`` into a cache and return its weights file."""
+    snapshot = folder / "models--bench--net/snapshots" / COMMIT
+    gatezoo.save_pretrained(gatezoo.create_model(name), snapshot)
+    path = snapshot / "model.safetensors"
+    # Digests of new files are not cached.
     os.utime(path, (1e9, 1e9))
     return path
 
 
-def ways(name: str, folder: Path) -> dict[str, Callable[[], object]]:
-    path = lay_out(name, folder)
+def make_calls(name: str, folder: Path) -> dict[str, Callable[[], object]]:
+    """Return the calls to time, by their titles."""
+    path = write_cache(name, folder)
     backbone = gatezoo.create_model(name).backbone.name
     built = gatezoo.model_entrypoint(name)()
     note = path.parents[2] / "verified" / COMMIT / "model.safetensors.json"
@@ -63,21 +64,21 @@ def ways(name: str, folder: Path) -> dict[str, Callable[[], object]]:
     timm_file = folder / "timm.safetensors"
     save_file(timm.create_model(backbone).state_dict(), timm_file)
 
-    def of_timm() -> None:
+    def load_timm() -> None:
         timm.create_model(backbone, pretrained=True, pretrained_cfg_overlay={"file": str(timm_file)})
 
     smp.PSPNet(backbone, encoder_weights=None).save_pretrained(folder / "smp")
 
-    def of_smp() -> None:
+    def load_smp() -> None:
         smp.from_pretrained(folder / "smp")
 
     return {
-        "load_file and assign to a network that is there": assign,
-        "the same, the network built without random numbers": build_and_assign,
+        "load_file and assign to an existing network": assign,
+        "the same, and build the network without initialization": build_and_assign,
         "gatezoo, hf-hub, warm": warm,
         "gatezoo, hf-hub, hashing all bytes": first,
-        f"timm, {backbone}, local file": of_timm,
-        f"segmentation_models_pytorch, PSPNet on {backbone}, local folder": of_smp,
+        f"timm, {backbone}, local file": load_timm,
+        f"segmentation_models_pytorch, PSPNet on {backbone}, local folder": load_smp,
     }
 
 
@@ -86,13 +87,13 @@ def main() -> None:
     parser.add_argument("name")
     parser.add_argument("--repeats", type=int, default=7)
     args = parser.parse_args()
-    verified.MIN_FILE_AGE_NS = 0
+    digest_cache.MIN_FILE_AGE_NS = 0
     with tempfile.TemporaryDirectory() as folder:
-        calls = ways(args.name, Path(folder))
+        calls = make_calls(args.name, Path(folder))
         seconds = medians(list(calls.values()), args.repeats, "cpu")
-    table = Table("way", "seconds", "of load_file and assign", title=f"{args.name}, torch {torch.__version__}")
-    for way, value in zip(calls, seconds):
-        table.add_row(way, f"{value:.3f}", f"{value / seconds[0]:.2f}")
+    table = Table("call", "seconds", "of load_file and assign", title=f"{args.name}, torch {torch.__version__}")
+    for title, value in zip(calls, seconds):
+        table.add_row(title, f"{value:.3f}", f"{value / seconds[0]:.2f}")
     Console().print(table)
 
 

@@ -1,17 +1,16 @@
-"""Bundle a trained checkpoint: half precision into the package, measured, and written into the manifest.
+r"""Bundle a trained checkpoint: half precision into the package, its metrics into the manifest.
 
-    python tools/publish.py output/dignet/best.safetensors --tag camvid --data CAMVID/val \
+    python tools/bundle.py output/dignet/best.safetensors --tag camvid --data-dir CAMVID/val \
         --train-data "CamVid, 367 images" --protocol "CamVid val, 101 images" \
         --license CC-BY-NC-4.0 --data-license "CC BY-NC 4.0" --command "gatezoo train ..."
 
-The metrics are those of the bundled file, read back as a user's would be. --data is a folder of images/ and labels/, or
-the root of a data set that --dataset, --split and --data-kwargs tell how to read.
+The metrics are those of the bundled file, loaded as a user would. --data-dir is a folder of images/ and labels/, or the
+root of a data set that is read as --dataset, --split and --data-kwargs specify.
 """
 
 from __future__ import annotations
 
 import argparse
-import importlib.metadata
 import json
 from pathlib import Path
 
@@ -25,110 +24,109 @@ from gatezoo.data import FolderDataset, create_dataset, dataset_for_task
 from gatezoo.evaluation.semantic import evaluate_passes
 from gatezoo.segmenters.depth import DepthGated
 from gatezoo.segmenters.recurrent import IterativeSegmenter
-from gatezoo.utils.files import atomic_write
+from gatezoo.utils.environment import versions
+from gatezoo.utils.files import atomic_write, write_json
 from gatezoo.weights.checkpoint_files import read_checkpoint
 from gatezoo.weights.integrity import keys_sha256, sha256_of
 
 ROOT = Path(__file__).resolve().parent.parent
 MANIFEST, GOLDEN = ROOT / pretrained.MANIFEST, ROOT / "tests/golden/pretrained.json"
 PROBE = ROOT / "tests/golden/probe.png"
-DISTRIBUTIONS = ("torch", "torchvision", "timm")
-
-
-def write_json(path: Path, value: object) -> None:
-    atomic_write(path, lambda beside: beside.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n"))
 
 
 def bundle(checkpoint: Path, tag: str) -> tuple[str, dict, Path]:
-    """Write the weights in half precision; returns (name.tag, facts of the training, file)."""
-    tensors, facts = read_checkpoint(checkpoint)
-    if facts.get("model_kwargs"):
-        raise ValueError(f"only rows as registered can be bundled; {checkpoint} has keywords {facts['model_kwargs']}")
-    name = f"{facts['model']}.{tag}"
+    """Write the weights in half precision and return name.tag, the checkpoint's metadata and the file."""
+    tensors, metadata = read_checkpoint(checkpoint)
+    if model_kwargs := metadata.get("model_kwargs"):
+        raise ValueError(
+            f"a bundled network must be a registered model; {checkpoint} has other keywords: {model_kwargs}"
+        )
+    name = f"{metadata['architecture']}.{tag}"
     path = pretrained.BUNDLED / f"{name}.safetensors"
     half = {key: value.half() if value.is_floating_point() else value for key, value in tensors.items()}
-    atomic_write(path, lambda beside: save_file(half, beside))
+    atomic_write(path, lambda tmp_path: save_file(half, tmp_path))
     path.chmod(0o644)
-    return name, facts, path
+    return name, metadata, path
 
 
-def measure_objects(model, data, args: argparse.Namespace) -> dict:
-    """COCO's average precision of masks and boxes."""
-    figures = gatezoo.evaluate_instances(model, data)
-    kept = {key: round(figures[key], 4) for key in ("mask_ap", "mask_ap50", "mask_ap75", "box_ap", "box_ap50")}
-    return kept | {"protocol": f"{args.protocol}, COCO's evaluator, whole images, float32"}
+def measure_instances(model, data, args: argparse.Namespace) -> dict:
+    """Return COCO's average precision of masks and boxes."""
+    scores = gatezoo.evaluate_instances(model, data)
+    metrics = {key: round(scores[key], 4) for key in ("mask_ap", "mask_ap50", "mask_ap75", "box_ap", "box_ap50")}
+    return metrics | {"protocol": f"{args.protocol}, COCO's evaluator, whole images, float32"}
 
 
 def measure(model, data, args: argparse.Namespace) -> dict:
-    """Figures of the network at its own number of passes, and the mIoU at 1 .. 4; of its depth, if it predicts one."""
-    gated = isinstance(model, IterativeSegmenter)
-    passes = evaluate_passes(model, data, iterations=4 if gated else None)
-    scores = passes[model.iterations - 1] if gated else passes[0]
-    figures = {
+    """Return the metrics at the default number of iterations, the mIoU at 1 .. 4, and those of predicted depth."""
+    recurrent = isinstance(model, IterativeSegmenter)
+    passes = evaluate_passes(model, data, iterations=4 if recurrent else None)
+    scores = passes[model.iterations - 1] if recurrent else passes[0]
+    metrics = {
         "miou": round(scores.miou, 4),
         "pixel_accuracy": round(scores.pixel_accuracy, 4),
         "mean_accuracy": round(scores.mean_accuracy, 4),
         "iou": [round(value, 4) for value in scores.iou],
         "protocol": f"{args.protocol}, single scale, whole images, float32",
     }
-    if gated:
-        figures["miou_by_iterations"] = [round(of_pass.miou, 4) for of_pass in passes]
+    if recurrent:
+        metrics["miou_by_iterations"] = [round(of_pass.miou, 4) for of_pass in passes]
     if model.predicts_depth and (depth := gatezoo.evaluate(model, data).depth):
-        figures |= {key: round(value, 4) for key, value in depth.to_dict().items()}
-    return figures
+        metrics |= {key: round(value, 4) for key, value in depth.to_dict().items()}
+    return metrics
 
 
 def shares(model) -> dict:
-    """Share of each class in the probe image."""
+    """Return the share of each class in the probe image."""
     classes = gatezoo.predict(model, PROBE)
     counts = np.bincount(classes.ravel(), minlength=model.num_classes) / classes.size
     return {"shares": [round(float(share), 6) for share in counts]}
 
 
 def scores(model) -> dict:
-    """Scores of the objects of the probe image, however sure the network is of them."""
-    found = gatezoo.predict_instances(model, PROBE, score_threshold=0.0, max_detections=5)
-    return {"scores": [round(float(score), 4) for score in found["scores"]]}
+    """Return the scores of the five most certain instances in the probe image."""
+    instances = gatezoo.predict_instances(model, PROBE, score_threshold=0.0, max_detections=5)
+    return {"scores": [round(float(score), 4) for score in instances["scores"]]}
 
 
-# Of each task: the figures of the manifest, and what tests compare.
-BY_TASK = {"semantic": (measure, shares), "instance": (measure_objects, scores)}
+# By task: the metrics of the manifest, and the golden values that tests compare.
+BY_TASK = {"semantic": (measure, shares), "instance": (measure_instances, scores)}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("checkpoint", type=Path)
-    for option in ("tag", "data", "train-data", "protocol", "license", "data-license", "command"):
+    parser.add_argument("--data-dir", "--data", type=Path, required=True, help="folder of the data to evaluate on")
+    for option in ("tag", "train-data", "protocol", "license", "data-license", "command"):
         parser.add_argument(f"--{option}", required=True)
-    parser.add_argument("--dataset", default="folder", help="layout of the data")
-    parser.add_argument("--split", default="val", help="part of the data, but of a folder")
+    parser.add_argument("--dataset", default="folder", help="reader of the data set")
+    parser.add_argument("--split", default="val", help="split to evaluate on, unless the data set is a folder")
     parser.add_argument("--data-kwargs", action="append", default=[], help="KEY=VALUE for the reader")
     args = parser.parse_args()
 
-    name, facts, path = bundle(args.checkpoint, args.tag)
+    name, metadata, path = bundle(args.checkpoint, args.tag)
     shapes = {key: tuple(value.shape) for key, value in load_file(path).items()}
     entry = {
-        "num_classes": facts["num_classes"],
-        "mean": facts["mean"],
-        "std": facts["std"],
-        "class_names": facts["class_names"],
-        "palette": facts["palette"],
-        "in_chans": facts["in_chans"],
+        "num_classes": metadata["num_classes"],
+        "mean": metadata["mean"],
+        "std": metadata["std"],
+        "class_names": metadata["class_names"],
+        "palette": metadata["palette"],
+        "in_chans": metadata["in_chans"],
         "interpolation": "bilinear",
-        "ignore_index": facts["ignore_index"],
+        "ignore_index": metadata["ignore_index"],
         "file": path.name,
         "size": path.stat().st_size,
         "sha256": sha256_of(path),
         "keys_sha256": keys_sha256(shapes),
         "sources": [f"bundled:{path.name}"],
         "train_data": args.train_data,
-        "recipe": {**facts["recipe"], "step": facts["step"]},
+        "recipe": {**metadata["recipe"], "step": metadata["step"]},
         "command": args.command,
         "metrics": {},
-        "versions": {dist: importlib.metadata.version(dist).split("+")[0] for dist in DISTRIBUTIONS},
+        "versions": versions(),
         "license": args.license,
         "data_license": args.data_license,
-        "format_version": facts.get("format_version", 1),
+        "format_version": metadata.get("format_version", 1),
     }
     manifest = json.loads(MANIFEST.read_text())
     manifest["weights"][name] = entry
@@ -136,19 +134,19 @@ def main() -> None:
     pretrained.manifest.cache_clear()
 
     model = gatezoo.create_model(name, pretrained=True)
-    figures, known = BY_TASK[model.task]
+    measure_metrics, golden_values = BY_TASK[model.task]
     if args.dataset == "folder":
-        data = FolderDataset(args.data, facts["num_classes"], facts["ignore_index"])
+        data = FolderDataset(args.data_dir, metadata["num_classes"], metadata["ignore_index"])
     else:
         options = parse_kwargs(args.data_kwargs)
-        data = create_dataset(dataset_for_task(args.dataset, model.task), args.data, args.split, **options)
-    entry["metrics"] = figures(model, data, args)
+        data = create_dataset(dataset_for_task(args.dataset, model.task), args.data_dir, args.split, **options)
+    entry["metrics"] = measure_metrics(model, data, args)
     if isinstance(model, DepthGated):
         entry["recipe"]["thresholds"] = [round(depth, 4) for depth in model.thresholds.tolist()]
     write_json(MANIFEST, manifest)
 
     golden = json.loads(GOLDEN.read_text())
-    golden[name] = known(model)
+    golden[name] = golden_values(model)
     write_json(GOLDEN, golden)
     print(f"{name}: {path.stat().st_size / 1e6:.2f} MB, {entry['metrics']}")
 

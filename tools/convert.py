@@ -1,10 +1,11 @@
-"""Take over weights of torchvision's segmentation networks: a state dict of theirs -> a file for the matching row.
+"""Convert weights of torchvision's segmentation networks to checkpoints of the matching models.
 
     python tools/convert.py fcn_resnet50 fcn_resnet50_coco.pth out.safetensors --classes classes.txt
     gatezoo predict out.safetensors image.jpg --out out
 
-The file's header names the row, so that ``predict``, ``eval`` and ``publish`` read it as a training's. The auxiliary
-classifiers of FCN and of MobileNetV3's DeepLabV3 have no place in their rows and are left out, which is said.
+The header of the file names the model, so that ``predict``, ``eval`` and ``publish`` read it as a checkpoint of
+``gatezoo train``. The auxiliary classifiers of FCN and of MobileNetV3's DeepLabV3 have no counterpart and are dropped,
+which is printed.
 """
 
 from __future__ import annotations
@@ -26,26 +27,29 @@ import gatezoo
 from gatezoo.data.classes import class_names
 from gatezoo.registry import get_model_spec
 from gatezoo.utils.environment import versions
-from gatezoo.utils.files import atomic_write
+from gatezoo.utils.files import write_bytes
 from gatezoo.weights.checkpoint_files import read_checkpoint
 from gatezoo.weights.conversions import FORMAT_VERSION
 from gatezoo.weights.loading import load_tensors
 
-# Of ImageNet, as all of torchvision's weights expect.
+# Statistics of ImageNet, which all of torchvision's weights expect.
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 def fcn_key(key: str) -> str | None:
-    """Our name of a tensor of torchvision's FCN; None for one that is left out.
+    """Return the name here of a tensor of torchvision's FCN; None for one that is dropped.
 
-    Its classifier is a convolution, batch norm, ReLU, dropout and a 1x1 convolution, numbered 0 to 4.
+    The classifier is a convolution, batch norm, ReLU, dropout and a 1x1 convolution, numbered 0 to 4.
     """
-    return _placed(key, ("backbone.", "backbone.net."), *_classifier("classifier.", "head."))
+    return _rename(key, ("backbone.", "backbone.net."), *_classifier("classifier.", "head."))
 
 
 def deeplabv3_key(key: str) -> str | None:
-    """Of torchvision's DeepLabV3: atrous pooling, a convolution, batch norm, ReLU and a 1x1 convolution, 0 to 4."""
-    return _placed(
+    """Return the name here of a tensor of torchvision's DeepLabV3.
+
+    The classifier is atrous pooling, a convolution, batch norm, ReLU and a 1x1 convolution, numbered 0 to 4.
+    """
+    return _rename(
         key,
         ("backbone.", "backbone.net."),
         ("classifier.0.convs.4.1.", "head.context.whole.0."),
@@ -60,9 +64,10 @@ def deeplabv3_key(key: str) -> str | None:
 
 
 def deeplabv3_mobilenetv3_key(key: str) -> str | None:
-    """Of torchvision's DeepLabV3 on MobileNetV3, whose blocks timm numbers by stages and whose layers it names.
+    """Return the name here of a tensor of torchvision's DeepLabV3 on MobileNetV3; None for one that is dropped.
 
-    The auxiliary classifier reads a finer map than ours and is left out.
+    timm numbers the blocks by stages and names their layers. The auxiliary classifier reads a finer map than the one
+    here and is dropped.
     """
     if key.startswith("classifier."):
         return deeplabv3_key(key)
@@ -86,33 +91,38 @@ def deeplabv3_mobilenetv3_key(key: str) -> str | None:
 
 
 def maskrcnn_key(key: str) -> str | None:
-    """Of torchvision's Mask R-CNN, also as its published files name some convolutions."""
+    """Return the name here of a tensor of torchvision's Mask R-CNN, of a present state dict or of a published file."""
     key = re.sub(r"(fpn\.(?:inner|layer)_blocks\.\d)\.(weight|bias)$", r"\1.0.\2", key)
     key = re.sub(r"rpn\.head\.conv\.(weight|bias)$", r"rpn.head.conv.0.0.\1", key)
     key = re.sub(r"mask_fcn([1-4])\.", lambda found: f"{int(found[1]) - 1}.0.", key)
     prefixes = ("backbone.body.", "backbone.net."), ("backbone.fpn.", "neck.net.")
-    return _placed(key, *prefixes, ("rpn.", "rpn."), ("roi_heads.", "roi_heads."))
+    return _rename(key, *prefixes, ("rpn.", "rpn."), ("roi_heads.", "roi_heads."))
 
 
 def _classifier(theirs: str, ours: str) -> list[tuple[str, str]]:
     return [(f"{theirs}{number}.", f"{ours}{place}.") for number, place in (("0", "0.0"), ("1", "0.1"), ("4", "2"))]
 
 
-def _placed(key: str, *prefixes: tuple[str, str]) -> str | None:
+def _rename(key: str, *prefixes: tuple[str, str]) -> str | None:
     return next((ours + key.removeprefix(theirs) for theirs, ours in prefixes if key.startswith(theirs)), None)
 
 
 @dataclass(frozen=True)
 class Conversion:
-    """Our row, how its tensors are called here, and the one whose length is the number of classes (with theirs).
+    """Conversion of one network of torchvision.
 
-    ``keywords`` make the row compute what theirs does.
+    Attributes:
+        architecture: name of the model here.
+        rename: from the name of a tensor in torchvision to the name here; None if it is dropped.
+        class_tensor: name here of the tensor whose length is the number of classes.
+        their_class_tensor: its name in torchvision.
+        model_kwargs: keywords with which the model computes the same.
     """
 
-    row: str
+    architecture: str
     rename: Callable[[str], str | None]
-    counted: str
-    theirs: str
+    class_tensor: str
+    their_class_tensor: str
     model_kwargs: dict[str, Any] = field(default_factory=dict)
 
 
@@ -132,55 +142,68 @@ CONVERSIONS: dict[str, Conversion] = {
     ),
     "maskrcnn_resnet50_fpn": Conversion("maskrcnn_fpn_r50", maskrcnn_key, MASK_FCN, MASK_FCN),
 }
-# What has no row that computes the same, and so nowhere to go.
-WITHOUT_ROW = ("lraspp_mobilenet_v3_large", "maskrcnn_resnet50_fpn_v2")
+# Networks for which no model here computes the same.
+NOT_CONVERTIBLE = ("lraspp_mobilenet_v3_large", "maskrcnn_resnet50_fpn_v2")
 
 
 @dataclass(frozen=True)
 class Converted:
-    """A row, further keywords of its builder, its tensors, their classes, and what of theirs was left out."""
+    """Result of a conversion.
 
-    row: str
+    Attributes:
+        architecture: name of the model.
+        model_kwargs: further keywords of its builder.
+        tensors: its state dict.
+        num_classes: number of classes.
+        dropped: names of torchvision's tensors that have no counterpart.
+    """
+
+    architecture: str
     model_kwargs: dict[str, Any]
     tensors: dict[str, Tensor]
     num_classes: int
-    left_out: list[str]
+    dropped: list[str]
 
 
 def convert(name: str, tensors: Mapping[str, Tensor]) -> Converted:
-    """A state dict of torchvision's network as tensors of a row.
+    """Convert a state dict of torchvision's network.
+
+    Args:
+        name: of the network in torchvision.
+        tensors: its state dict.
 
     Raises:
-        ValueError: a network without a matching row, or tensors that are not all of its.
+        ValueError: a network without a matching model, or other tensors than those of the network.
     """
-    if name in WITHOUT_ROW:
-        raise ValueError(f"a conversion needs a row that computes the same; {name} has none yet: {_possible()}")
+    supported = f"choose one of {', '.join(CONVERSIONS)}"
+    if name in NOT_CONVERTIBLE:
+        raise ValueError(f"a conversion must have a model that computes the same; {name} has none yet: {supported}")
     if name not in CONVERSIONS:
-        raise ValueError(f"the network must be one of torchvision's that can be converted; got {name!r}: {_possible()}")
-    how = CONVERSIONS[name]
-    places = {key: how.rename(key) for key in tensors}
-    if odd := [key for key, place in places.items() if place is None and not key.startswith("aux_classifier.")]:
-        raise ValueError(f"the tensors must be those of torchvision's {name}; got {odd[0]!r}")
-    converted = {place: tensors[key] for key, place in places.items() if place is not None}
-    if how.counted not in converted:
-        raise ValueError(f"the tensors must be those of torchvision's {name}; there is no {how.theirs}")
-    count = len(converted[how.counted])
-    # Their auxiliary head is an option, as ours is.
-    bare = "auxiliary" in get_model_spec(how.row).parameter_names() and not any(
+        raise ValueError(f"the network must be one of torchvision's that can be converted; got {name!r}: {supported}")
+    conversion = CONVERSIONS[name]
+    renamed = {key: conversion.rename(key) for key in tensors}
+    dropped = [key for key, new_key in renamed.items() if new_key is None]
+    if unexpected := [key for key in dropped if not key.startswith("aux_classifier.")]:
+        raise ValueError(f"the tensors must be those of torchvision's {name}; got {unexpected[0]!r}")
+    converted = {new_key: tensors[key] for key, new_key in renamed.items() if new_key is not None}
+    if conversion.class_tensor not in converted:
+        raise ValueError(
+            f"the tensors must be those of torchvision's {name}; there is no {conversion.their_class_tensor}"
+        )
+    num_classes = len(converted[conversion.class_tensor])
+    # The auxiliary head is optional in both.
+    spec = get_model_spec(conversion.architecture)
+    without_auxiliary = "auxiliary" in spec.parameter_names() and not any(
         key.startswith("auxiliary.") for key in converted
     )
-    model_kwargs = how.model_kwargs | ({"auxiliary": False} if bare else {})
-    model = gatezoo.model_entrypoint(how.row)(num_classes=count, **model_kwargs)
-    # Norms that torchvision froze count no batches.
+    model_kwargs = conversion.model_kwargs | ({"auxiliary": False} if without_auxiliary else {})
+    model = gatezoo.model_entrypoint(conversion.architecture)(num_classes=num_classes, **model_kwargs)
+    # Frozen batch norms of torchvision have no counters.
     counters = {key: value for key, value in model.state_dict().items() if key.endswith("num_batches_tracked")}
     converted = counters | converted
-    # Placing them in the row shows that none is missing and all fit.
+    # Loading them checks that none is missing and that all shapes fit.
     load_tensors(model, converted)
-    return Converted(how.row, model_kwargs, converted, count, [key for key, place in places.items() if place is None])
-
-
-def _possible() -> str:
-    return f"{', '.join(CONVERSIONS)} can be"
+    return Converted(conversion.architecture, model_kwargs, converted, num_classes, dropped)
 
 
 def main() -> int:
@@ -191,22 +214,29 @@ def main() -> int:
     parser.add_argument("--classes", help="'sky,road', or a file: NAME or NAME R G B a line")
     args = parser.parse_args()
     try:
-        done = convert(args.name, read_checkpoint(args.source)[0])
-        facts = {"model": done.row, "num_classes": done.num_classes, "in_chans": 3, "mean": MEAN, "std": STD}
-        facts |= {"model_kwargs": done.model_kwargs, "format_version": FORMAT_VERSION, "versions": versions()}
+        converted = convert(args.name, read_checkpoint(args.source)[0])
+        metadata = {
+            "architecture": converted.architecture,
+            "num_classes": converted.num_classes,
+            "in_chans": 3,
+            "mean": MEAN,
+            "std": STD,
+            "model_kwargs": converted.model_kwargs,
+            "format_version": FORMAT_VERSION,
+            "versions": versions(),
+        }
         if args.classes:
-            names, colours = class_names(args.classes)
-            if len(names) != done.num_classes:
-                raise ValueError(f"--classes must name all {done.num_classes} classes of the weights")
-            facts |= {"class_names": names} | ({"palette": colours} if colours else {})
-        held = {key: value.contiguous() for key, value in done.tensors.items()}
-        blob = save(held, {"gatezoo": json.dumps(facts)})
-        atomic_write(args.out, lambda path: path.write_bytes(blob))
+            names, colors = class_names(args.classes)
+            if len(names) != converted.num_classes:
+                raise ValueError(f"--classes must name all {converted.num_classes} classes; got {len(names)} names")
+            metadata |= {"class_names": names} | ({"palette": colors} if colors else {})
+        tensors = {key: value.contiguous() for key, value in converted.tensors.items()}
+        write_bytes(args.out, save(tensors, {"gatezoo": json.dumps(metadata)}))
     except ValueError as error:
         print(f"convert: {error}", file=sys.stderr)
         return 2
-    told = f"{done.row}, {done.num_classes} classes, {len(done.tensors)} tensors"
-    print(f"{args.out}: {told}; left out: {len(done.left_out)} of aux_classifier")
+    summary = f"{converted.architecture}, {converted.num_classes} classes, {len(converted.tensors)} tensors"
+    print(f"{args.out}: {summary}; dropped: {len(converted.dropped)} of aux_classifier")
     return 0
 
 

@@ -1,103 +1,145 @@
-"""Write the tables of the README from the registry and the manifest: python tools/model_table.py [--check]."""
+"""Write the generated tables of the pages from the registry, the manifest and the recipes.
+
+Usage::
+
+    python tools/model_table.py            # write
+    python tools/model_table.py --check    # exit code 1 if a page is out of date
+"""
 
 from __future__ import annotations
 
+import argparse
 import sys
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import gatezoo
+from gatezoo.metrics.names import METRICS, format_metric
 from gatezoo.model_info import count_gmacs, count_parameters, on_meta
+from gatezoo.pretrained import PretrainedCfg
 from gatezoo.recipes.experiments import experiments, format_metrics
 from gatezoo.segmenters.recurrent import IterativeSegmenter
-from gatezoo.utils.files import atomic_write
+from gatezoo.utils.files import write_text
 
-README = Path(__file__).resolve().parent.parent / "README.md"
+PACKAGE = Path(gatezoo.__file__).parent
+SEMANTIC_METRICS = ("miou", "pixel_accuracy", "mean_accuracy")
+INSTANCE_METRICS = ("mask_ap", "mask_ap50", "box_ap")
+
+
+def table(columns: Sequence[str], rows: Iterator[Sequence[str]]) -> str:
+    """Format a Markdown table."""
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in (columns, ["---"] * len(columns), *rows))
 
 
 def models() -> str:
-    lines = [
-        "| model | backbone | output stride | parameters (M) | GMAC, 512x512 | weights |",
-        "| --- | --- | --- | --- | --- | --- |",
-    ]
-    for name in gatezoo.list_models(exclude_filters="test_*"):
-        model = on_meta(name)
-        counts = f"{count_gmacs(model, 512, 512):.1f}"
-        if isinstance(model, IterativeSegmenter):
-            counts += f" (T = {model.iterations}; {count_gmacs(model, 512, 512, iterations=1):.1f} at T = 1)"
-        tags = ", ".join(tagged.partition(".")[2] for tagged in gatezoo.list_pretrained(name))
-        net = model.backbone
-        lines.append(
-            f"| `{name}` | {net.name} | {net.output_stride} | {count_parameters(model) / 1e6:.2f} | {counts} | {tags} |"
-        )
-    return "\n".join(lines)
+    """Return the table of all models. Each is built once, on the meta device."""
+
+    def rows() -> Iterator[list[str]]:
+        for name in gatezoo.list_models(exclude_filters="test_*"):
+            model = on_meta(name)
+            gmacs = f"{count_gmacs(model, 512, 512):.1f}"
+            if isinstance(model, IterativeSegmenter):
+                gmacs += f" (T = {model.iterations}; {count_gmacs(model, 512, 512, iterations=1):.1f} at T = 1)"
+            tags = ", ".join(tagged.partition(".")[2] for tagged in gatezoo.list_pretrained(name))
+            backbone, parameters = model.backbone, f"{count_parameters(model) / 1e6:.2f}"
+            yield [f"`{name}`", backbone.name, str(backbone.output_stride), parameters, gmacs, tags]
+
+    return table(["model", "backbone", "output stride", "parameters (M)", "GMAC, 512x512", "weights"], rows())
 
 
 def results() -> str:
-    lines = [
-        "| weights | measured on | mIoU | pixel accuracy | mean accuracy | mIoU at T = 1, 2, 3, 4 | file | licence |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- |",
-    ]
-    for name in _pretrained("semantic"):
-        cfg = gatezoo.get_pretrained_cfg(name)
-        figures = cfg.metrics
-        passes = " ".join(f"{100 * value:.1f}" for value in figures.get("miou_by_iterations", []))
-        measured = (figures.get(key) for key in ("miou", "pixel_accuracy", "mean_accuracy"))
-        scores = " | ".join("" if value is None else f"{100 * value:.1f}" for value in measured)
-        data = figures["protocol"].partition(",")[0]
-        lines.append(f"| `{name}` | {data} | {scores} | {passes} | {cfg.size / 1e6:.1f} MB | {cfg.license} |")
-    return "\n".join(lines)
+    """Return the scores of bundled weights for semantic segmentation."""
+
+    def rows() -> Iterator[list[str]]:
+        for cfg in pretrained_cfgs("semantic"):
+            by_iterations = " ".join(percent("miou", value) for value in cfg.metrics.get("miou_by_iterations", []))
+            measured_on = cfg.metrics["protocol"].partition(",")[0]
+            yield [f"`{cfg.name}`", measured_on, *scores(cfg, SEMANTIC_METRICS), by_iterations, *file_cells(cfg)]
+
+    titles = [METRICS[key].title for key in SEMANTIC_METRICS]
+    return table(["weights", "measured on", *titles, "mIoU at T = 1, 2, 3, 4", "file", "license"], rows())
 
 
-def objects() -> str:
-    lines = [
-        "| weights | mask AP | mask AP at IoU .5 | box AP | file | licence |",
-        "| --- | --- | --- | --- | --- | --- |",
-    ]
-    for name in _pretrained("instance"):
-        cfg = gatezoo.get_pretrained_cfg(name)
-        scores = " | ".join(f"{100 * cfg.metrics[key]:.1f}" for key in ("mask_ap", "mask_ap50", "box_ap"))
-        lines.append(f"| `{name}` | {scores} | {cfg.size / 1e6:.1f} MB | {cfg.license} |")
-    return "\n".join(lines)
+def instances() -> str:
+    """Return the scores of bundled weights for instance segmentation."""
+    rows = ([f"`{cfg.name}`", *scores(cfg, INSTANCE_METRICS), *file_cells(cfg)] for cfg in pretrained_cfgs("instance"))
+    return table(["weights", *(METRICS[key].title for key in INSTANCE_METRICS), "file", "license"], rows)
 
 
 def small() -> str:
-    """The papers' experiments that were measured here, the papers' figures beside ours."""
-    tables: dict[str, list[str]] = {}
+    """Return the papers' experiments that were measured here, one table for each source, beside the papers' scores."""
+    sources: dict[str, list[list[str]]] = {}
     for name, experiment in experiments().items():
         if experiment.results:
             title = f"{experiment.paper.partition(':')[0]}: {experiment.source}"
-            head = [f"\n{title}\n", "| experiment | the paper | here |", "| --- | --- | --- |"]
-            row = f"| `{name}` | {format_metrics(experiment.paper_results)} | {format_metrics(experiment.results)} |"
-            tables.setdefault(title, head).append(row)
-    return "\n".join(line for lines in tables.values() for line in lines)
+            row = [f"`{name}`", format_metrics(experiment.paper_results), format_metrics(experiment.results)]
+            sources.setdefault(title, []).append(row)
+    columns = ["experiment", "the paper", "here"]
+    return "\n".join(f"\n{title}\n\n{table(columns, iter(rows))}" for title, rows in sources.items())
 
 
-def _pretrained(task: str) -> list[str]:
-    return gatezoo.list_models(pretrained=True, task=task)
+def pretrained_cfgs(task: str) -> Iterator[PretrainedCfg]:
+    """Yield the configs of all published weights for a task."""
+    for name in gatezoo.list_models(pretrained=True, task=task):
+        if cfg := gatezoo.get_pretrained_cfg(name):
+            yield cfg
 
 
-def filled(text: str) -> str:
-    """The README with what stands between its marks replaced."""
-    for mark, table in (("models", models()), ("results", results()), ("objects", objects()), ("small", small())):
-        start, end = f"<!-- {mark} -->\n", f"<!-- end of {mark} -->"
-        before, found, rest = text.partition(start)
-        _, closed, after = rest.partition(end)
-        if not (found and closed):
-            raise ValueError(f"README.md must hold the lines {start.strip()} and {end}, in this order")
-        text = before + start + table + "\n" + end + after
-    return text
+def scores(cfg: PretrainedCfg, keys: Sequence[str]) -> list[str]:
+    return [percent(key, cfg.metrics[key]) if key in cfg.metrics else "" for key in keys]
 
 
-def main() -> int:
-    text = README.read_text(encoding="utf-8")
-    if "--check" in sys.argv:
-        if filled(text) != text:
-            print("the tables of README.md are out of date: run python tools/model_table.py", file=sys.stderr)
-            return 1
-        return 0
-    new = filled(text)
-    atomic_write(README, lambda path: path.write_text(new, encoding="utf-8"))
-    return 0
+def percent(key: str, value: float) -> str:
+    return format_metric(key, value).removesuffix(" %")
+
+
+def file_cells(cfg: PretrainedCfg) -> list[str]:
+    return [f"{cfg.size / 1e6:.1f} MB", cfg.license]
+
+
+# The page of each table, which stands between the lines <!-- NAME --> and <!-- end of NAME -->.
+TABLES: dict[Callable[[], str], Path] = {
+    models: PACKAGE / "models/README.md",
+    results: PACKAGE / "weights/README.md",
+    instances: PACKAGE / "weights/README.md",
+    small: PACKAGE / "recipes/README.md",
+}
+
+
+def fill(text: str, name: str, content: str, page: Path) -> str:
+    """Replace the text between the two marks of a table.
+
+    Raises:
+        ValueError: the page lacks the marks.
+    """
+    start, end = f"<!-- {name} -->\n", f"<!-- end of {name} -->"
+    before, start_found, rest = text.partition(start)
+    _, end_found, after = rest.partition(end)
+    if not (start_found and end_found):
+        raise ValueError(f"{page} must contain the lines {start.strip()} and {end}, in this order")
+    return f"{before}{start}{content}\n{end}{after}"
+
+
+def outdated_pages() -> dict[Path, str]:
+    """Return the new text of each page whose tables are out of date."""
+    texts = {page: page.read_text(encoding="utf-8") for page in TABLES.values()}
+    new = dict(texts)
+    for make, page in TABLES.items():
+        new[page] = fill(new[page], make.__name__, make(), page)
+    return {page: text for page, text in new.items() if text != texts[page]}
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--check", action="store_true", help="write nothing; exit code 1 if a page is out of date")
+    check = parser.parse_args(arguments).check
+    outdated = outdated_pages()
+    for page, text in outdated.items():
+        if check:
+            print(f"the tables of {page} are out of date: run python tools/model_table.py", file=sys.stderr)
+        else:
+            write_text(page, text)
+    return int(check and bool(outdated))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Other libraries' networks, to measure beside ours."""
+"""Networks of other libraries, to measure beside ours."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from gatezoo.model_info import on_meta
 
 
 def peer_networks(name: str) -> dict[str, Callable[[], nn.Module]]:
-    """Networks on the backbone and at the stride of one of ours, by name: made when called, with 21 classes.
+    """Return functions that create networks with the backbone and stride of one of ours and 21 classes, by name.
 
     Raises:
-        ValueError: another backbone than ResNet-50 or -101, or another stride than 8.
+        ValueError: a backbone other than ResNet-50 and -101, or a stride other than 8.
     """
     import segmentation_models_pytorch as smp
     from torchvision.models import segmentation
@@ -24,7 +24,7 @@ def peer_networks(name: str) -> dict[str, Callable[[], nn.Module]]:
     own = on_meta(name).backbone
     if own.name not in ("resnet50", "resnet101") or own.output_stride != 8:
         raise ValueError(
-            f"peers are made on resnet50 or resnet101 at stride 8; {name} is on {own.name} at {own.output_stride}"
+            f"peers must have resnet50 or resnet101 at stride 8; {name} has {own.name} at {own.output_stride}"
         )
 
     def smp_pspnet() -> nn.Module:
@@ -39,7 +39,7 @@ def peer_networks(name: str) -> dict[str, Callable[[], nn.Module]]:
     }
 
 
-def made(name: str, **model_kwargs: Any) -> nn.Module:
-    """A network of ours, with its keywords, or of NAME/PEER the peer."""
+def create(name: str, **model_kwargs: Any) -> nn.Module:
+    """Create a network of ours from its keywords, or the peer of NAME/PEER."""
     own, _, peer = name.partition("/")
     return peer_networks(own)[peer]() if peer else gatezoo.create_model(own, **model_kwargs)

@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from .base import OUTPUT_STRIDES
     from .create import make_pyramid
     from .pyramid import Pyramid
+    from .spec import BackboneSpec
     from .stages import Stages
 
 # Listing models and reading manifests must not import torch.
@@ -15,6 +16,7 @@ __getattr__, __dir__ = lazy_exports(
     __name__,
     {
         "OUTPUT_STRIDES": "base",
+        "BackboneSpec": "spec",
         "Pyramid": "pyramid",
         "Stages": "stages",
         "make_pyramid": "create",
@@ -23,6 +25,7 @@ __getattr__, __dir__ = lazy_exports(
 
 __all__ = [
     "OUTPUT_STRIDES",
+    "BackboneSpec",
     "Pyramid",
     "Stages",
     "make_pyramid",

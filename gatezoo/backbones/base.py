@@ -1,26 +1,31 @@
-"""timm backbones as a pyramid of maps or as blocks that can be run again. The only file that imports timm."""
+"""timm networks as backbones: build them by name, dilate them and infer their geometry."""
 
 from __future__ import annotations
 
 import difflib
+import functools
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from types import FunctionType
 from typing import Any
 
 import timm
 import torch
-from timm.models import FeatureListNet
+from timm.models import FeatureListNet, PretrainedCfg
 from torch import Tensor, nn
 
 from .dilation import dilate, input_strides, is_dilatable
-from .shape_probe import probe_geometry
+from .shape_probe import BackboneGeometry, probe_geometry
 
 OUTPUT_STRIDES = (32, 16, 8)
 
 
-class _Backbone(nn.Module):
+class TimmBackbone(nn.Module):
     """A timm feature network, its parameters under timm's own names below ``net``.
+
+    Keys of the state dict are an on-disk format, timm's names included.
 
     Attributes:
         size_divisor: the image's height and width must be multiples of it (1 for most families).
@@ -38,95 +43,175 @@ class _Backbone(nn.Module):
         super().__init__()
         self.name = name
         self.output_stride = output_stride
-        args, trial, read = _resolve_args(name, output_stride, in_chans, dict(backbone_args or {}))
-        self.net = _build(name, args, pretrained)
-        dilate(self.net, read, output_stride)
-        cfg = timm.get_pretrained_cfg(name)
+        plan = _plan(name, output_stride, in_chans, backbone_args or {})
+        self.net = _build(name, {**(backbone_args or {}), **plan.kwargs}, pretrained)
+        dilate(self.net, plan.input_strides, output_stride)
+        cfg = _pretrained_cfg(name)
         self.mean, self.std = cfg.mean, cfg.std
-        # Only the maps are turned: between its own modules timm keeps the order it chose.
+        self._feature_info: Any = self.net.feature_info
+        # Only the maps are permuted: between its own modules timm keeps the order it chose.
         self._nhwc = _is_nhwc(self.net)
-        try:
-            self._trial = probe_geometry(
-                trial, _split_blocks(trial), in_chans, cfg.input_size[-1], 1 if self._nhwc else 2
-            )
-        except ValueError as error:
-            raise ValueError(f"backbone {name!r} {error}") from None
-        self.size_divisor = self._trial.divisor
-        for block in self._trial.overwritten:
-            _disable_inplace(self.net, _split_blocks(self.net)[block - 1])
+        self._geometry = plan.geometry
+        self.size_divisor = plan.geometry.size_divisor
+        if plan.geometry.inplace_blocks:
+            blocks = _split_blocks(self.net) or []
+            for block in plan.geometry.inplace_blocks:
+                _disable_inplace(self.net, blocks[block - 1])
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:
-        """Recompute activations of timm's modules in the backward pass. Raises ValueError where timm cannot."""
+        """Recompute activations of timm's modules in the backward pass.
+
+        Raises:
+            ValueError: a network for which timm does not support it.
+        """
+        set_grad_checkpointing: Any = getattr(self.net, "set_grad_checkpointing", None)
         try:
-            self.net.set_grad_checkpointing(enable)
+            set_grad_checkpointing(enable)
         except (AttributeError, AssertionError, TypeError):
             raise ValueError(
-                f"recomputing activations must be known to the backbone; timm's {self.name!r} does not know it"
+                f"backbone must support recomputing activations; got {self.name!r}, for which timm does not: "
+                "leave grad checkpointing off"
             ) from None
 
     def _to_nchw(self, x: Tensor) -> Tensor:
         return x.permute(0, 3, 1, 2) if self._nhwc else x
 
 
-def _create(name: str, **kwargs) -> nn.Module:
-    return timm.create_model(name, features_only=True, **kwargs)
+@dataclass(frozen=True)
+class _Plan:
+    """How to build a backbone, found once per process and configuration.
+
+    Attributes:
+        kwargs: keywords that timm accepts, beside those of the caller.
+        input_strides: of the modules to dilate, if timm does not (:mod:`gatezoo.backbones.dilation`); else empty.
+        geometry: of the network that results.
+    """
+
+    kwargs: Mapping[str, Any]
+    input_strides: Mapping[str, int]
+    geometry: BackboneGeometry
 
 
-def _build_on_meta(name: str, args: dict[str, Any]) -> nn.Module | None:
-    """The network without its numbers, on which trials cost nothing; None if timm refuses the arguments."""
-    try:
-        with torch.inference_mode(False):
-            try:
-                with torch.device("meta"):
-                    return _create(name, **args).eval()
-            except RuntimeError:  # older versions of timm and torch cannot make every network there
-                with torch.device("cpu"):
-                    return _create(name, **args).eval().to("meta")
-    except (TypeError, AssertionError):
-        return None
+@dataclass(frozen=True)
+class _Request:
+    """Arguments of a plan, compared by the values of ``args`` and by the functions that build the network."""
+
+    name: str
+    output_stride: int
+    in_chans: int
+    args: Mapping[str, Any] = field(compare=False)
+    frozen_args: Hashable
+    # timm's builder of that name can be replaced by registering the name again.
+    builders: tuple[Callable[..., Any], ...]
 
 
-def _resolve_args(
-    name: str, output_stride: int, in_chans: int, args: dict[str, Any]
-) -> tuple[dict[str, Any], nn.Module, dict[str, int]]:
-    """The keywords that timm accepts, the network they make on the meta device, and the strides to dilate if timm does
-    not (:mod:`gatezoo.backbones.dilation`). Errors name what would work."""
+def _plan(name: str, output_stride: int, in_chans: int, args: Mapping[str, Any]) -> _Plan:
+    """Find out how to build a backbone. Errors name what would work.
+
+    Args:
+        name: a timm model.
+        output_stride: one of ``OUTPUT_STRIDES``.
+        in_chans: channels of the image.
+        args: further keywords of the timm model.
+
+    Raises:
+        ValueError: unknown name, or keywords or an output stride that the network does not take.
+    """
     if not timm.is_model(name):
         near = difflib.get_close_matches(name, timm.list_models(), n=3)
         hint = f" Did you mean {', '.join(near)}?" if near else ""
         raise ValueError(f"backbone must be a timm model; got {name!r}.{hint}")
     if output_stride not in OUTPUT_STRIDES:
         raise ValueError(f"output_stride must be one of {OUTPUT_STRIDES}; got {output_stride}")
-    args["in_chans"] = in_chans
-    if output_stride != 32:
-        args["output_stride"] = output_stride
-    # Swin, ViT and their kin are built for one size, and take others when asked not to insist.
-    fixed = timm.get_pretrained_cfg(name).fixed_input_size
+    try:
+        frozen = _freeze(args)
+    except TypeError:
+        return _make_plan(_Request(name, output_stride, in_chans, args, None, ()))
+    builders = (_create, timm.models.model_entrypoint(name))
+    return _cached_plan(_Request(name, output_stride, in_chans, args, frozen, builders))
+
+
+@functools.lru_cache(maxsize=256)
+def _cached_plan(request: _Request) -> _Plan:
+    # Refusals raise, so that they are not cached.
+    return _make_plan(request)
+
+
+def _freeze(value: Any) -> Hashable:
+    """Return a hashable stand-in for plain values, types and functions.
+
+    Raises:
+        TypeError: anything else, which may change without a change of its hash.
+    """
+    if isinstance(value, Mapping):
+        return dict, frozenset((key, _freeze(item)) for key, item in value.items())
+    if isinstance(value, (list, tuple)):
+        return type(value), tuple(_freeze(item) for item in value)
+    if value is None or isinstance(value, (bool, int, float, str, type, FunctionType)):
+        # With its type: True, 1 and 1.0 are equal.
+        return type(value), value
+    raise TypeError(f"cannot freeze {type(value).__name__}")
+
+
+def _make_plan(request: _Request) -> _Plan:
+    name, in_chans = request.name, request.in_chans
+    kwargs, net, strides = _resolve_args(request)
+    cfg = _pretrained_cfg(name)
+    rows = 1 if _is_nhwc(net) else 2
+    try:
+        geometry = probe_geometry(net, _split_blocks(net), in_chans, cfg.input_size[-1], rows)
+    except ValueError as error:
+        raise ValueError(f"backbone {name!r} {error}") from None
+    return _Plan(kwargs, strides, geometry)
+
+
+def _resolve_args(request: _Request) -> tuple[dict[str, Any], nn.Module, dict[str, int]]:
+    """Return the keywords to add, the network on the meta device that results, and the strides to dilate."""
+    name, in_chans, output_stride = request.name, request.in_chans, request.output_stride
+    plain_kwargs: dict[str, Any] = {"in_chans": in_chans}
+    kwargs = plain_kwargs if output_stride == 32 else {**plain_kwargs, "output_stride": output_stride}
+    # Swin, ViT and the like are built for one size, and accept others on request.
+    fixed = _pretrained_cfg(name).fixed_input_size
     for lenient in ({"strict_img_size": False}, {"dynamic_img_size": True}, {}) if fixed else ({},):
-        if trial := _build_on_meta(name, args | lenient):
-            return args | lenient, trial, {}
-    base = {key: value for key, value in args.items() if key != "output_stride"}
-    plain = _build_on_meta(name, base)
-    if not plain:
-        raise ValueError(f"backbone {name!r} does not take {base}: see timm's documentation of it")
-    if is_dilatable(plain):
-        read = input_strides(plain, torch.empty(1, in_chans, 256, 256, device="meta"))
-        dilate(plain, read, output_stride)
-        return base, plain, read
-    possible = [s for s in OUTPUT_STRIDES if s == 32 or _build_on_meta(name, {**base, "output_stride": s})]
-    raise ValueError(f"output_stride of backbone {name!r} can be {possible}; got {output_stride}")
+        if net := _build_on_meta(name, {**request.args, **kwargs, **lenient}):
+            return {**kwargs, **lenient}, net, {}
+    plain_args = {**request.args, **plain_kwargs}
+    net = _build_on_meta(name, plain_args)
+    if not net:
+        raise ValueError(f"backbone {name!r} does not take {plain_args}: see timm's documentation of it")
+    if is_dilatable(net):
+        strides = input_strides(net, torch.empty(1, in_chans, 256, 256, device="meta"))
+        dilate(net, strides, output_stride)
+        return plain_kwargs, net, strides
+    possible = [s for s in OUTPUT_STRIDES if s == 32 or _build_on_meta(name, {**plain_args, "output_stride": s})]
+    raise ValueError(f"output_stride of backbone {name!r} must be one of {possible}; got {output_stride}")
 
 
-def _disable_inplace(net: nn.Module, steps: tuple[str, ...]) -> None:
-    """Keep a block from changing the map it reads: others read that map too."""
-    for step in steps:
-        for module in net.get_submodule(step).modules():
-            if getattr(module, "inplace", False):
-                module.inplace = False
+def _pretrained_cfg(name: str) -> PretrainedCfg:
+    try:
+        # A model that a user registered with timm may have none.
+        return timm.get_pretrained_cfg(name) or PretrainedCfg()
+    except RuntimeError as error:
+        raise ValueError(f"backbone must have a tag that timm knows; got {name!r}: {error}") from None
 
 
-def _is_nhwc(net: nn.Module) -> bool:
-    return str(getattr(net, "output_fmt", "NCHW")).endswith("NHWC")
+def _create(name: str, **kwargs: Any) -> nn.Module:
+    return timm.create_model(name, features_only=True, **kwargs)
+
+
+def _build_on_meta(name: str, args: dict[str, Any]) -> nn.Module | None:
+    """Build the network without memory for its weights; None if timm refuses the arguments."""
+    try:
+        with torch.inference_mode(False):
+            try:
+                with torch.device("meta"):
+                    return _create(name, **args).eval()
+            except RuntimeError:  # older versions of timm and torch cannot make every network there
+                # A cached plan must not change which random weights come next.
+                with torch.random.fork_rng(devices=[]), torch.device("cpu"):
+                    return _create(name, **args).eval().to("meta")
+    except (TypeError, AssertionError):
+        return None
 
 
 def _build(name: str, args: dict[str, Any], pretrained: bool | str | Path) -> nn.Module:
@@ -135,28 +220,41 @@ def _build(name: str, args: dict[str, Any], pretrained: bool | str | Path) -> nn
     path = Path(pretrained)
     if not path.is_file():
         raise ValueError(
-            f"pretrained_backbone must be True, False or a file of weights; there is no file {str(path)!r}"
+            f"pretrained_backbone must be True, False or a file of weights; got {str(path)!r}: there is no file of "
+            "that name"
         )
     try:
         net = _create(name, pretrained=True, pretrained_cfg_overlay={"file": str(path)}, **args)
     except RuntimeError as error:
         raise ValueError(f"weights in {str(path)!r} do not fit backbone {name!r}: {error}") from error
-    # timm skips what it cannot place in its lighter feature networks, so look whether all of ours was there.
+    # timm skips what it cannot place in its lighter feature networks, so check that nothing of ours was missing.
     held = {key.replace(".", "_") for key in timm.models.load_state_dict(str(path))}
-    absent = [key for key in net.state_dict() if key.replace(".", "_") not in held]
-    if absent:
-        raise ValueError(f"weights in {str(path)!r} do not fit backbone {name!r}: no tensor for {absent[0]}")
+    missing = [key for key in net.state_dict() if key.replace(".", "_") not in held]
+    if missing:
+        raise ValueError(f"weights in {str(path)!r} do not fit backbone {name!r}: no tensor for {missing[0]}")
     return net
 
 
+def _disable_inplace(net: nn.Module, steps: tuple[str, ...]) -> None:
+    """Disable in-place operations of a block whose input is used elsewhere."""
+    for step in steps:
+        for module in net.get_submodule(step).modules():
+            if getattr(module, "inplace", False):
+                module.inplace = False  # type: ignore[assignment]
+
+
+def _is_nhwc(net: nn.Module) -> bool:
+    return str(getattr(net, "output_fmt", "NCHW")).endswith("NHWC")
+
+
 def _split_blocks(net: nn.Module) -> list[tuple[str, ...]] | None:
-    """Names of the modules of each block, in order; None where timm does not run its modules one after the other."""
+    """Return the names of the modules of each block, in order; None if timm does not run its modules one by one."""
     if isinstance(net, FeatureListNet) and not net.concat:
         steps, ends = list(net.keys()), list(net.return_layers)
-    elif hasattr(net, "_stage_out_idx"):  # the MobileNet and EfficientNet feature networks
+    elif stages := getattr(net, "_stage_out_idx", None):  # the MobileNet and EfficientNet feature networks
         stem = [step for step in ("conv_stem", "bn1", "act1") if hasattr(net, step)]
-        blocks = [f"blocks.{i}" for i in range(len(net.blocks))]
-        ends = [blocks[stage - 1] if stage else stem[-1] for stage in net._stage_out_idx]
+        blocks = [f"blocks.{name}" for name, _ in net.get_submodule("blocks").named_children()]
+        ends = [blocks[stage - 1] if stage else stem[-1] for stage in stages]
         steps = stem + blocks
     else:
         return None
@@ -166,7 +264,7 @@ def _split_blocks(net: nn.Module) -> list[tuple[str, ...]] | None:
 
 
 def _leading_pool(modules: Sequence[nn.Module]) -> int:
-    """How many of the modules pad and pool before the first that has weights; 0 if none pools."""
+    """Count the modules that pad and pool before the first that has weights; 0 if none pools."""
     count = 0
     for position, module in enumerate(modules, start=1):
         if any(True for _ in module.parameters()):
@@ -177,5 +275,5 @@ def _leading_pool(modules: Sequence[nn.Module]) -> int:
 
 
 def adapt_input_conv(in_chans: int, weight: Tensor) -> Tensor:
-    """Weights of a first convolution for another number of channels: summed to one, else repeated and scaled."""
+    """Return weights of a first convolution for another number of channels: summed to one, else repeated and scaled."""
     return timm.models.adapt_input_conv(in_chans, weight)

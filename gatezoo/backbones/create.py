@@ -9,7 +9,17 @@ from .pyramid import Pyramid
 from .wide_resnet import WiderResNet38
 
 
-def make_pyramid(backbone: str, strides: Sequence[int], **kwargs: Any) -> Pyramid | WiderResNet38:
-    """Maps of a backbone by name: one of this file, else one of timm's; arguments as of :class:`Pyramid`."""
-    own = {"wider_resnet38": WiderResNet38}
-    return own.get(backbone, Pyramid)(backbone, strides, **kwargs)
+def make_pyramid(backbone: str, strides: Sequence[int] | None = None, **kwargs: Any) -> Pyramid | WiderResNet38:
+    """Create a pyramid of a backbone by name.
+
+    Args:
+        backbone: "wider_resnet38", or a timm model.
+        strides: strides of the maps, finest first.
+        kwargs: further arguments of :class:`Pyramid`.
+
+    Raises:
+        ValueError: as :class:`Pyramid`.
+    """
+    if backbone == "wider_resnet38":
+        return WiderResNet38(backbone, strides, **kwargs)
+    return Pyramid(backbone, strides, **kwargs)

@@ -1,28 +1,37 @@
-"""Strides turned into dilation, for convolutional networks that their library does not dilate.
+"""Turn strides into dilation, for convolutional networks that timm does not dilate.
 
-At the positions that the strided network has, a dilated one has the same numbers, if its sides divide by the strides.
+At the positions of the strided network a dilated one has the same values, if the image's sides are multiples of the
+strides.
 """
 
 from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from ..layers.resize import sum_tensors
+
 WINDOWS = (nn.Conv2d, nn.MaxPool2d, nn.AvgPool2d)
-# Whatever looks at no neighbours. Anything else (attention, averages of the whole map) would see other numbers.
+# Modules that read no neighbors. Others (attention, averages of the whole map) would read other values once dilated.
 POINTWISE = (_BatchNorm, nn.Identity, nn.Dropout, nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.ELU, nn.SiLU, nn.GELU)
 
 
 class DilatedPool2d(nn.Module):
-    """A pool of stride 1 over k x k positions, ``dilation`` apart: (B, C, h, w) -> (B, C, h, w).
+    """Pooling with stride 1 over k x k positions, ``dilation`` apart: (B, C, h, w) -> (B, C, h, w).
 
     Position p reads p - padding * dilation, ... in steps of ``dilation``; those outside the map do not count.
+
+    Args:
+        kind: "max" or "average".
+        kernel: k.
+        padding: of the pool that this one replaces.
+        dilation: distance between the positions.
     """
 
     def __init__(self, kind: str, kernel: int, padding: int, dilation: int):
@@ -40,40 +49,40 @@ class DilatedPool2d(nn.Module):
         reach = (self.kernel - 1) * self.dilation
         height, width = x.shape[-2] - reach, x.shape[-1] - reach
         steps = [i * self.dilation for i in range(self.kernel)]
-        rows = sum(x[..., step : step + height, :] for step in steps)
-        return sum(rows[..., step : step + width] for step in steps)
+        rows = sum_tensors(x[..., step : step + height, :] for step in steps)
+        return sum_tensors(rows[..., step : step + width] for step in steps)
 
     def extra_repr(self) -> str:
         return f"{self.kind}, kernel={self.kernel}, padding={self.padding}, dilation={self.dilation}"
 
 
 def input_strides(net: nn.Module, image: Tensor) -> dict[str, int]:
-    """By name, the stride of the map that each convolution and pool reads, from a run of the network."""
-    found: dict[str, int] = {}
+    """Run the network, and return by name the stride of the map that each convolution and pool reads."""
+    strides: dict[str, int] = {}
 
-    def hook(name: str):
-        def look(module: nn.Module, inputs: tuple[Tensor]) -> None:
-            found[name] = 2 ** round(math.log2(image.shape[-1] / inputs[0].shape[-1]))
+    def make_hook(name: str) -> Callable[[nn.Module, tuple[Tensor]], None]:
+        def record(module: nn.Module, inputs: tuple[Tensor]) -> None:
+            strides[name] = 2 ** round(math.log2(image.shape[-1] / inputs[0].shape[-1]))
 
-        return look
+        return record
 
     windows = [(name, module) for name, module in net.named_modules() if isinstance(module, WINDOWS)]
-    hooks = [module.register_forward_pre_hook(hook(name)) for name, module in windows]
+    hooks = [module.register_forward_pre_hook(make_hook(name)) for name, module in windows]
     try:
         with torch.no_grad():
             net(image)
     finally:
         for handle in hooks:
             handle.remove()
-    return found
+    return strides
 
 
 def is_dilatable(net: nn.Module) -> bool:
-    """Whether the network is made of nothing but what :func:`dilate` knows: pools, convolutions, pointwise modules."""
+    """Return whether :func:`dilate` handles all modules of the network: pools, convolutions, pointwise modules."""
 
-    def known(module: nn.Module) -> bool:
+    def supported(module: nn.Module) -> bool:
         if isinstance(module, nn.AvgPool2d):
-            # Zeros around the map that count would have to be told from what lies beyond them.
+            # Padding that counts would have to be distinguished from positions beyond it.
             return _side(module.padding) == 0 and not module.ceil_mode and module.divisor_override is None
         if isinstance(module, nn.MaxPool2d):
             return not module.ceil_mode and _side(module.dilation) == 1
@@ -85,22 +94,27 @@ def is_dilatable(net: nn.Module) -> bool:
             return all(2 * pad == gap * (side - 1) for side, gap, pad in sides)
         return isinstance(module, POINTWISE)
 
-    return all(known(module) for module in net.modules() if isinstance(module, WINDOWS) or not any(module.children()))
+    leaves = (module for module in net.modules() if isinstance(module, WINDOWS) or not any(module.children()))
+    return all(supported(module) for module in leaves)
 
 
-def dilate(net: nn.Module, read: Mapping[str, int], output_stride: int) -> None:
+def dilate(net: nn.Module, strides: Mapping[str, int], output_stride: int) -> None:
     """Change the network, in place, so that no map has a larger stride than ``output_stride``.
 
     A window that reads a map of stride s > output_stride gets its taps s / output_stride apart; a window that would
     step beyond ``output_stride`` takes steps of 1. Names and shapes of parameters stay.
 
     Args:
-        read: of the network as it was, from :func:`input_strides`.
+        net: a network for which :func:`is_dilatable` holds.
+        strides: of the network as it was, from :func:`input_strides`.
+        output_stride: largest stride of a map.
     """
-    for name, stride in read.items():
+    for name, stride in strides.items():
         module, spread = net.get_submodule(name), max(1, stride // output_stride)
+        assert isinstance(module, WINDOWS)
         steps = stride * _side(module.stride) > output_stride
         if isinstance(module, nn.Conv2d):
+            assert not isinstance(module.padding, str)
             module.padding = tuple(spread * side for side in module.padding)
             module.dilation = tuple(spread * side for side in module.dilation)
             module.stride = (1, 1) if steps else module.stride
@@ -110,10 +124,10 @@ def dilate(net: nn.Module, read: Mapping[str, int], output_stride: int) -> None:
 
 
 def dilate_stage_entries(net: nn.Module) -> None:
-    """Give each convolution that lost its stride the dilation of those after it, in place, as torchvision's MobileNetV3
-    has it.
+    """Give each convolution that lost its stride the dilation of those after it, in place.
 
-    The usual way, and ours otherwise, leaves it as it was, so that it sees what it saw with its stride.
+    torchvision's MobileNetV3 is dilated like this. The usual way, which :func:`dilate` follows, leaves such a
+    convolution as it was, so that it reads the same positions as with its stride.
     """
     wide = [module for module in net.modules() if isinstance(module, nn.Conv2d) and _side(module.kernel_size) > 1]
     for module, after in itertools.pairwise(wide):

@@ -1,68 +1,63 @@
-"""What only a run tells of a network, found on the meta device, where tensors have shapes and no numbers."""
+"""Infer a backbone's geometry (size divisor, strides, in-place blocks) by running it on the meta device."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import nn
-from torch.overrides import TorchFunctionMode
 
 
 @dataclass(frozen=True)
 class BackboneGeometry:
-    """What a run found.
+    """Properties of a backbone that only running it shows.
 
     Attributes:
-        divisor: of height and width, asked for by patches (4, 16), parallel branches (32), windows (its own size).
-        strides: of each block, in powers of two.
-        overwritten: blocks that change their input in place.
+        size_divisor: height and width must be multiples of it, due to patches (4, 16), parallel branches (32) or
+            windows (the size that the network was made for).
+        strides: of each block, in powers of two; empty if the network is run whole.
+        inplace_blocks: numbers (from 1) of the blocks that change their input in place.
     """
 
-    divisor: int
-    strides: list[int]
-    overwritten: set[int]
-
-
-class _ShapesOfNorms(TorchFunctionMode):
-    """Batch norm answers with a tensor like its input: on the meta device the real one takes most of a run's time."""
-
-    def __torch_function__(self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
-        return torch.empty_like(args[0]) if func is torch.batch_norm else func(*args, **(kwargs or {}))
+    size_divisor: int
+    strides: tuple[int, ...]
+    inplace_blocks: frozenset[int]
 
 
 def probe_geometry(
-    net: nn.Module, blocks: Sequence[tuple[str, ...]] | None, in_chans: int, own_size: int, rows: int = 2
+    net: nn.Module, blocks: Sequence[tuple[str, ...]] | None, in_chans: int, native_size: int, rows: int = 2
 ) -> BackboneGeometry:
-    """Run a network of the meta device, with sides divisible by more and more, until it takes them.
+    """Run a network on the meta device with sides of ever larger divisors, until it accepts them.
 
     Args:
-        blocks: names of the modules of each block; None to run it whole.
-        own_size: the side of the images it was made for.
+        net: a network on the meta device.
+        blocks: names of the modules of each block; None to run the network whole.
+        in_chans: channels of the image.
+        native_size: the side of the images that the network was made for.
         rows: the dimension of a map that counts its rows.
 
     Raises:
-        ValueError: it takes no image; the message goes on from the network's name.
+        ValueError: it accepts no image; the message continues from the network's name.
     """
-    for divisor in (1, 2, 4, 8, 14, 16, 32, own_size):
+    for divisor in (1, 2, 4, 8, 14, 16, 32, native_size):
         height, width = (-(-size // divisor) * divisor for size in (257, 385))
-        strides, overwritten = [], set()
+        strides: list[int] = []
+        inplace: set[int] = set()
         try:
-            # Tensors of inference mode, should the caller be in it, keep no count of their changes.
-            with torch.inference_mode(False), torch.no_grad(), _ShapesOfNorms():
+            # If the caller is in inference mode: its tensors do not count their changes.
+            with torch.inference_mode(False), torch.no_grad():
                 x = torch.empty(1, in_chans, height, width, device="meta")
                 for block, steps in enumerate(blocks or [("",)], start=1):
                     before, version = x, getattr(x, "_version", None)
                     for step in steps:
                         x = net.get_submodule(step)(x)
                     if getattr(before, "_version", None) != version:
-                        overwritten.add(block)
+                        inplace.add(block)
                     if torch.is_tensor(x):
                         strides.append(2 ** round(math.log2(height / x.shape[rows])))
         except (AssertionError, RuntimeError, ValueError):
             continue
-        return BackboneGeometry(divisor, strides, overwritten)
-    raise ValueError(f"takes no image in multiples of 32 or {own_size} pixels: choose another")
+        return BackboneGeometry(divisor, tuple(strides), frozenset(inplace))
+    raise ValueError(f"takes no image in multiples of 32 or {native_size} pixels: choose another")

@@ -27,7 +27,7 @@ from torch.utils.checkpoint import checkpoint
 from .base import OUTPUT_STRIDES
 from .pyramid import choose_levels
 
-# (units, widths of a unit's convolutions, stride at which the group works, dropout before a unit's last convolution)
+# (units, channels of a unit's convolutions, stride at which the group works, dropout before its last convolution)
 GROUPS = (
     (3, (128, 128), 2, 0.0),
     (3, (256, 256), 4, 0.0),
@@ -39,13 +39,18 @@ GROUPS = (
 
 
 class Unit(nn.Module):
-    """y = shortcut + convolutions, each after norm and ReLU: (B, C, h, w) -> (B, widths[-1], h / stride, w / stride).
+    """Residual unit, shortcut + convolutions: (B, C, h, w) -> (B, widths[-1], h / stride, w / stride).
 
-    The shortcut is x, or a 1x1 convolution of relu(norm(x)) where width or size changes. Two convolutions are both
-    3x3 and the first strides; of three the middle one is 3x3 and strides, the others are 1x1.
+    Each convolution follows norm and ReLU. The shortcut is x, or a 1x1 convolution of relu(norm(x)) where width or size
+    changes. Two convolutions are both 3x3 and the first has the stride; of three the middle one is 3x3 and has the
+    stride, the others are 1x1.
 
     Args:
-        dilations: of the convolution that strides, or would, and of a 3x3 behind it.
+        in_channels: C.
+        widths: channels of the convolutions.
+        stride: of the unit.
+        dilations: of the convolution that has the stride (also where it is 1), and of a 3x3 convolution behind it.
+        dropout: rate before the last convolution.
     """
 
     def __init__(
@@ -80,11 +85,11 @@ class Unit(nn.Module):
 
 
 class WiderResNet38(nn.Module):
-    """As :class:`gatezoo.backbones.pyramid.Pyramid`, with its arguments, attributes and errors.
+    """WiderResNet-38 as a pyramid, with the arguments, attributes and errors of :class:`gatezoo.backbones.Pyramid`.
 
     Maps are the sums that leave B1 .. B5 and relu(norm(B7)): strides 1, 2, 4, 8, 16, 32, channels 64, 128, 256, 512,
     1024, 4096. Beyond ``output_stride`` groups are dilated. There are no published weights: ``pretrained`` is False or
-    a safetensors file.
+    a safetensors file. Keys of the state dict are an on-disk format.
     """
 
     size_divisor = 1
@@ -104,7 +109,9 @@ class WiderResNet38(nn.Module):
         if output_stride not in OUTPUT_STRIDES:
             raise ValueError(f"output_stride must be one of {OUTPUT_STRIDES}; got {output_stride}")
         if backbone_args:
-            raise ValueError(f"backbone {name!r} takes no further keywords; got {', '.join(backbone_args)}")
+            raise ValueError(
+                f"backbone {name!r} takes no further keywords; got {', '.join(backbone_args)}: leave backbone_args out"
+            )
         self.name, self.output_stride, self.grad_checkpointing = name, output_stride, False
         self.stem = nn.Conv2d(in_chans, 64, 3, padding=1, bias=False)
         self.groups = nn.ModuleList()
@@ -124,23 +131,23 @@ class WiderResNet38(nn.Module):
         self.leave = nn.Sequential(nn.BatchNorm2d(channels), nn.ReLU(inplace=True))
         reductions = [1, *(min(works, output_stride) for _, _, works, _ in GROUPS[:4]), min(32, output_stride)]
         self._levels = choose_levels(strides, reductions, f"{name!r} at output_stride={output_stride}")
-        widths = [64, *(widths[-1] for _, widths, _, _ in GROUPS[:4]), channels]
+        map_channels = [64, *(widths[-1] for _, widths, _, _ in GROUPS[:4]), channels]
         self.strides = [reductions[level] for level in self._levels]
-        self.channels = [widths[level] for level in self._levels]
+        self.channels = [map_channels[level] for level in self._levels]
         self._load(pretrained)
 
     def _load(self, pretrained: bool | str | Path) -> None:
         if pretrained is False:
             return
         if pretrained is True:
-            raise ValueError(f"backbone {self.name!r} has no published weights: give a safetensors file of them")
+            raise ValueError(f"backbone {self.name!r} has no published weights: pass a safetensors file of them")
         try:
             self.load_state_dict(load_file(pretrained))
         except (OSError, SafetensorError, RuntimeError) as error:
             raise ValueError(f"weights in {str(pretrained)!r} do not fit backbone {self.name!r}: {error}") from error
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:
-        """Recompute the activations of each group in the backward pass."""
+        """In training, recompute the activations of each group in the backward pass."""
         self.grad_checkpointing = enable
 
     def forward(self, image: Tensor) -> list[Tensor]:

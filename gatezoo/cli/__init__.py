@@ -1,1 +1,1 @@
-"""The command line: one command a file, no logic."""
+"""Command line: one file per command, without logic of its own."""

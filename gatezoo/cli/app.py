@@ -1,19 +1,41 @@
-"""The command line: ``gatezoo list | info | predict | gates | train | ...``. Parses and prints; the work is elsewhere.
+"""The ``gatezoo`` command: parse arguments, call the package, print results.
 
-Networks, and with them torch, are imported by the commands that run one.
+Networks, and with them torch, are imported only by the commands that need them.
 """
 
 from __future__ import annotations
 
+import logging
+import os
 import sys
+from typing import Annotated
 
 import typer
 
 from ..utils.allocator import disable_malloc_trim
-from . import data, gates, models, predict, publish, train, weights
+from . import data, env, gates, models, predict, publish, recipes, train, weights
 from . import eval as eval_
 
-app = typer.Typer(help="A zoo of gated segmentation networks.", no_args_is_help=True, add_completion=False)
+app = typer.Typer(no_args_is_help=True, add_completion=False)
+
+
+def _print_version(value: bool) -> None:
+    if value:
+        from gatezoo import __version__
+
+        print(f"gatezoo {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _gatezoo(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """A zoo of gated segmentation networks."""
+
+
 app.command("list")(models.list_)
 app.command()(models.info)
 app.command()(predict.predict)
@@ -21,19 +43,50 @@ app.command()(gates.gates)
 app.command("eval")(eval_.evaluate)
 app.command()(train.train)
 app.command()(train.finetune)
-app.command()(train.recipes)
+app.command()(recipes.recipes)
 app.add_typer(data.app, name="data")
 app.add_typer(weights.app, name="weights")
 app.command()(publish.publish)
+app.command()(env.env)
+
+
+class _ConsoleHandler(logging.Handler):
+    """Print messages of the package: warnings and errors on stderr, others on stdout.
+
+    The streams are looked up for each message, since a progress bar replaces them while it is drawn.
+    """
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print one message."""
+        try:
+            stream = sys.stderr if record.levelno >= logging.WARNING else sys.stdout
+            print(self.format(record), file=stream, flush=True)
+        except Exception:
+            self.handleError(record)
+
+
+def configure_logging() -> None:
+    """Print the package's messages of level INFO and above, without a prefix."""
+    logger = logging.getLogger("gatezoo")
+    logger.setLevel(logging.INFO)
+    if not any(isinstance(handler, _ConsoleHandler) for handler in logger.handlers):
+        logger.addHandler(_ConsoleHandler())
 
 
 def main() -> None:
-    """Entry point: what a user can mend is one line on stderr and exit code 2."""
+    """Run the command line.
+
+    A ValueError, that is wrong input, is printed as one line on stderr, and the exit code is 2. With GATEZOO_DEBUG=1
+    in the environment it is raised with its traceback.
+    """
     disable_malloc_trim()
+    configure_logging()
     try:
         app()
     except ValueError as error:
-        # What a data worker raises comes wrapped in its traceback; the last line is the message.
+        if os.environ.get("GATEZOO_DEBUG") == "1":
+            raise
+        # An error of a data worker contains that process's traceback; the last line is the message.
         message = str(error).strip().splitlines()[-1].removeprefix("ValueError: ")
         print(f"gatezoo: {message}", file=sys.stderr)
         sys.exit(2)

@@ -6,16 +6,16 @@ from typing import Annotated
 
 import typer
 
-Name = Annotated[str, typer.Argument(help="A model, NAME or NAME.TAG; 'gatezoo list' shows them.")]
+Name = Annotated[str, typer.Argument(help="Model, as NAME or NAME.TAG; 'gatezoo list' lists them.")]
 
 
 def list_(
     filter: Annotated[list[str] | None, typer.Argument(help="Wildcards, such as '*dignet*'.")] = None,
-    pretrained: Annotated[bool, typer.Option(help="Only models with weights, one line a tag.")] = False,
-    module: Annotated[str, typer.Option(help="Only models of this file in gatezoo.models.")] = "",
-    exclude: Annotated[list[str] | None, typer.Option(help="Wildcards of what to leave out.")] = None,
-    task: Annotated[str, typer.Option(help="Only networks of classes ('semantic') or of objects ('instance').")] = "",
-):
+    pretrained: Annotated[bool, typer.Option(help="List only models with weights, one line for each tag.")] = False,
+    module: Annotated[str, typer.Option(help="List only models of this file in gatezoo.models.")] = "",
+    exclude: Annotated[list[str] | None, typer.Option(help="Leave out models that match this wildcard.")] = None,
+    task: Annotated[str, typer.Option(help="List only models of this task: semantic or instance.")] = "",
+) -> None:
     """List models."""
     from ..registry import list_models
 
@@ -23,8 +23,8 @@ def list_(
         print(name)
 
 
-def info(name: Name):
-    """What is known of a model: parameters, keywords, weights."""
+def info(name: Name) -> None:
+    """Print a model's number of parameters, keywords and weights."""
     from ..model_info import describe
 
     for key, value in describe(name).items():

@@ -1,4 +1,4 @@
-"""Data sets: one reader a file, joint transforms of image, labels, depth and objects, and the check of a folder."""
+"""Data sets: readers, joint transforms of image, labels, depth and instances, and the check of a folder."""
 
 from .base import ExtraMap, Sample, SegmentationDataset
 from .classes import read_classes

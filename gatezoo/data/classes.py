@@ -1,4 +1,4 @@
-"""How a user tells the classes: a list in a file, one name a line with its colour if it has one; ids of labels."""
+"""Classes and ids as a user gives them: a class list in a file, with colors if wanted, and a mapping of ids."""
 
 from __future__ import annotations
 
@@ -7,19 +7,21 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from .files.labels import Colour
+from .files.labels import Color
 
-_COLOURED = re.compile(r"^(.+?)[\s,]+(\d+)[\s,]+(\d+)[\s,]+(\d+)$")
+ClassList = tuple[tuple[str, ...], tuple[Color, ...] | None]
+
+_NAME_AND_COLOR = re.compile(r"^(.+?)[\s,]+(\d+)[\s,]+(\d+)[\s,]+(\d+)$")
 
 
-def read_classes(path: str | os.PathLike) -> tuple[tuple[str, ...], tuple[Colour, ...] | None]:
-    """Names of the classes, in the order of the labels, and their colours or None.
+def read_classes(path: str | os.PathLike) -> ClassList:
+    """Read the names of the classes, in the order of the labels, and their colors or None.
 
-    A line is ``name`` or ``name R G B``; empty lines and lines that begin with # are left out. Either all lines have
-    a colour or none.
+    A line is ``name`` or ``name R G B``; empty lines and lines that begin with # are skipped. Either all lines have a
+    color or none.
 
     Raises:
-        ValueError: no such file, no classes, one name twice, a colour that is none, colours for some lines only.
+        ValueError: no such file, no classes, a repeated name, an invalid or repeated color, colors on some lines only.
     """
     path = Path(path)
     if not path.is_file():
@@ -28,52 +30,64 @@ def read_classes(path: str | os.PathLike) -> tuple[tuple[str, ...], tuple[Colour
     lines = [line for line in lines if line and not line.startswith("#")]
     if not lines:
         raise ValueError(f"a class list must name a class on each line; {path} names none")
-    found = [_COLOURED.match(line) for line in lines]
-    names = tuple(match[1] if match else line for match, line in zip(found, lines))
-    double = [name for name in names if names.count(name) > 1]
-    if double:
-        raise ValueError(f"the names of classes must differ; {path} has {double[0]!r} {names.count(double[0])} times")
-    if not any(found):
+    matches = [_NAME_AND_COLOR.match(line) for line in lines]
+    names = tuple(match[1] if match else line for match, line in zip(matches, lines))
+    repeated = [name for name in names if names.count(name) > 1]
+    if repeated:
+        raise ValueError(f"class names must differ; {path} has {repeated[0]!r} {names.count(repeated[0])} times")
+    colored = [match for match in matches if match]
+    if not colored:
         return names, None
-    if not all(found):
-        bare = lines[found.index(None)]
-        raise ValueError(f"either all classes or none must have a colour NAME R G B; in {path} {bare!r} has none")
-    colours = tuple(tuple(int(part) for part in match.groups()[1:]) for match in found)
-    for name, colour in zip(names, colours):
-        if max(colour) > 255 or colours.count(colour) > 1:
-            raise ValueError(f"colours must be different and of 0 .. 255; in {path} {name!r} has {colour}")
-    return names, colours
+    if len(colored) < len(lines):
+        first = lines[matches.index(None)]
+        raise ValueError(f"either all classes or none must have a color NAME R G B; in {path} {first!r} has none")
+    colors = tuple((int(match[2]), int(match[3]), int(match[4])) for match in colored)
+    for name, color in zip(names, colors):
+        if max(color) > 255 or colors.count(color) > 1:
+            raise ValueError(f"colors must be different and in 0 .. 255; in {path} {name!r} has {color}")
+    return names, colors
 
 
-def class_names(told: str) -> tuple[tuple[str, ...], tuple[Colour, ...] | None]:
-    """Names and, where they are known, colours of the classes.
+def class_names(text: str) -> ClassList:
+    """Return the names and, where they are known, the colors of classes.
 
     Args:
-        told: a file (see :func:`read_classes`), "sky,road,...", or "camvid".
+        text: a file (see :func:`read_classes`), "sky,road,...", or "camvid".
+
+    Raises:
+        ValueError: see :func:`read_classes`; empty or repeated names.
     """
-    if told == "camvid":
+    if text == "camvid":
         from .datasets.camvid import CLASSES, PALETTE
 
         return CLASSES, PALETTE
-    if "," not in told:
-        return read_classes(told)
-    names = tuple(name.strip() for name in told.split(","))
+    if "," not in text:
+        return read_classes(text)
+    names = tuple(name.strip() for name in text.split(","))
     if "" in names or len(set(names)) < len(names):
-        raise ValueError(f"classes must have names, all different; got {told!r}")
+        raise ValueError(f"classes must have names, all different; got {text!r}")
     return names, None
 
 
-def parse_classes(text: str | None) -> tuple[int | tuple[str, ...] | None, tuple[Colour, ...] | None]:
-    """A number of classes or what :func:`class_names` takes -> (number or names, colours)."""
+def parse_classes(text: str | None) -> tuple[int | tuple[str, ...] | None, tuple[Color, ...] | None]:
+    """Return the number or the names of classes, and their colors, from an option.
+
+    Args:
+        text: a number, or an argument of :func:`class_names`; None gives (None, None).
+    """
     if text is None or text.isdecimal():
         return (None if text is None else int(text)), None
     return class_names(text)
 
 
 def parse_ids(pairs: Sequence[str]) -> dict[int, int] | None:
-    """["0=0", "255=1"] -> {0: 0, 255: 1}; None where nothing was told."""
+    """Parse the values of ``--label-map``: ["0=0", "255=1"] -> {0: 0, 255: 1}, [] -> None.
+
+    Raises:
+        ValueError: a value that is not ID=CLASS.
+    """
     try:
         split = [pair.split("=") for pair in pairs]
-        return {int(number): int(value) for number, value in split} or None
+        return {int(label_id): int(k) for label_id, k in split} or None
     except ValueError:
-        raise ValueError(f"ids must be told as ID=CLASS, such as 255=1; got {' '.join(pairs)}") from None
+        raise ValueError(f"--label-map must be ID=CLASS, such as 255=1; got {' '.join(pairs)}") from None

@@ -25,8 +25,10 @@ from .datasets import (
 from .datasets.coco import CocoInstances
 from .instances import InstanceMaskDataset
 
-# Readers by name: reader(root, split, transform=None, *, options of its own).
-DATASETS: dict[str, Callable[..., SegmentationDataset | CocoInstances | InstanceMaskDataset]] = {
+AnyDataset = SegmentationDataset | CocoInstances | InstanceMaskDataset
+
+# Readers by name: reader(root, split, transform=None, *, further keywords).
+DATASETS: dict[str, Callable[..., AnyDataset]] = {
     "ade20k": ade20k.ade20k,
     "camvid": camvid.camvid,
     "cityscapes": cityscapes.cityscapes,
@@ -43,7 +45,7 @@ DATASETS: dict[str, Callable[..., SegmentationDataset | CocoInstances | Instance
     "voc12": voc.voc12,
 }
 
-# A data set with both kinds of labels has a reader for each; under the name of the one it stands for the other too.
+# A data set with both kinds of labels has two readers; the name of one may be used for the task of the other.
 _READERS_OF_TASKS = {
     ("coco", "semantic"): "coco_semantic",
     ("coco_semantic", "instance"): "coco",
@@ -53,7 +55,7 @@ _READERS_OF_TASKS = {
 
 
 def dataset_for_task(name: str, task: str) -> str:
-    """The key of ``DATASETS`` that reads a data set for a task: ("nuclei", "instance") -> "nuclei_instances"."""
+    """Return the key of ``DATASETS`` that reads a data set for a task: ("nuclei", "instance") -> "nuclei_instances"."""
     return _READERS_OF_TASKS.get((name, task), name)
 
 
@@ -63,22 +65,22 @@ def create_dataset(
     split: str,
     transform: Callable[[Sample], Sample] | None = None,
     **options: Any,
-) -> SegmentationDataset | CocoInstances | InstanceMaskDataset:
-    """A data set by name.
+) -> AnyDataset:
+    """Open a data set by name.
 
     Args:
         name: a key of ``DATASETS``.
-        root: its folder; the reader's module says how it must lie there.
-        split: "train", "val" or another that the reader names.
+        root: its folder; the reader's module describes the layout.
+        split: "train", "val" or another split of the reader.
         transform: joint transform of an item.
         options: keywords of the reader, such as ``depth=True``.
 
     Raises:
-        ValueError: an unknown name, split or option; a layout that is not the expected one.
+        ValueError: an unknown name, split or option; an unexpected layout.
     """
     reader = DATASETS[check_choice("a data set", name, DATASETS)]
-    known = [p.name for p in inspect.signature(reader).parameters.values() if p.kind is p.KEYWORD_ONLY]
+    names = [p.name for p in inspect.signature(reader).parameters.values() if p.kind is p.KEYWORD_ONLY]
     for option in options:
-        if option not in known:
-            raise ValueError(f"the options of {name} are {', '.join(known) or 'none'}; got {option!r}")
+        if option not in names:
+            raise ValueError(f"the options of {name} are {', '.join(names) or 'none'}; got {option!r}")
     return reader(root, split, transform, **options)

@@ -1,4 +1,4 @@
-"""Single objects: a mask and a box each. And the calling convention of torchvision's detectors."""
+"""Instances, each with a mask and a box, and the calling convention of torchvision's detectors."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
-from torchvision import tv_tensors
+from torchvision import ops, tv_tensors
 
 from ..utils.images import load_image
 from .base import Sample
@@ -17,34 +17,32 @@ from .files.labels import Decoder, instance_png
 
 
 def masks_to_boxes(masks: Tensor) -> Tensor:
-    """Smallest boxes around masks (N, H, W): float (N, 4), XYXY, the right and lower edge behind the last pixel.
+    """Compute the smallest boxes around masks (N, H, W): float (N, 4), XYXY.
 
-    An empty mask has the box 0, 0, 0, 0.
+    Unlike in torchvision, the right and bottom edges lie behind the last pixel; an empty mask has the box 0, 0, 0, 0.
     """
     masks = masks.as_subclass(Tensor) != 0
     boxes = masks.new_zeros((len(masks), 4), dtype=torch.float32)
-    for place, axis in ((0, 1), (1, 2)):  # x from the columns, y from the rows
-        hit = masks.any(axis)
-        if hit.numel():
-            boxes[:, place] = hit.float().argmax(1)
-            boxes[:, place + 2] = hit.shape[1] - hit.flip(1).float().argmax(1)
-    return boxes * masks.flatten(1).any(1, keepdim=True) if len(masks) else boxes
+    not_empty = masks.flatten(1).any(1)
+    if not_empty.any():
+        boxes[not_empty] = ops.masks_to_boxes(masks[not_empty]) + boxes.new_tensor([0, 0, 1, 1])
+    return boxes
 
 
 class InstanceMaskDataset(Dataset):
-    """Images with a map of object numbers each, such as 16-bit PNGs: 0 = background, k = object k. One class.
+    """Data set of images with one instance map each, such as 16-bit PNGs: 0 = background, k = instance k. One class.
 
     An item: "image" uint8 (3, H, W); "boxes" ``tv_tensors.BoundingBoxes`` float (N, 4), XYXY; "labels" int64 (N), all
     1, as 0 is the detectors' background; "masks" ``tv_tensors.Mask`` bool (N, H, W); "image_id", the index.
-    The transform sees the map of numbers under "instance" in place of these: one map, however many objects, and
-    what it loses is gone from the item.
+    The transform gets the instance map under "instance" in place of these: one map for any number of instances. An
+    instance that it removes from the map is not in the item.
 
     Args:
-        images: files.
-        label_files: their maps of numbers, in the same order.
-        name: of the class.
-        decode: reads a map as whole numbers (H, W).
-        transform: item -> item.
+        images: image files.
+        label_files: their instance maps, in the same order.
+        name: name of the class.
+        decode: function that reads an instance map as whole numbers (H, W).
+        transform: joint transform, item -> item.
 
     Attributes:
         classes: "background" and the name: ``num_classes`` is 2.
@@ -78,21 +76,21 @@ class InstanceMaskDataset(Dataset):
             )
         sample = self.transform(sample) if self.transform else sample
         numbers = sample.pop("instance").as_subclass(Tensor)
-        objects = numbers.unique()
-        masks = numbers == objects[objects > 0][:, None, None]
+        present = numbers.unique()
+        masks = numbers == present[present > 0][:, None, None]
         boxes = tv_tensors.BoundingBoxes(masks_to_boxes(masks), format="XYXY", canvas_size=tuple(numbers.shape))
         labels = torch.ones(len(masks), dtype=torch.int64)
         return sample | {"boxes": boxes, "labels": labels, "masks": tv_tensors.Mask(masks), "image_id": index}
 
     def subset(self, indices: Iterable[int]) -> InstanceMaskDataset:
-        """The same data set with these images alone, in this order."""
+        """Return the data set of these images only, in this order."""
         part, indices = copy.copy(self), list(indices)
         part.images, part.label_files = ([files[i] for i in indices] for files in (self.images, self.label_files))
         return part
 
 
 def detection_collate(samples: Sequence[Sample]) -> tuple[list[Tensor], list[Sample]]:
-    """Items -> (images, targets), lists as torchvision's detectors take them: for ``DataLoader(collate_fn=...)``."""
+    """Collate items into (images, targets), the lists that torchvision's detectors take: a ``collate_fn``."""
     return [sample["image"] for sample in samples], [
         {key: value for key, value in sample.items() if key != "image"} for sample in samples
     ]

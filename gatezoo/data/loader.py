@@ -1,11 +1,11 @@
-"""The order in which a training meets its samples."""
+"""Order of the samples in training, and the loader of their batches."""
 
 from __future__ import annotations
 
 import os
 import random
 import signal
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Sized
 from functools import partial
 from typing import Any
 
@@ -15,13 +15,17 @@ from torch.utils.data import DataLoader, Dataset
 
 
 class EpochStream(Dataset):
-    """Shuffled epochs of a data set end to end, from item ``start`` to item ``items``.
+    """Shuffled epochs of a data set, one after the other, from item ``start`` to item ``items``.
 
-    Item i is the same, augmentation and all, whatever the number of workers and processes and wherever a training
-    was resumed: its place and its random numbers come from the seed, the epoch and the position alone.
+    Item i is the same, including its augmentation, for any number of workers and processes and wherever training was
+    resumed: its index and its random numbers depend only on the seed, the epoch and the position.
+
+    Raises:
+        ValueError: an empty data set.
     """
 
     def __init__(self, data: Dataset, items: int, seed: int, start: int = 0):
+        assert isinstance(data, Sized)
         if len(data) == 0:
             raise ValueError("a data set to train on must hold images; it holds none")
         self.data, self.items, self.seed, self.start = data, items, seed, start
@@ -35,9 +39,9 @@ class EpochStream(Dataset):
         order = np.random.default_rng((self.seed, epoch)).permutation(len(self.data))
         state = random.getstate()
         with torch.random.fork_rng(devices=[]):
-            draw = int(np.random.SeedSequence((self.seed, epoch, position)).generate_state(1)[0])
-            random.seed(draw)
-            torch.manual_seed(draw)
+            seed = int(np.random.SeedSequence((self.seed, epoch, position)).generate_state(1)[0])
+            random.seed(seed)
+            torch.manual_seed(seed)
             item = self.data[int(order[position])]
         random.setstate(state)
         return item
@@ -50,9 +54,13 @@ def create_loader(
     device: str = "cpu",
     collate: Callable[[Sequence[Any]], Any] | None = None,
 ) -> DataLoader:
-    """Batches of a stream for training on a type of device, decoded and augmented by worker processes.
+    """Make a loader of the batches of a stream, decoded and augmented by worker processes.
 
     Args:
+        stream: the items, in order.
+        batch_size: items of a batch.
+        workers: number of worker processes; 0: load in this process.
+        device: type of the device that trains.
         collate: items -> batch; default: torch's own.
     """
     return DataLoader(
@@ -62,15 +70,15 @@ def create_loader(
         pin_memory=device == "cuda",
         collate_fn=collate,
         worker_init_fn=partial(_worker_init, low_priority=device == "cpu"),
-        # A generator of its own: each start of a loader draws a number, and a resumed training would go on with others.
+        # Each start of a loader draws a number, which from the global generator would change a resumed training.
         generator=torch.Generator(),
     )
 
 
 def _worker_init(worker: int, low_priority: bool) -> None:
-    """Start of a worker."""
+    """Set up a worker process."""
     # Ctrl-C reaches the whole group; the trainer decides when its workers end.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    # Where all cores train, a worker that takes one holds up the others: it decodes while they wait for each other.
+    # Where all cores train, a worker that takes one delays the others: let it decode while they wait for each other.
     if low_priority and hasattr(os, "nice"):
         os.nice(10)

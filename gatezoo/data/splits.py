@@ -1,48 +1,40 @@
-"""Open the training and validation split of a data set."""
+"""Training and validation splits of a data set."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from . import FolderDataset, create_dataset, dataset_for_task
 from .base import SegmentationDataset
 from .check.check import check_folder
 from .classes import class_names
+from .create import AnyDataset, create_dataset, dataset_for_task
+from .datasets.folder import FolderDataset
+from .label_format import LabelFormat
 
-Splits = tuple[SegmentationDataset, SegmentationDataset]
 
-
-def _folder_splits(
-    roots: tuple[Path, Path | None],
-    classes: str | None,
-    ignore_index: int,
-    labels: Mapping[str, Any],
-    val_fraction: float,
-    seed: int,
-    check: bool,
-    options: Mapping[str, Any] | None = None,
-) -> Splits:
-    """One's own folders of images and labels: to train on, and to evaluate on (None: a share of the first).
+@dataclass(frozen=True)
+class FolderOptions:
+    """Options to read and split a folder of images and labels.
 
     Args:
-        labels: keywords of :class:`gatezoo.data.FolderDataset` that say how to read labels.
-        check: look at every file first.
-        options: further keywords of that class.
+        ignore_index: value of pixels that do not count.
+        label_format: encoding of the classes in the label files.
+        val_fraction: share of the images to hold out if the folder has no validation part.
+        seed: seed of the draw of these images.
+        check: check every file first (see :func:`~gatezoo.data.check.check.check_folder`).
     """
-    if classes is None:
-        raise ValueError("a folder of one's own needs classes: give their names, or a file of them")
-    names, palette = class_names(classes)
-    if check:
-        for root in filter(None, roots):
-            check_folder(root, names, ignore_index, **labels).raise_errors()
-    told = {**labels, **(options or {})}
-    both = [FolderDataset(root, names, ignore_index, palette=palette, **told) for root in roots if root]
-    return tuple(both) if len(both) == 2 else random_split(both[0], val_fraction, seed)
+
+    ignore_index: int = 255
+    label_format: LabelFormat = field(default_factory=LabelFormat)
+    val_fraction: float = 0.2
+    seed: int = 0
+    check: bool = False
 
 
 def create_splits(
@@ -52,48 +44,79 @@ def create_splits(
     val_split: str | None = None,
     val: str | os.PathLike | None = None,
     classes: str | None = None,
-    ignore_index: int = 255,
-    labels: Mapping[str, Any] | None = None,
-    val_fraction: float = 0.2,
-    seed: int = 0,
-    check: bool = False,
+    folder: FolderOptions | None = None,
     task: str = "semantic",
     options: Mapping[str, Any] | None = None,
-) -> Splits:
-    """What to train on and what to evaluate on.
+) -> tuple[AnyDataset, AnyDataset]:
+    """Open the training and the validation split of a data set.
 
     Args:
         data_dir: folder of the data set.
-        dataset: a reader of :mod:`gatezoo.data`; "folder" for one's own, which needs ``classes``.
-        train_split, val_split: parts of it, by default "train" and "val". Of a folder: the folders of that name in it
-            where there are any; else it is itself trained on.
-        val: another folder to evaluate on. Without it, and without a part to evaluate on, a share ``val_fraction`` of a
-            folder's images is held out, drawn by ``seed``.
-        labels, check: see :func:`_folder_splits`.
-        task: of the network. A folder of one's own holds classes; objects come in the format of COCO or as nuclei.
+        dataset: a key of ``DATASETS``, or "folder" for a folder of images and labels, which needs ``classes``.
+        train_split: split to train on; default: "train". Of a folder, the subfolder of that name; by default "train"
+            if it exists, else the folder itself.
+        val_split: split to evaluate on; default: "val". Of a folder, the subfolder of that name; by default "val" if
+            it exists, else a share of the training images is held out.
+        val: another folder that holds the data to evaluate on.
+        classes: of a folder: see :func:`~gatezoo.data.classes.class_names`.
+        folder: how to read and split a folder.
+        task: task of the network. A folder has semantic labels; instances come as COCO or nuclei.
         options: keywords of the reader, such as ``depth=True``; of a folder, ``depth`` is the metres of one unit.
+
+    Raises:
+        ValueError: no data set of that name, task or layout; with ``check``, the first error of the files.
     """
     root = Path(data_dir)
     if task == "instance" and dataset == "folder":
-        raise ValueError("objects must come from a data set of instances; a folder has none: --dataset coco, say")
+        raise ValueError("instances must come from a data set that has them; a folder has none: pass --dataset coco")
     dataset = dataset_for_task(dataset, task)
     if dataset != "folder":
         return (
             create_dataset(dataset, root, train_split or "train", **(options or {})),
             create_dataset(dataset, val or root, val_split or "val", **(options or {})),
         )
-    inner = root / (train_split or "train")
-    held = Path(val) if val else root / (val_split or "val")
-    roots = (inner if train_split or inner.is_dir() else root, held if val or val_split or held.is_dir() else None)
-    return _folder_splits(roots, classes, ignore_index, labels or {}, val_fraction, seed, check, options)
+    train_dir = root / (train_split or "train")
+    val_dir = Path(val) if val else root / (val_split or "val")
+    return _folder_splits(
+        train_dir if train_split or train_dir.is_dir() else root,
+        val_dir if val or val_split or val_dir.is_dir() else None,
+        classes,
+        folder or FolderOptions(),
+        options or {},
+    )
 
 
-def random_split(data: SegmentationDataset, share: float, seed: int) -> Splits:
-    """Split a data set: all but a share of the images, and that share, drawn by the seed."""
-    count = round(share * len(data))
+def _folder_splits(
+    train_dir: Path, val_dir: Path | None, classes: str | None, folder: FolderOptions, options: Mapping[str, Any]
+) -> tuple[SegmentationDataset, SegmentationDataset]:
+    """Open folders of images and labels to train and to evaluate on; without the latter, split the former."""
+    if classes is None:
+        raise ValueError("a folder of images and labels needs classes: pass --classes NAME,NAME,... or --classes FILE")
+    names, palette = class_names(classes)
+    kwargs = folder.label_format.folder_kwargs()
+    if folder.check:
+        for root in (train_dir, val_dir):
+            if root:
+                check_folder(root, names, folder.ignore_index, **kwargs).raise_errors()
+    kwargs |= {"palette": palette, **options}
+    train_data = FolderDataset(train_dir, names, folder.ignore_index, **kwargs)
+    if val_dir is None:
+        return random_split(train_data, folder.val_fraction, folder.seed)
+    return train_data, FolderDataset(val_dir, names, folder.ignore_index, **kwargs)
+
+
+def random_split(
+    data: SegmentationDataset, fraction: float, seed: int
+) -> tuple[SegmentationDataset, SegmentationDataset]:
+    """Split a data set at random into all but a fraction of the images, and that fraction.
+
+    Raises:
+        ValueError: a fraction that leaves no image on one side.
+    """
+    count = round(fraction * len(data))
     if not 1 <= count < len(data):
         raise ValueError(
-            f"val_fraction of the {len(data)} images must leave some on both sides; {share} holds out {count}"
+            f"val_fraction of the {len(data)} images must leave some on both sides; {fraction} holds out {count}"
         )
     order = torch.randperm(len(data), generator=torch.Generator().manual_seed(seed)).tolist()
     return data.subset(sorted(order[count:])), data.subset(sorted(order[:count]))

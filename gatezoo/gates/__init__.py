@@ -1,1 +1,1 @@
-"""Gates: the mechanisms the zoo exists for, one a file, each built from channel counts alone."""
+"""Gates: the mechanisms of the zoo, one per file, each built from channel counts alone."""

@@ -11,11 +11,11 @@ from .base import Feedback
 from .modulator import Modulator
 from .propagator import Propagator
 
-# Widths of the propagators from the block below the classifier downwards: of the 3x3 convolution on the feature,
-# of the one on the feedback, and of the signal. They are the authors' (their code; the paper gives none).
+# Widths of the propagators from the block below the classifier downwards: of the 3x3 convolution of the feature,
+# of that of the feedback, and of the signal. Taken from the authors' code; the paper gives none.
 WIDTHS = ((128, 128, 256), (128, 256, 256), (64, 128, 128), (32, 64, 64), (16, 32, 32))
 
-# Table 2: what feeds each propagator.
+# Table 2: the inputs of each propagator.
 ROUTINGS = {
     "cascade": ("feature", "feedback"),
     "stage": ("feature",),
@@ -24,22 +24,29 @@ ROUTINGS = {
 
 
 def _sources(routing: str, k: int, features: Sequence, signals: dict) -> list:
-    """What feeds propagator k, picked from the features [f_0 .. f_n] and the signals {k: F_k}, or their channels."""
+    """Return the inputs of propagator k, given features [f_0 .. f_n] and signals {k: F_k}, or their channels."""
     pick = {"feature": lambda: features[k], "feedback": lambda: signals[k + 1], "prediction": lambda: features[-1]}
     return [pick[kind]() for kind in ROUTINGS[routing]]
 
 
 class DistributedFeedback(Feedback):
-    """F_n = f_n;  F_k = propagator_k(F_{k+1}, f_k) for k = n-1 .. shallowest;  gate_i = modulator_i(F_i).
+    """Feedback through a cascade of propagators, with a modulator for each gated block.
 
-    Each gate is made at the size of f_{i-1}, the map that it multiplies.
+    ::
+
+        F_n = f_n;  F_k = propagator_k(F_{k+1}, f_k) for k = n-1 .. shallowest;  gate_i = modulator_i(F_i)
+
+    Each gate has the size of f_{i-1}, the map that it multiplies.
 
     Args:
         channels: channels of f_0 (the image), f_1, ..., f_n (the classes).
-        shallowest: smallest gated block, 1 .. n (Table 3: 6 gates F6 alone, 1 all of F1 .. F6).
-        routing: "cascade" (DIGNet), or Table 2's rivals: "stage", each block's own output;
+        shallowest: first gated block, 1 .. n (Table 3: 6 gates F6 alone, 1 all of F1 .. F6).
+        routing: "cascade" (DIGNet), or an alternative of Table 2: "stage", the output of the block itself;
             "last", the prediction alone.
         bins: grids of the modulators' spatial pyramid; empty for the plain 1x1 of Table 1.
+
+    Raises:
+        ValueError: ``shallowest`` is not a block, or ``routing`` is unknown.
     """
 
     def __init__(
@@ -52,7 +59,9 @@ class DistributedFeedback(Feedback):
         super().__init__()
         last = len(channels) - 1
         if not 1 <= shallowest <= last:
-            raise ValueError(f"shallowest must be a block of this network, 1 .. {last}; got {shallowest}")
+            raise ValueError(
+                f"shallowest must be a block of this network, 1 .. {last}; got {shallowest}: pass one of them"
+            )
         self.blocks = range(shallowest, last + 1)
         self.routing = check_choice("feedback", routing, ROUTINGS)
         self.propagators = nn.ModuleDict()
@@ -70,7 +79,7 @@ class DistributedFeedback(Feedback):
             self.modulators[str(i)] = Modulator(signals[i], channels[i - 1], bins)
 
     def forward(self, maps: Sequence[Tensor]) -> dict[int, Tensor]:
-        """Maps [f_0, ..., f_n] of the previous pass -> gates {i: (B, C_{i-1}, *size of f_{i-1})}."""
+        """Return gates {i: (B, C_{i-1}, *size of f_{i-1})}, given maps [f_0, ..., f_n] of the previous pass."""
         last = len(maps) - 1
         signals = {last: maps[last]}
         for k in range(last - 1, self.shallowest - 1, -1):

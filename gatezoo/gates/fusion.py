@@ -1,12 +1,13 @@
-"""Fusion of the levels of a backbone: gated fully fusion and the rivals it is compared with (GFF, Tables 1 and 2).
+"""Fusion of the levels of a backbone: gated fully fusion and the methods it is compared with (GFF, Tables 1 and 2).
 
-All read the same laterals, X_l = relu(norm(1x1 * raw map l)) of one width, and give one map a level, at its own size.
+All read the same laterals, X_l = relu(norm(1x1 * raw map l)) of one width, and return one map per level, at the level's
+size.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -15,28 +16,29 @@ from ..layers.conv import ConvNormAct
 from ..layers.resize import group_by_size, resize_to, sum_resized, sum_tensors
 from ..utils.choices import check_choice
 
-# Channels of a gate for a width: one of every pixel (eq. 5), or one of every pixel and channel (the authors' code).
-GATES = {"pixel": lambda width: 1, "channel": lambda width: width}
+# Channels of a gate for a width: one value per pixel (eq. 5), or one per pixel and channel (the authors' code).
+LEVEL_GATES: dict[str, Callable[[int], int]] = {"pixel": lambda width: 1, "channel": lambda width: width}
 
 
 class LevelGate(nn.Sequential):
-    """G = sigmoid(w * X), w a 1x1 convolution with bias: raw map (B, C, h, w) -> (B, 1 or width, h, w)."""
+    """Gate of a level, G = sigmoid(w * X), w a 1x1 convolution with bias: (B, C, h, w) -> (B, 1 or width, h, w)."""
 
     def __init__(self, in_channels: int, width: int, gate: str = "pixel"):
-        super().__init__(nn.Conv2d(in_channels, GATES[check_choice("gate", gate, GATES)](width), 1), nn.Sigmoid())
+        out_channels = LEVEL_GATES[check_choice("gate", gate, LEVEL_GATES)](width)
+        super().__init__(nn.Conv2d(in_channels, out_channels, 1), nn.Sigmoid())
 
 
 class Fusion(nn.Module, ABC):
-    """Raw maps [(B, channels[l], h_l, w_l)], finest first -> fused maps [(B, width, h_l, w_l)] and gates.
+    """Fusion of raw maps [(B, channels[l], h_l, w_l)], finest first, to maps [(B, width, h_l, w_l)].
 
     Args:
         channels: of the raw maps.
         context_channels: of the context map, such as the output of pyramid pooling.
-        width: of the laterals and the fused maps.
-        gate: "pixel" or "channel", of the fusions that have gates.
+        width: channels of the laterals and the fused maps.
+        gate: "pixel" or "channel", for the fusions that have gates.
 
     Raises:
-        ValueError: fewer than two levels, or another gate.
+        ValueError: fewer than two levels, or an unknown gate.
     """
 
     def __init__(self, channels: Sequence[int], context_channels: int, width: int = 256, gate: str = "pixel"):
@@ -47,10 +49,10 @@ class Fusion(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, maps: Sequence[Tensor], context: Tensor) -> tuple[list[Tensor], dict[int, Tensor]]:
-        """Fused maps, and the gates by level from 1; those without gates give an empty dict."""
+        """Return the fused maps, and the gates by level from 1; without gates, an empty dict."""
 
     def gate_modules(self) -> dict[int, nn.Module]:
-        """The modules whose outputs are the gates, by level from 1."""
+        """Return the modules whose outputs are the gates, by level from 1."""
         return {int(level): gate for level, gate in getattr(self, "gates", {}).items()}
 
     def _laterals(self, maps: Sequence[Tensor]) -> list[Tensor]:
@@ -62,24 +64,25 @@ def _gates(channels: Sequence[int], width: int, gate: str) -> nn.ModuleDict:
 
 
 def sums_of_others(maps: Sequence[Tensor]) -> list[Tensor]:
-    """For each map the sum of all others, resized bilinearly to its size.
+    """Return for each map the sum of all others, resized bilinearly to its size.
 
-    Resizing is linear: maps of one size are added before, so that no more than one map goes from any size to another.
+    Resizing is linear: maps of equal size are added first, so that at most one map is resized from any size to another.
     """
-    groups, received = group_by_size(maps), {}
+    groups = group_by_size(maps)
+    received: dict[int, Tensor] = {}
     for group in groups:
         size = maps[group[0]].shape[-2:]
-        beyond = [resize_to(sum_tensors(maps[i] for i in other), size) for other in groups if other is not group]
+        others = [resize_to(sum_tensors(maps[i] for i in other), size) for other in groups if other is not group]
         for level in group:
-            received[level] = sum_tensors([maps[i] for i in group if i != level] + beyond)
+            received[level] = sum_tensors([maps[i] for i in group if i != level] + others)
     return [received[level] for level in range(len(maps))]
 
 
 class GatedFullyFusion(Fusion):
-    """X~_l = (1 + G_l) X_l + (1 - G_l) sum_{i != l} up(G_i X_i)   (eq. 5).
+    """Gated fully fusion, X~_l = (1 + G_l) X_l + (1 - G_l) sum_{i != l} up(G_i X_i)   (eq. 5).
 
-    G_l comes from the raw map of its level (Sec. "Gated Fully Fusion"), and all levels are fused at once, from maps
-    that no other level has changed yet.
+    G_l is computed from the raw map of its level (Sec. "Gated Fully Fusion"). All levels are fused at once, from
+    unfused maps.
     """
 
     def __init__(self, channels: Sequence[int], context_channels: int, width: int = 256, gate: str = "pixel"):
@@ -88,39 +91,49 @@ class GatedFullyFusion(Fusion):
 
     def forward(self, maps: Sequence[Tensor], context: Tensor) -> tuple[list[Tensor], dict[int, Tensor]]:
         gates = [gate(x) for gate, x in zip(self.gates.values(), maps, strict=True)]
-        own = self._laterals(maps)
-        received = sums_of_others([g * x for g, x in zip(gates, own)])
-        fused = [torch.addcmul((1 + g) * x, 1 - g, other) for g, x, other in zip(gates, own, received)]
+        laterals = self._laterals(maps)
+        received = sums_of_others([g * x for g, x in zip(gates, laterals)])
+        fused = [torch.addcmul((1 + g) * x, 1 - g, other) for g, x, other in zip(gates, laterals, received)]
         return fused, dict(enumerate(gates, start=1))
 
 
 class Addition(Fusion):
-    """X~_l = sum_i up(X_i)   (eq. 3)."""
+    """Fusion by addition, X~_l = sum_i up(X_i)   (eq. 3)."""
 
     def forward(self, maps: Sequence[Tensor], context: Tensor) -> tuple[list[Tensor], dict[int, Tensor]]:
-        own, fused = self._laterals(maps), {}
-        for group in group_by_size(own):
-            fused |= dict.fromkeys(group, sum_resized(own, own[group[0]].shape[-2:]))
-        return [fused[level] for level in range(len(own))], {}
+        laterals = self._laterals(maps)
+        fused: dict[int, Tensor] = {}
+        for group in group_by_size(laterals):
+            fused |= dict.fromkeys(group, sum_resized(laterals, laterals[group[0]].shape[-2:]))
+        return [fused[level] for level in range(len(laterals))], {}
 
 
 class Concatenation(Fusion):
-    """X~_l = relu(norm(1x1 * [up(X_1), ..., up(X_L)]))   (eq. 2); the 1x1 leads back to the width."""
+    """Fusion by concatenation and a 1x1 convolution back to the width (eq. 2).
+
+    ::
+
+        X~_l = relu(norm(1x1 * [up(X_1), ..., up(X_L)]))
+    """
 
     def __init__(self, channels: Sequence[int], context_channels: int, width: int = 256, gate: str = "pixel"):
         super().__init__(channels, context_channels, width, gate)
         self.merge = nn.ModuleList(ConvNormAct(len(channels) * width, width, 1) for _ in channels)
 
     def forward(self, maps: Sequence[Tensor], context: Tensor) -> tuple[list[Tensor], dict[int, Tensor]]:
-        own, fused = self._laterals(maps), {}
-        for group in group_by_size(own):
-            whole = torch.cat([resize_to(x, own[group[0]].shape[-2:]) for x in own], 1)
-            fused |= {level: self.merge[level](whole) for level in group}
-        return [fused[level] for level in range(len(own))], {}
+        laterals = self._laterals(maps)
+        fused: dict[int, Tensor] = {}
+        for group in group_by_size(laterals):
+            joined = torch.cat([resize_to(x, laterals[group[0]].shape[-2:]) for x in laterals], 1)
+            fused |= {level: self.merge[level](joined) for level in group}
+        return [fused[level] for level in range(len(laterals))], {}
 
 
-class FeaturePyramid(Fusion):
-    """X~_l = X_l + up(X~_{l+1})   (eq. 4); the context map is the level above the highest (Sec. "Ablation Study")."""
+class TopDownFusion(Fusion):
+    """Fusion from the top down, X~_l = X_l + up(X~_{l+1})   (eq. 4), as in a feature pyramid.
+
+    The context map is the level above the highest (Sec. "Ablation Study").
+    """
 
     def __init__(self, channels: Sequence[int], context_channels: int, width: int = 256, gate: str = "pixel"):
         super().__init__(channels, context_channels, width, gate)
@@ -133,10 +146,11 @@ class FeaturePyramid(Fusion):
         return fused[:0:-1], {}
 
 
-class GatedFeaturePyramid(FeaturePyramid):
-    """X~_l = (1 + G_l) X_l + (1 - G_l) up(G_{l+1} X~_{l+1}): eq. 5 with the level above as the only sender.
+class GatedTopDownFusion(TopDownFusion):
+    """Gated fusion from the top down, X~_l = (1 + G_l) X_l + (1 - G_l) up(G_{l+1} X~_{l+1}).
 
-    The paper names this rival and gives no equation. The context map, level L + 1, has a gate of its own.
+    This is eq. 5 with the level above as the only sender; the paper names the method and gives no equation. The
+    context map, level L + 1, has a gate, too.
     """
 
     def __init__(self, channels: Sequence[int], context_channels: int, width: int = 256, gate: str = "pixel"):
@@ -145,19 +159,19 @@ class GatedFeaturePyramid(FeaturePyramid):
 
     def forward(self, maps: Sequence[Tensor], context: Tensor) -> tuple[list[Tensor], dict[int, Tensor]]:
         *gates, sender = [gate(x) for gate, x in zip(self.gates.values(), [*maps, context], strict=True)]
-        told = dict(enumerate([*gates, sender], start=1))
+        by_level = dict(enumerate([*gates, sender], start=1))
         fused = [self.top(context)]
         for g, x in zip(reversed(gates), reversed(self._laterals(maps))):
             fused.append((1 + g) * x + (1 - g) * resize_to(sender * fused[-1], x.shape[-2:]))
             sender = g
-        return fused[:0:-1], told
+        return fused[:0:-1], by_level
 
 
 FUSIONS: dict[str, type[Fusion]] = {
     "concat": Concatenation,
     "addition": Addition,
-    "fpn": FeaturePyramid,
-    "gated_fpn": GatedFeaturePyramid,
+    "fpn": TopDownFusion,
+    "gated_fpn": GatedTopDownFusion,
     "gff": GatedFullyFusion,
 }
 
@@ -165,5 +179,9 @@ FUSIONS: dict[str, type[Fusion]] = {
 def make_fusion(
     fusion: str, channels: Sequence[int], context_channels: int, width: int = 256, gate: str = "pixel"
 ) -> Fusion:
-    """A fusion by name; the other arguments are those of :class:`Fusion`."""
+    """Return a fusion by name; the other arguments are those of :class:`Fusion`.
+
+    Raises:
+        ValueError: the name is unknown.
+    """
     return FUSIONS[check_choice("fusion", fusion, FUSIONS)](channels, context_channels, width, gate)

@@ -1,4 +1,4 @@
-"""Modulator gate: turns a feedback signal into weights for a block's input (DIGNet, Sec. 3.3.2)."""
+"""Modulator gate: turn a feedback signal into weights for the input of a block (DIGNet, Sec. 3.3.2)."""
 
 from __future__ import annotations
 
@@ -13,15 +13,16 @@ from .base import open_gate
 
 
 class Modulator(nn.Module):
-    """gate = sigmoid(W * [F, up(pool_b(F)) for b in bins]), W a 1x1 convolution with bias, F a resized signal.
+    """Gate from a spatial pyramid of the signal: sigmoid(W * [F, up(pool_b(F)) for b in bins]).
 
-    Computed as sigmoid(up(W_0 * signal) + sum_b up(W_b * pool_b(F))), which is the same number: a 1x1 convolution and
-    a bilinear resize commute, since the weights of the resize sum to 1. The concatenation of 5 C channels at full size
-    and most of the multiplications are saved.
+    W is a 1x1 convolution with bias, F the resized signal. Computed as
+    sigmoid(up(W_0 * signal) + sum_b up(W_b * pool_b(F))), which is equal: a 1x1 convolution and a bilinear resize
+    commute, since the weights of the resize sum to 1. This saves the concatenation of 5 C channels at full size and
+    most of the multiplications.
 
     Args:
         in_channels: channels of the signal F.
-        out_channels: channels of the block input that the gate will multiply.
+        out_channels: channels of the block input that the gate multiplies.
         bins: grid sizes of the spatial pyramid; empty for the plain 1x1 modulator of Table 1.
     """
 
@@ -30,11 +31,11 @@ class Modulator(nn.Module):
         self.bins = tuple(bins)
         self.weigh = open_gate(nn.Conv2d(in_channels * (1 + len(self.bins)), out_channels, 1))
 
-    def forward(self, signal: Tensor, size: tuple[int, int]) -> Tensor:
-        """Signal (B, in_channels, h, w) -> gate (B, out_channels, *size) in (0, 1)."""
-        own, *pooled = self.weigh.weight.split(signal.shape[1], dim=1)
-        weighed = resize_to(F.conv2d(signal, own, self.weigh.bias), size)
+    def forward(self, signal: Tensor, size: Sequence[int]) -> Tensor:
+        """Compute the gate (B, out_channels, *size) in (0, 1) of a signal (B, in_channels, h, w)."""
+        unpooled, *pooled = self.weigh.weight.split(signal.shape[1], dim=1)
+        weighed = resize_to(F.conv2d(signal, unpooled, self.weigh.bias), size)
         if pooled:
             grids = zip(pooled, pool_to_grids(signal, self.bins, size), strict=True)
             weighed.add_(sum_of_grids([F.conv2d(grid, weight) for weight, grid in grids], size))
-        return weighed.sigmoid_()  # in place: on a CPU, fresh memory costs more than the arithmetic
+        return weighed.sigmoid_()  # in place: on a CPU, new memory costs more than the arithmetic

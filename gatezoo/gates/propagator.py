@@ -1,4 +1,4 @@
-"""Propagator gate: carries feedback from a block to the block below (DIGNet, Sec. 3.3.1)."""
+"""Propagator gate: carry feedback from a block to the block below (DIGNet, Sec. 3.3.1)."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from ..layers.resize import resize_to
 
 
 class Propagator(nn.Module):
-    """F_k = W_c * [relu(W_a * f_k), relu(W_b * up(F_{k+1}))]   (eq. 1).
+    """Combination of a block's feature f_k and the signal F_{k+1} from above (eq. 1).
 
-    W_a and W_b are 3x3, W_c is 1x1 with nothing after it; all have biases, none a norm. Signals are resized where
-    they are used: here to the first source, f_k. The sources are a list so that the paper's rival routings (Table 2)
-    are the same gate with a single source.
+    F_k = W_c * [relu(W_a * f_k), relu(W_b * up(F_{k+1}))]. W_a and W_b are 3x3, W_c is 1x1 with nothing after
+    it; all have biases, none a norm. Signals are resized where they are used, here to the first source, f_k. The
+    sources are a list so that the alternative routings of Table 2 are the same gate with a single source.
 
     Args:
         in_channels: channels of each source.
-        widths: channels that the 3x3 convolution of each source gives.
+        widths: output channels of the 3x3 convolution of each source.
         out_channels: channels of the signal.
     """
 
@@ -32,7 +32,7 @@ class Propagator(nn.Module):
         self.fuse = nn.Conv2d(sum(widths), out_channels, 1)
 
     def forward(self, sources: Sequence[Tensor]) -> Tensor:
-        """Sources (B, C_s, h_s, w_s) -> signal (B, out_channels, h, w), as large as the first source."""
+        """Compute the signal (B, out_channels, h, w), of the first source's size, from sources (B, C_s, h_s, w_s)."""
         size = sources[0].shape[-2:]
         maps = [F.relu(conv(resize_to(source, size))) for conv, source in zip(self.sources, sources, strict=True)]
         return self.fuse(torch.cat(maps, 1))

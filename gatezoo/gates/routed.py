@@ -1,4 +1,4 @@
-"""Rivals of block-wise gating on the same blocks (RIGNet, Table 6): the prediction alone is what is fed back."""
+"""Alternatives to block-wise gating that feed back the prediction alone (RIGNet, Table 6)."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from .iterative import GateBank
 
 
 class RoutedFeedback(GateBank):
-    """gate_i = G_i(f_n): the prediction, through a basic gate of its own, to every gated block.
+    """Feedback of the prediction to every gated block, each through a separate basic gate: gate_i = G_i(f_n).
 
-    The paper says "routing similar to" a network that feeds its prediction to each of its stages, with the paper's
-    gate attached. With block 1 alone gated it is the gated network-wide recurrence.
+    The paper describes it as "routing similar to" a network that feeds its prediction to each of its stages, with the
+    paper's gate attached. If block 1 alone is gated, it is the gated network-wide recurrence.
     """
 
     @staticmethod
-    def seen(channels: Sequence[int], block: int) -> int:
+    def gate_in_channels(channels: Sequence[int], block: int) -> int:
         return channels[-1]
 
     def forward(self, maps: Sequence[Tensor]) -> dict[int, Tensor]:
@@ -28,9 +28,9 @@ class RoutedFeedback(GateBank):
 
 
 class NetworkWideFeedback(Feedback):
-    """f_0' = W * [image, up(softmax(f_n))]: the prediction joins the image, W a 3x3 convolution with bias.
+    """Feedback of the prediction to the image: f_0' = W * [image, up(softmax(f_n))], W a 3x3 convolution with bias.
 
-    W starts as the identity of the image, so that the second pass starts as the first.
+    W is initialized to the identity of the image, so that at first the second pass equals the first.
 
     Args:
         channels: channels of f_0 (the image), f_1, ..., f_n (the classes).
@@ -42,6 +42,7 @@ class NetworkWideFeedback(Feedback):
         super().__init__()
         self.join = nn.Conv2d(channels[0] + channels[-1], channels[0], 3, padding=1)
         nn.init.dirac_(self.join.weight)
+        assert self.join.bias is not None
         nn.init.zeros_(self.join.bias)
 
     def forward(self, maps: Sequence[Tensor]) -> dict[int, Tensor]:

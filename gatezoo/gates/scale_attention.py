@@ -1,4 +1,4 @@
-"""Weights of scaled copies of a image (Chen et al., "Attention to Scale", CVPR 2016), the rival of gated pooling."""
+"""Weights of scaled copies of an image (Chen et al., "Attention to Scale", CVPR 2016), instead of gated pooling."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ..layers.conv import ConvNormAct
 
 
 class ScaleAttention(nn.Module):
-    """weights = softmax(W_2 * relu(norm(W_1 * [x_1 .. x_S]))), W_1 3x3 and W_2 1x1 with bias.
+    """Learned weights of S maps: softmax(W_2 * relu(norm(W_1 * [x_1 .. x_S]))), W_1 3x3 and W_2 1x1 with bias.
 
     Args:
         channels: C, of the map of each copy.
@@ -23,19 +23,19 @@ class ScaleAttention(nn.Module):
         self.weigh = nn.Sequential(ConvNormAct(scales * channels, channels), nn.Conv2d(channels, scales, 1))
 
     def forward(self, maps: Sequence[Tensor]) -> Tensor:
-        """S maps (B, C, h, w) -> weights (B, S, h, w), 1 in sum."""
+        """Compute weights (B, S, h, w), which sum to 1, of S maps (B, C, h, w)."""
         return self.weigh(torch.cat(list(maps), 1)).softmax(1)
 
 
 class ScaleAverage(nn.Module):
-    """weights = 1 / S everywhere. Arguments as of :class:`ScaleAttention`."""
+    """Equal weights 1 / S everywhere. Arguments as for :class:`ScaleAttention`."""
 
     def __init__(self, channels: int, scales: int):
         super().__init__()
         self.scales = scales
 
     def forward(self, maps: Sequence[Tensor]) -> Tensor:
-        """S maps (B, C, h, w) -> weights (B, S, h, w)."""
+        """Return weights (B, S, h, w) of S maps (B, C, h, w)."""
         return torch.full_like(maps[0][:, :1], 1 / self.scales).expand(-1, self.scales, -1, -1)
 
 

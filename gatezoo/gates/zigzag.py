@@ -1,10 +1,10 @@
-"""Top-down and bottom-up pathways that multiply each other's context, in turns (ZigZagNet, Sec. 3, eqs. 1 to 4)."""
+"""Alternating top-down and bottom-up pathways that multiply their contexts (ZigZagNet, Sec. 3, eqs. 1 to 4)."""
 
 from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -14,20 +14,29 @@ from ..layers.resize import resize_to
 from ..utils.choices import check_choice
 from .region_context import RegionContext, RegionMatrices
 
-COMBINE = {"product": torch.mul, "sum": torch.add}
+COMBINE: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"product": torch.mul, "sum": torch.add}
 
 
-def group_norm(channels: int, norm: bool) -> nn.Module:
-    """Group norm of some eight channels a group (Wu and He, ECCV 2018: 32 groups of 256), or nothing.
+def group_norm(channels: int, norm: bool, scale: float = 1.0) -> nn.Module:
+    """Return a group norm with about eight channels per group (Wu and He, ECCV 2018: 32 groups of 256).
 
-    Of one channel a group it would be instance norm, and forget how strong each channel is. Not batch norm: in
-    evaluation mode it would be idle from random weights.
+    With one channel per group it would be instance norm, which removes the strength of each channel. Batch norm would
+    have no effect on random weights in evaluation mode.
+
+    Args:
+        channels: number of channels.
+        norm: False for the identity.
+        scale: initial weight of the norm.
     """
-    return nn.GroupNorm(math.gcd(max(1, channels // 8), channels), channels) if norm else nn.Identity()
+    if not norm:
+        return nn.Identity()
+    layer = nn.GroupNorm(math.gcd(max(1, channels // 8), channels), channels)
+    nn.init.constant_(layer.weight, scale)
+    return layer
 
 
 class Fuse(nn.Sequential):
-    """relu(W * (a + b)), W a 3x3 convolution, with a norm before the ReLU: two maps (B, C, H, W) -> one."""
+    """Fusion of two maps a, b from their sum, relu(W * (a + b)): W a 3x3 convolution, with a norm before the ReLU."""
 
     def __init__(self, channels: int, norm: bool = True):
         super().__init__(
@@ -36,59 +45,71 @@ class Fuse(nn.Sequential):
             nn.ReLU(inplace=True),
         )
 
-    def forward(self, first: Tensor, second: Tensor) -> Tensor:
-        return super().forward(first + second)
+
+class FuseLevels(nn.ModuleList):
+    """One :class:`Fuse` per level: two lists of maps [(B, C, h_k, w_k)] -> one, as long as the shortest of all."""
+
+    def forward(self, first: Sequence[Tensor], second: Sequence[Tensor]) -> list[Tensor]:
+        return [fuse(a + b) for fuse, a, b in zip(self, first, second)]
 
 
 class Pathway(nn.Module):
-    """One way through the levels, each map told by all before it: maps [(B, C, h_k, w_k)] -> as many of these sizes.
+    """Pathway through the levels in which each map receives the context of all maps before it.
 
-    ::
+    Maps P_k (B, C, h_k, w_k), in the order of the pathway, become as many maps F_k of the same sizes::
 
         F_k = P_k + norm(prod over s < k of resize(R_s)),   R_s = RCE_s(F_s)       an empty product is 0
 
-    in the order of travel. R_s is made once, and resized once for each target: a product of resized maps is not the
-    resized product, so no two targets share a part of it.
+    R_s is computed once, and resized once for each target: a product of resized maps is not the resized product, so
+    no two targets share a part of it.
 
     Args:
         channels: C.
         levels: number of maps.
         resize: (map, size) -> map of that size.
         combine: "product", or "sum" (the SCF of Table 2).
-        dense: hear all maps before; else only the one just before.
-        norm: of the product.
+        dense: receive the context of all maps before; else only of the previous one.
+        norm: normalize the product.
     """
 
     def __init__(
         self,
         channels: int,
         levels: int,
-        resize: Callable[[Tensor, tuple[int, int]], Tensor],
+        resize: Callable[[Tensor, Sequence[int]], Tensor],
         combine: str = "product",
         dense: bool = True,
         norm: bool = True,
     ):
         super().__init__()
         self.resize, self.combine, self.dense = resize, COMBINE[check_choice("combine", combine, COMBINE)], dense
-        self.norms = nn.ModuleList(group_norm(channels, norm) for _ in range(levels - 1))
-        if norm:
-            # Products of untrained maps are noise, added in 2 T ways.
-            for each in self.norms:
-                nn.init.constant_(each.weight, 0.1)
+        # Products of untrained maps are noise, added by each of 2 T pathways: start with a tenth of them.
+        self.norms = nn.ModuleList(group_norm(channels, norm, scale=0.1) for _ in range(levels - 1))
 
     def forward(self, maps: Sequence[Tensor], encode: Sequence[Callable[[Tensor], Tensor]]) -> list[Tensor]:
-        """Args: maps in the order of travel; the RCE of each but the last."""
-        found, contexts = [maps[0]], []
-        for own, norm, context in zip(maps[1:], self.norms, encode):
-            contexts.append(context(found[-1]))
-            heard = contexts if self.dense else contexts[-1:]
-            heard = [self.resize(other, own.shape[-2:]) for other in heard]
-            found.append(own + norm(functools.reduce(self.combine, heard)))
-        return found
+        """Return the maps with context.
+
+        Args:
+            maps: in the order of the pathway.
+            encode: the RCE of each map but the last.
+        """
+        outputs = [maps[0]]
+        encoded: list[Tensor] = []
+        for x, norm, rce in zip(maps[1:], self.norms, encode):
+            encoded.append(rce(outputs[-1]))
+            contexts = [self.resize(y, x.shape[-2:]) for y in (encoded if self.dense else encoded[-1:])]
+            outputs.append(x + norm(functools.reduce(self.combine, contexts)))
+        return outputs
+
+
+def _bind(encoders: nn.Module, matrices: Sequence[RegionMatrices | None]) -> list[Callable[[Tensor], Tensor]]:
+    """Return each encoder of a list as a function of a map alone, with the region matrices of the map's size."""
+    assert isinstance(encoders, nn.ModuleList)
+    return [functools.partial(encode, matrices=of_size) for encode, of_size in zip(encoders, matrices)]
 
 
 class ZigZag(nn.Module):
-    """Maps of a backbone, finest first -> fused maps of C channels each, of the same sizes.
+    """Fusion of a backbone's maps, finest first, to maps of C channels each and of the same sizes.
 
     ::
 
@@ -96,28 +117,29 @@ class ZigZag(nn.Module):
         P_u = F_d        in stage 0, then relu(W_u * (F_d + F_u))           F_u = bottom-up pathway of P_u, j = 1 .. L
         result: relu(W_d * (F_d + F_u)) after the last of T stages
 
-    where W_u reads the new F_d and the F_u of the stage before. Context is resized bilinearly upwards and averaged
-    downwards. Norms on the lateral, on every product and before every ReLU are not in the paper: by the letter
-    (``norm=False``) numbers leave the range of float32 within few stages from random weights. Those of products start
-    at a tenth.
+    where W_u reads the new F_d and the F_u of the previous stage. Context is resized bilinearly upwards and averaged
+    downwards. The norms of the laterals, of every product and before every ReLU are not in the paper: exactly as
+    published (``norm=False``), values exceed the range of float32 within few stages from random weights. The weights
+    of the products' norms are initialized to a tenth.
 
     Args:
         in_channels: channels of the maps.
         channels: C.
         stages: T; 1 is no exchange (Table 1).
-        outputs: how many of the finest maps are wanted. What only the others need, in the last stage, is left out.
+        outputs: number of the finest maps to return; all by default. Parts of the last stage that only the other maps
+            need are omitted.
         regions, groups, pool: of :class:`RegionContext`.
-        share_rce: one RCE for each map and way in all stages; else one for each stage too.
+        share_rce: share one RCE per map and pathway among all stages; else use one per stage.
         combine, dense: of :class:`Pathway`.
-        fusion: without it the result is F_u of the only stage (Table 1).
-        bottom_up: without it the result is F_d of the only stage: an encoder and a decoder (Table 1).
+        fusion: False: the result is F_u of the only stage (Table 1).
+        bottom_up: False: the result is F_d of the only stage, an encoder and a decoder (Table 1).
         norm: see above.
 
     Raises:
-        ValueError: fewer than one stage, or several where nothing can be fused; outputs that are not maps.
+        ValueError: fewer than one stage, or several without both pathways and fusion; outputs that are not 1 .. L.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913
         self,
         in_channels: Sequence[int],
         channels: int = 128,
@@ -137,17 +159,17 @@ class ZigZag(nn.Module):
         levels = len(in_channels)
         outputs = levels if outputs is None else outputs
         if not isinstance(stages, int) or isinstance(stages, bool) or stages < 1:
-            raise ValueError(f"stages must be a whole number, at least 1; got {stages!r}")
+            raise ValueError(f"stages must be a whole number, at least 1; got {stages!r}: pass stages=1")
         if stages > 1 and not (fusion and bottom_up):
             raise ValueError(f"stages of an exchange need fusion and bottom_up; got {stages} without: set stages=1")
         if not 1 <= outputs <= levels:
-            raise ValueError(f"outputs must be 1 .. {levels} of the maps; got {outputs}")
+            raise ValueError(f"outputs must be 1 .. {levels} of the maps; got {outputs}: pass one of them")
         self.stages, self.share_rce, self.regions = stages, share_rce, tuple(regions)
-        # What the last stage's bottom-up pathway must reach.
-        reach = [levels] * (stages - 1) + [outputs]
+        # Number of levels of the bottom-up pathway of each stage: the last one stops at the outputs.
+        self.reach = [levels] * (stages - 1) + [outputs]
 
-        def fuses(count: int) -> nn.ModuleList:
-            return nn.ModuleList(Fuse(channels, norm) for _ in range(count))
+        def fuses(count: int) -> FuseLevels:
+            return FuseLevels(Fuse(channels, norm) for _ in range(count))
 
         def encoders(count: int) -> nn.ModuleList:
             return nn.ModuleList(RegionContext(channels, regions, groups, pool) for _ in range(count - 1))
@@ -161,29 +183,23 @@ class ZigZag(nn.Module):
         self.result = fuses(outputs) if fusion and bottom_up else None
         self.outputs, self.bottom_up = outputs, bottom_up
         if bottom_up:
-            self.up = nn.ModuleList(Pathway(channels, count, average_to, combine, dense, norm) for count in reach)
-            self.encode_up = nn.ModuleList(encoders(count) for count in (reach[:1] if share_rce else reach))
-            self.fuse_up = nn.ModuleList(fuses(count) for count in reach[1:])
+            self.up = nn.ModuleList(Pathway(channels, count, average_to, combine, dense, norm) for count in self.reach)
+            self.encode_up = nn.ModuleList(encoders(count) for count in (self.reach[:1] if share_rce else self.reach))
+            self.fuse_up = nn.ModuleList(fuses(count) for count in self.reach[1:])
 
     def forward(self, maps: Sequence[Tensor]) -> list[Tensor]:
-        """Maps [(B, in_channels[l], h_l, w_l)] -> the ``outputs`` finest fused ones, (B, C, h_l, w_l)."""
+        """Return the ``outputs`` finest fused maps (B, C, h_l, w_l) of maps [(B, in_channels[l], h_l, w_l)]."""
         down = [lateral(x) for lateral, x in zip(self.lateral, maps, strict=True)]
         up: list[Tensor] = []
+        # All encodings of a level share its matrices.
         matrices = [RegionMatrices.of(x, self.regions) for x in down] if self.regions else [None] * len(down)
-
-        def told(encoders: Iterable[nn.Module], sizes: Iterable[RegionMatrices | None]) -> list[Callable]:
-            return [functools.partial(encode, matrices=own) for encode, own in zip(encoders, sizes)]
-
         for stage in range(self.stages):
             if stage:
-                down = [fuse(d, u) for fuse, d, u in zip(self.fuse_down[stage - 1], down, up, strict=True)]
+                down = self.fuse_down[stage - 1](down, up)
             shared = 0 if self.share_rce else stage
-            down = self.down[stage](down[::-1], told(self.encode_down[shared], matrices[::-1]))[::-1]
+            down = self.down[stage](down[::-1], _bind(self.encode_down[shared], matrices[::-1]))[::-1]
             if not self.bottom_up:
                 return down[: self.outputs]
-            if stage:
-                up = [fuse(d, u) for fuse, d, u in zip(self.fuse_up[stage - 1], down, up)]
-            else:
-                up = down if self.stages > 1 else down[: self.outputs]
-            up = self.up[stage](up, told(self.encode_up[shared], matrices))
-        return up if self.result is None else [fuse(d, u) for fuse, d, u in zip(self.result, down, up)]
+            start = self.fuse_up[stage - 1](down, up) if stage else down[: self.reach[0]]
+            up = self.up[stage](start, _bind(self.encode_up[shared], matrices))
+        return up if self.result is None else self.result(down, up)

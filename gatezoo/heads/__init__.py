@@ -1,4 +1,4 @@
-"""Heads: maps of a backbone -> coarse logits. Called with one argument a map, finest first."""
+"""Heads: maps of a backbone -> coarse logits. They are called with one argument per map, finest first."""
 
 from .aspp import ASPPHead
 from .create import SINGLE_MAP_HEADS, make_head

@@ -8,7 +8,7 @@ from ..layers.resize import sum_tensors
 
 
 class ASPPHead(nn.Module):
-    """Sum over rates of a dilated 3x3 convolution to the classes: (B, C, h, w) -> (B, K, h, w)."""
+    """Sum over ``rates`` of dilated 3x3 convolutions to the classes: (B, C, h, w) -> (B, K, h, w)."""
 
     def __init__(self, in_channels: int, num_classes: int, rates: tuple[int, ...] = (6, 12, 18, 24)):
         super().__init__()

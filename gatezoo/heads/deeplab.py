@@ -9,10 +9,11 @@ from torch import Tensor, nn
 
 from ..layers.conv import ConvNormAct, SingletonBatchNorm2d
 from ..layers.resize import resize_to
+from .base import ContextModule
 
 
-class AtrousPooling(nn.Module):
-    """Context map: (B, C, h, w) -> (B, width, h, w), 1x1 * [1x1 * x, 3x3 * x at each rate, up(1x1 * mean(x))].
+class AtrousPooling(ContextModule):
+    """Context map 1x1 * [1x1 * x, 3x3 * x at each rate, up(1x1 * mean(x))]: (B, C, h, w) -> (B, width, h, w).
 
     Every convolution has ``width`` channels, norm and ReLU. The mean over the image can be trained on a batch of
     one: see :class:`gatezoo.layers.conv.SingletonBatchNorm2d`.
@@ -20,7 +21,7 @@ class AtrousPooling(nn.Module):
     Args:
         in_channels: C.
         width: channels of the context map.
-        rates: dilations; (12, 24, 36) are the authors' at output stride 8.
+        rates: dilations; (12, 24, 36) are the authors' values at output stride 8.
     """
 
     def __init__(self, in_channels: int, width: int = 256, rates: Sequence[int] = (12, 24, 36)):
@@ -38,21 +39,24 @@ class AtrousPooling(nn.Module):
 
 
 class DeepLabV3PlusHead(nn.Module):
-    """Maps, finest first -> logits at the finest map's size: 1x1 * two 3x3 * [1x1 * finest, up(context(deepest))].
+    """Classifier of the finest map and the context of the deepest, with logits at the finest map's size.
+
+    Maps are given finest first; the logits are 1x1 * two 3x3 * [up(context(deepest)), 1x1 * finest].
 
     Args:
         in_channels: of the finest map.
         num_classes: K.
-        context: module from the deepest map to a context map, with the attribute ``out_channels``.
-        low: channels that the finest map is reduced to.
-        width: of the 3x3 convolutions.
+        context: module from the deepest map to the context map.
+        low: number of channels that the finest map is reduced to.
+        width: channels of the 3x3 convolutions.
+        dropout: probability before the classifier.
     """
 
     def __init__(
         self,
         in_channels: int,
         num_classes: int,
-        context: nn.Module,
+        context: ContextModule,
         low: int = 48,
         width: int = 256,
         dropout: float = 0.1,

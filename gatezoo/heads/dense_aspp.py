@@ -8,21 +8,24 @@ import torch
 from torch import Tensor, nn
 
 from ..layers.conv import ConvNormAct
+from .base import ContextModule
 
 
-class DenseASPP(nn.Module):
-    """y_k = H_k([y_{k-1}, ..., y_0]), H_k a 1x1 and a 3x3 convolution with dilation rates[k - 1].
+class DenseASPP(ContextModule):
+    """Densely connected dilated convolutions, y_k = H_k([y_{k-1}, ..., y_0]).
 
-    The context map is [y_0, ..., y_n]: (B, C, h, w) -> (B, C / 2 + n width / 4, h, w).
+    H_k is a 1x1 and a 3x3 convolution with dilation rates[k - 1]. The context map is [y_0, ..., y_n],
+    (B, C, h, w) -> (B, C / 2 + n width / 4, h, w).
 
     y_0 is the map reduced by a 1x1 convolution to C / 2 channels, as a transition of DenseNet does. With a
-    DenseNet-121 and width 512 the numbers are its authors': 512 channels between the convolutions, 128 out of each H.
-    Every convolution is followed by norm and ReLU, as everywhere in GFF, where DenseNet has them before.
+    DenseNet-121 and width 512 the channels are the authors': 512 between the convolutions, 128 out of each H.
+    Every convolution is followed by norm and ReLU, as everywhere in GFF; DenseNet has them before the convolution.
 
     Args:
         in_channels: C.
         width: channels between the convolutions of each H.
         rates: dilation of each H.
+        dropout: probability after each H.
     """
 
     def __init__(
@@ -42,7 +45,7 @@ class DenseASPP(nn.Module):
         self.out_channels = base + len(rates) * growth
 
     def forward(self, x: Tensor) -> Tensor:
-        seen = self.reduce(x)
+        x = self.reduce(x)
         for step in self.steps:
-            seen = torch.cat([seen, step(seen)], 1)
-        return seen
+            x = torch.cat([x, step(x)], 1)
+        return x

@@ -1,4 +1,4 @@
-"""Dense feature pyramid: context handed down from level to level (GFF, Sec. "Dense Feature Pyramid")."""
+"""Dense feature pyramid: pass context down from level to level (GFF, Sec. "Dense Feature Pyramid")."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from ..layers.resize import resize_to
 
 
 class DenseFeaturePyramid(nn.Module):
-    """y_i = H_i([y_0, ..., y_{i-1}, X~_i]) from the deepest level (i = 1) to the finest, at the finest level's size.
+    """Dense pyramid y_i = H_i([y_0, ..., y_{i-1}, X~_i]), from the deepest level (i = 1) to the finest.
 
-    y_0 is the context map, H_i a 3x3 convolution with norm and ReLU. The printed eq. 6,
-    H_i([y_0, X~_1, ..., X~_{i-1}]), would never read the finest level: here a level reads itself and what all levels
-    above it gave.
+    All y_i have the finest level's size; y_0 is the context map, H_i a 3x3 convolution with norm and ReLU. The
+    printed eq. 6, H_i([y_0, X~_1, ..., X~_{i-1}]), would never read the finest level: here each level reads itself and
+    the outputs of all levels above it.
 
     Args:
         context_channels: of y_0.
-        levels: their number.
+        levels: number of levels.
         width: channels of every X~_i and of every y_i but y_0.
     """
 
@@ -27,9 +27,9 @@ class DenseFeaturePyramid(nn.Module):
         self.merge = nn.ModuleList(ConvNormAct(context_channels + i * width, width) for i in range(1, levels + 1))
 
     def forward(self, levels: list[Tensor], context: Tensor) -> list[Tensor]:
-        """Levels, finest first, and context -> [y_L, ..., y_1, y_0], all of the first level's size."""
+        """Return [y_L, ..., y_1, y_0], all of the first level's size, given the levels, finest first, and context."""
         size = levels[0].shape[-2:]
-        made = [resize_to(context, size)]
+        outputs = [resize_to(context, size)]
         for merge, level in zip(self.merge, reversed(levels), strict=True):
-            made.append(merge(torch.cat([*made, resize_to(level, size)], 1)))
-        return made[::-1]
+            outputs.append(merge(torch.cat([*outputs, resize_to(level, size)], 1)))
+        return outputs[::-1]

@@ -1,4 +1,4 @@
-"""Classifiers of the fully convolutional baselines that every paper starts from."""
+"""Classifiers of the fully convolutional baselines of the papers."""
 
 from __future__ import annotations
 
@@ -8,14 +8,17 @@ from ..layers.conv import ConvNormAct
 
 
 class LinearHead(nn.Conv2d):
-    """One 1x1 convolution: (B, C, h, w) -> (B, K, h, w). The stride-32 baseline's classifier."""
+    """Classifier of the stride-32 baseline, one 1x1 convolution: (B, C, h, w) -> (B, K, h, w)."""
 
     def __init__(self, in_channels: int, num_classes: int):
         super().__init__(in_channels, num_classes, 1)
 
 
 class FCNHead(nn.Sequential):
-    """3x3 convolution, batch norm, ReLU, dropout, 1x1 convolution: (B, C, h, w) -> (B, K, h, w). The stride-8 one."""
+    """Classifier of the stride-8 baseline: (B, C, h, w) -> (B, K, h, w).
+
+    A 3x3 convolution, batch norm, ReLU, dropout and a 1x1 convolution.
+    """
 
     def __init__(self, in_channels: int, num_classes: int, width: int = 512, dropout: float = 0.1):
         super().__init__(
@@ -26,7 +29,7 @@ class FCNHead(nn.Sequential):
 
 
 class FinestHead(nn.Module):
-    """``classify(fuse([map, ...])[0])``: maps of a pyramid, finest first -> (B, K, h_1, w_1)."""
+    """Classifier of the finest fused map, ``classify(fuse([map, ...])[0])``: maps, finest first -> (B, K, h_1, w_1)."""
 
     def __init__(self, fuse: nn.Module, classify: nn.Module):
         super().__init__()

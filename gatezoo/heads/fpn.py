@@ -1,4 +1,4 @@
-"""The feature pyramid network (Lin et al., 2017), torchvision's, on lists of maps."""
+"""Feature pyramid network (Lin et al., 2017) on lists of maps, by torchvision."""
 
 from __future__ import annotations
 
@@ -9,15 +9,20 @@ from torchvision.ops import FeaturePyramidNetwork
 
 
 class FeaturePyramid(nn.Module):
-    """Maps [(B, in_channels[l], h_l, w_l)], finest first -> the ``outputs`` finest fused, (B, C, h_l, w_l).
+    """Feature pyramid from maps [(B, in_channels[l], h_l, w_l)], finest first, to maps (B, C, h_l, w_l).
 
-    Each is a 3x3 convolution of the sum of 1x1 convolutions of the maps above it, resized to it, and of its own.
+    Each output is a 3x3 convolution of the sum of 1x1 convolutions of the map and of those above it, resized to it.
+
+    Args:
+        in_channels: channels of the maps.
+        channels: C.
+        outputs: number of the finest maps to return; all by default.
     """
 
     def __init__(self, in_channels: Sequence[int], channels: int = 256, outputs: int | None = None):
         super().__init__()
         self.net = FeaturePyramidNetwork(list(in_channels), channels)
-        # The 3x3 convolutions of maps that nobody wants would never learn.
+        # The 3x3 convolutions of unused maps would never be trained.
         self.outputs = len(in_channels) if outputs is None else outputs
         for level in range(self.outputs, len(in_channels)):
             self.net.layer_blocks[level] = nn.Identity()

@@ -1,4 +1,4 @@
-"""The head of GFF and its rivals: context, fusion of the levels, refinement, one classifier of everything."""
+"""Head of GFF and of the methods it is compared with: context, fusion of the levels, refinement, joint classifier."""
 
 from __future__ import annotations
 
@@ -10,29 +10,33 @@ from torch import Tensor, nn
 from ..gates.fusion import Fusion
 from ..layers.conv import ConvNormAct
 from ..layers.resize import sum_resized
-from .base import GatedHead
+from .base import ContextModule, GatedHead
 
 
 class JointClassifier(nn.Conv2d):
     """1x1 convolution of the concatenation of maps of any sizes, at the size of the first.
 
-    Computed as sum_l up(W_l * X_l) + b, which is the same number: a 1x1 convolution and a bilinear resize commute.
-    The K classes of a level are resized in place of its many channels.
+    Computed as sum_l up(W_l * X_l) + b, which is equal: a 1x1 convolution and a bilinear resize commute. The K classes
+    of a level are resized instead of its many channels.
     """
+
+    bias: Tensor
 
     def __init__(self, channels: Sequence[int], num_classes: int):
         super().__init__(sum(channels), num_classes, 1)
         self.parts = tuple(channels)
 
-    def forward(self, maps: Sequence[Tensor]) -> Tensor:
-        """Maps [(B, channels[l], h_l, w_l)] -> (B, K, h_0, w_0)."""
+    def forward(self, maps: Sequence[Tensor]) -> Tensor:  # type: ignore[override]
+        """Return logits (B, K, h_0, w_0) of maps [(B, channels[l], h_l, w_l)]."""
         weights = self.weight.split(self.parts, dim=1)
         scores = [F.conv2d(x, weight) for x, weight in zip(maps, weights, strict=True)]
         return sum_resized(scores, maps[0].shape[-2:]) + self.bias[:, None, None]
 
 
 class FusionHead(GatedHead):
-    """Logits at the finest level's size, of its fused levels and the context map::
+    """Classifier of the fused levels and the context map, with logits at the finest level's size.
+
+    ::
 
         context = C(X_L);  X~ = fusion(X, context);  Z_l = two 3x3 * X~_l
         logits = 1x1 * dropout([Z_1 .. Z_L, context])
@@ -41,15 +45,16 @@ class FusionHead(GatedHead):
 
     Args:
         num_classes: K.
-        context: module C from the deepest map to the context map, with the attribute ``out_channels``.
+        context: module C from the deepest map to the context map.
         fusion: of ``levels`` raw maps into as many of ``width`` channels.
-        pyramid: what the levels go through before the classifier, such as the dense feature pyramid; None for nothing.
+        pyramid: module between the levels and the classifier, such as the dense feature pyramid; None for none.
+        dropout: probability before the classifier.
     """
 
     def __init__(
         self,
         num_classes: int,
-        context: nn.Module,
+        context: ContextModule,
         fusion: Fusion,
         levels: int,
         width: int,
@@ -68,8 +73,8 @@ class FusionHead(GatedHead):
         context = self.context(maps[-1])
         fused, gates = self.fusion(maps, context)
         levels = [refine(x) for refine, x in zip(self.refine, fused, strict=True)]
-        read = self.pyramid(levels, context) if self.pyramid else [*levels, context]
-        return self.classify([self.dropout(x) for x in read]), gates
+        inputs = self.pyramid(levels, context) if self.pyramid else [*levels, context]
+        return self.classify([self.dropout(x) for x in inputs]), gates
 
     def gate_modules(self) -> dict[int, nn.Module]:
         return self.fusion.gate_modules()

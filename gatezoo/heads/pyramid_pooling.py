@@ -10,13 +10,14 @@ from torch import Tensor, nn
 from ..layers.conv import ConvNormAct, SingletonBatchNorm2d
 from ..layers.grid_pool import pool_to_grids
 from ..layers.resize import resize_to
+from .base import ContextModule
 
 
-class PyramidPooling(nn.Module):
-    """Context map of the whole image: (B, C, h, w) -> (B, width, h, w), relu(norm(3x3 * [x, up(P_b)]))
+class PyramidPooling(ContextModule):
+    """Context map of the whole image, relu(norm(3x3 * [x, up(P_b) for b in bins])): (B, C, h, w) -> (B, width, h, w).
 
-    with P_b = relu(norm(1x1 * pool_b(x))) of C / len(bins) channels for each grid of b x b regions.
-    The 1 x 1 grid can be trained on a batch of one: see :class:`gatezoo.layers.conv.SingletonBatchNorm2d`.
+    P_b = relu(norm(1x1 * pool_b(x))) has C / len(bins) channels, for a grid of b x b regions. The 1 x 1 grid can be
+    trained on a batch of one: see :class:`gatezoo.layers.conv.SingletonBatchNorm2d`.
 
     Args:
         in_channels: C.

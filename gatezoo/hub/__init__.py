@@ -1,11 +1,11 @@
-"""The Hugging Face Hub: fetch files, upload folders; files of other servers. Alone in importing huggingface_hub.
+"""Client of the Hugging Face Hub and of plain https servers. The only importer of huggingface_hub.
 
-What is cached and pinned to a commit costs no request. Before a download the hub is asked once and briefly, so that
-one that does not answer is told within seconds: the client alone would go on asking for half a minute.
+A cached file at a pinned commit needs no request. Before a download the Hub is asked for the file's metadata with a
+short timeout: an unreachable Hub is an error within seconds, where the Hub's own client would retry for half a minute.
 """
 
-from .download import cached, delete_cached, fetch, resolve
-from .errors import MAX_SMALL_FILE, cache_folder
+from .cache import MAX_SMALL_FILE, cache_folder, cached, delete_cached
+from .download import fetch, resolve
 from .https import cache_path, download
 from .upload import upload
 

@@ -1,13 +1,11 @@
-"""What a hub may be asked, how long to wait for it, and its refusals as one line that says what would help."""
+"""Turn errors of the Hub and the cache into one line with a suggested fix."""
 
 from __future__ import annotations
 
 import os
 import re
-import threading
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any
+from typing import TypeVar, cast
 
 from huggingface_hub import constants
 from huggingface_hub.errors import (
@@ -18,84 +16,61 @@ from huggingface_hub.errors import (
     OfflineModeIsEnabled,
 )
 
-# Of whatever HTTP library the client is built on.
-HTTPError = HfHubHTTPError.__bases__[0]
+from .cache import cache_folder
+
+T = TypeVar("T")
+
+# The base class of HTTP errors in the HTTP library that the installed client uses.
+HTTPError = cast("type[Exception]", HfHubHTTPError.__bases__[0])
 
 REPO = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
-# Bytes: what is no file of tensors is at most this large, and has the digest that the cache names it by checked here.
-MAX_SMALL_FILE = 1 << 20
-# Seconds: all attempts to reach the hub together, one of them, and what it may ask us to wait.
-TOTAL_TIMEOUT, CONNECT_TIMEOUT, LONGEST_WAIT = 4.5, 3.0, 60.0
-RETRY_DELAYS = (0.3, 1.0)
-
-
-def cache_folder(cache_dir: str | os.PathLike | None = None) -> Path:
-    """Where downloads are kept: as told, else the variable ``GATEZOO_CACHE``, else huggingface_hub's own cache."""
-    return Path(cache_dir or os.environ.get("GATEZOO_CACHE") or constants.HF_HUB_CACHE).expanduser()
 
 
 class HubUnreachableError(ValueError):
-    """The hub does not answer, or may not be asked."""
+    """The Hub does not answer, or may not be asked."""
 
 
 def check_repo(repo: str) -> None:
+    """Raise ValueError unless ``repo`` is ``org/name``."""
     if not REPO.fullmatch(repo) or ".." in repo:
-        raise ValueError(f"a repository is org/name; got {repo!r}")
+        raise ValueError(f"a repository must be org/name; got {repo!r}: give both")
 
 
-def retry_delay(error: Exception, pause: float | None) -> float | None:
-    """Seconds until it makes sense to ask again; None if it does not."""
-    status, headers = status_of(error), getattr(getattr(error, "response", None), "headers", {})
-    if status == 429:
-        delay = headers.get("Retry-After") or "".join(re.findall(r"t=(\d+)", headers.get("ratelimit", ""))[:1])
-        wait = float(delay) if delay.isdigit() else pause
-        return wait if wait is not None and wait <= LONGEST_WAIT else None
-    return pause if status is None or status >= 500 else None
-
-
-def status_of(error: Exception) -> int | None:
+def status_of(error: BaseException) -> int | None:
+    """Return the HTTP status of an error of the Hub's client; None for other errors."""
     return error.response.status_code if isinstance(error, HfHubHTTPError) else None
 
 
-def run_with_timeout(seconds: float, call: Callable[[], Any]) -> Any:
-    """The call's result, or TimeoutError: looking up a host's name knows no limit of its own."""
-    results: list[Any] = []
-    errors: list[BaseException] = []
+def translate_errors(call: Callable[[], T], what: str, cache_dir: str | os.PathLike | None) -> T:
+    """Run ``call`` and turn Hub and cache errors into a one-line ValueError with a suggested fix.
 
-    def run() -> None:
-        try:
-            results.append(call())
-        except BaseException as error:
-            errors.append(error)
+    Args:
+        call: request to the Hub.
+        what: file or repository, for the messages.
+        cache_dir: as given by the user, for the messages.
 
-    thread = threading.Thread(target=run, daemon=True)
-    thread.start()
-    thread.join(seconds)
-    if errors:
-        raise errors[0]
-    if not results:
-        raise TimeoutError(f"no answer within {seconds:.0f} s")
-    return results[0]
-
-
-def translate_errors(call: Callable[[], Any], what: str, cache_dir: str | os.PathLike | None) -> Any:
-    """The call's result; whatever goes wrong with hub or cache as one line that says what would help."""
+    Raises:
+        HubUnreachableError: the Hub does not answer, limits the rate of requests, or offline mode is set.
+        ValueError: the Hub refuses, or the cache cannot be written.
+    """
     try:
         return call()
     except OfflineModeIsEnabled:
-        raise HubUnreachableError(_ways_out(what, cache_dir, "HF_HUB_OFFLINE is set")) from None
+        raise HubUnreachableError(_unreachable(what, cache_dir, "HF_HUB_OFFLINE is set")) from None
     except (HfHubHTTPError, EntryNotFoundError) as error:
         status = status_of(error)
         if status is None or status >= 500 or isinstance(error, LocalEntryNotFoundError):
             reason = f"status {status}" if status else _reason(error.__cause__ or error)
-            raise HubUnreachableError(_ways_out(what, cache_dir, reason)) from None
-        # What is cached need not wait until the hub may be asked again.
+            raise HubUnreachableError(_unreachable(what, cache_dir, reason)) from None
+        # A caller that has a cached file need not wait for the end of a rate limit.
         kind = HubUnreachableError if status == 429 else ValueError
         raise kind(_refusal(what, status, error)) from None
     except (TimeoutError, ConnectionError, HTTPError) as error:
-        raise HubUnreachableError(_ways_out(what, cache_dir, _reason(error))) from None
+        raise HubUnreachableError(_unreachable(what, cache_dir, _reason(error))) from None
     except LocalTokenNotFoundError:
-        raise ValueError(f"{what} must be yours to write; there is no token: set HF_TOKEN or 'hf auth login'") from None
+        raise ValueError(
+            f"writing {what} must be authorized; there is no token: set HF_TOKEN or run 'hf auth login'"
+        ) from None
     except OSError as error:
         folder = cache_folder(cache_dir)
         raise ValueError(
@@ -107,26 +82,27 @@ def translate_errors(call: Callable[[], Any], what: str, cache_dir: str | os.Pat
 
 
 def _refusal(what: str, status: int, error: Exception) -> str:
-    code = error.response.headers.get("X-Error-Code") or ""
+    code = error.response.headers.get("X-Error-Code") if isinstance(error, HfHubHTTPError) else None
     if status == 429:
-        return f"the hub limits how often it may be asked ({what}): set HF_TOKEN, or try again later"
+        return f"the hub limits the rate of requests ({what}): set HF_TOKEN, or try again later"
     if code == "EntryNotFound":
         return f"{what} must be in the repository; it is not: a model folder holds config.json and model.safetensors"
     if code == "RevisionNotFound":
         return f"{what} must name a branch, tag or commit; the repository has none of this name"
     if status in (401, 403, 404):
-        return f"{what} must exist and be yours to use; the hub says {status}: look at its name and at HF_TOKEN"
+        return f"{what} must exist and be accessible; the hub answers {status}: check its name and HF_TOKEN"
     return f"{what} was refused by the hub: status {status}, {_reason(error)}"
 
 
 def _reason(error: BaseException) -> str:
+    """Return the first line of an error's message."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[0] if lines else type(error).__name__
 
 
-def _ways_out(what: str, cache_dir: str | os.PathLike | None, reason: str) -> str:
+def _unreachable(what: str, cache_dir: str | os.PathLike | None, reason: str) -> str:
     return (
-        f"{what} must be in the cache or the hub {constants.ENDPOINT} in reach; {reason}: fetch it where there is a "
-        f"network ('gatezoo weights fetch', then copy {cache_folder(cache_dir)}), use a copied folder with local-dir:, "
-        "or name another hub with HF_ENDPOINT"
+        f"{what} must be in the cache or the hub {constants.ENDPOINT} reachable; {reason}: download it where there is "
+        f"a network ('gatezoo weights download', then copy {cache_folder(cache_dir)}), use a copied folder with "
+        "local-dir:, or set HF_ENDPOINT to another hub"
     )

@@ -1,4 +1,4 @@
-"""Folders to a repository."""
+"""Upload folders to a repository of the Hub."""
 
 from __future__ import annotations
 
@@ -6,14 +6,15 @@ from pathlib import Path
 
 from huggingface_hub import HfApi
 
-from .errors import CONNECT_TIMEOUT, check_repo, run_with_timeout, translate_errors
+from .errors import check_repo, translate_errors
+from .retry import CONNECT_TIMEOUT, run_with_timeout
 
 
 def upload(folder: Path, repo: str, message: str, private: bool = False) -> str:
-    """Make the repository if need be and commit all files of a folder; returns the 40-hex commit.
+    """Create the repository if it does not exist, commit all files of a folder and return the 40-hex commit.
 
     Raises:
-        ValueError: no token that may write there, a card that the hub refuses, or no hub.
+        ValueError: no token that may write there, a card that the Hub refuses, or an unreachable Hub.
     """
     check_repo(repo)
     api = HfApi()

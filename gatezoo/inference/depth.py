@@ -1,4 +1,4 @@
-"""Depth beside the classes, of networks that predict both."""
+"""Predict depth together with classes, with networks that predict both."""
 
 from __future__ import annotations
 
@@ -15,8 +15,23 @@ from .modes import InferenceMode, MultiScale, WholeImage, classes_of_logits, sca
 from .passes import MAX_ITERATIONS, TOLERANCE, decode_depth, iterate_until_stable, outputs_of
 
 
+@dataclass(frozen=True)
+class DepthPrediction:
+    """Prediction of one iteration for an image.
+
+    Attributes:
+        classes: label map, (H, W).
+        depth: in metres, (H, W) of float32.
+        scale_weights: weights of the scales, (S, h, w) of float32, 1 in sum.
+    """
+
+    classes: np.ndarray
+    depth: np.ndarray
+    scale_weights: np.ndarray
+
+
 @torch.inference_mode()
-def depth_passes(
+def predict_depth_iterations(
     model: SemanticSegmenter,
     x: Any,
     iterations: int | Literal["auto"] | None = None,
@@ -25,30 +40,38 @@ def depth_passes(
     blur: float = 0.0,
     mode: InferenceMode | None = None,
 ) -> list[DepthPrediction]:
-    """As :func:`predict` with depth for one image: classes, depth and scales of every pass, the last one last."""
+    """Predict classes, depth and scales of one image after each iteration, the last one last.
+
+    The arguments are those of :func:`gatezoo.predict`.
+    """
     scale = check_depth(model, mode)
     with error_context(x):
         batch = to_batch(model, to_image_tensor(x, model.in_chans), device)
-        size, seen = batch.shape[-2:], scaled(batch, scale)
+        height, width = batch.shape[-2:]
+        resized = scaled(batch, scale)
         if iterations == "auto":
-            iterations = len(iterate_until_stable(model, seen, tolerance, MAX_ITERATIONS))
-        outputs = outputs_of(model, seen, iterations)
-        parts = zip(outputs.iterations, outputs.log_depth, outputs.scales, strict=True)
-        return [
-            DepthPrediction(
-                classes_of_logits(logits if seen is batch else resize_to(softmax_of(logits), size))[0].cpu().numpy(),
-                decode_depth(resize_to(log_depth[:, None], size)[:, 0], blur)[0].cpu().numpy(),
-                weights[0].float().cpu().numpy(),
+            iterations = len(iterate_until_stable(model, resized, tolerance, MAX_ITERATIONS))
+        outputs = outputs_of(model, resized, iterations)
+        predictions = []
+        for logits, log_depth, weights in zip(outputs.iterations, outputs.log_depth, outputs.scales, strict=True):
+            if resized is not batch:
+                logits = resize_to(softmax_of(logits), (height, width))
+            depth = decode_depth(resize_to(log_depth[:, None], (height, width))[:, 0], blur)
+            predictions.append(
+                DepthPrediction(
+                    classes_of_logits(logits)[0].cpu().numpy(),
+                    depth[0].cpu().numpy(),
+                    weights[0].float().cpu().numpy(),
+                )
             )
-            for logits, log_depth, weights in parts
-        ]
+        return predictions
 
 
 def check_depth(model: SemanticSegmenter, mode: InferenceMode | None) -> float:
-    """The scale of the image that depth is predicted at.
+    """Check that a network predicts depth in a mode, and return the scale at which it is shown the image.
 
     Raises:
-        ValueError: a network that predicts no depth, or a mode that is not of whole images at one scale.
+        ValueError: the network predicts no depth, or the mode is not whole images at one scale without flips.
     """
     if not model.predicts_depth:
         raise ValueError(
@@ -59,13 +82,4 @@ def check_depth(model: SemanticSegmenter, mode: InferenceMode | None) -> float:
         return 1.0
     if isinstance(mode, MultiScale) and mode == MultiScale(mode.scales[:1], flip=False):
         return mode.scales[0]
-    raise ValueError(f"depth is predicted from whole images; got {mode}: leave out the mode, or tell one scale alone")
-
-
-@dataclass(frozen=True)
-class DepthPrediction:
-    """What one pass made of a image: classes (H, W), depth in metres (H, W), weights of the scales (S, h, w)."""
-
-    classes: np.ndarray
-    metres: np.ndarray
-    weights: np.ndarray
+    raise ValueError(f"depth is predicted from whole images; got {mode}: leave out the mode, or pass a single scale")

@@ -1,4 +1,4 @@
-"""The gates of a network on one image, and what becomes of the image when one of them is closed."""
+"""Compute the gates of a network on one image, and its prediction without one of them."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ from .passes import outputs_of
 
 @dataclass(frozen=True)
 class GateMaps:
-    """What a network makes of a image.
+    """Prediction and gates of one image.
 
     Attributes:
         image: (C, H, W), values in 0 .. 255.
-        classes: the class of every pixel, (H, W).
-        gates: each gate by its name, G1, G2, ...: (H, W), averaged over its channels and resized to the image. Of an
-            unrolled network those of the last pass.
-        closed: name of the gate that was closed; None for none.
-        closed_classes: the class of every pixel without that gate.
+        classes: label map, (H, W).
+        gates: each gate by its name, G1, G2, ...: (H, W), averaged over its channels and resized to the image. For an
+            unrolled network, the gates of the last iteration.
+        ablated: name of the gate that was set to zero; None for none.
+        ablated_classes: label map without that gate, (H, W); None for none.
     """
 
     image: Tensor
     classes: np.ndarray
     gates: dict[str, np.ndarray] = field(default_factory=dict)
-    closed: str | None = None
-    closed_classes: np.ndarray | None = None
+    ablated: str | None = None
+    ablated_classes: np.ndarray | None = None
 
 
 @torch.inference_mode()
@@ -46,15 +46,17 @@ def compute_gate_maps(
     iterations: int | None = None,
     device: str | torch.device | None = None,
 ) -> GateMaps:
-    """Prediction and gates of one image, whole and at its own size.
+    """Compute prediction and gates of one image, whole and at its own size.
 
     Args:
+        model: a semantic segmentation network with gates. It is put into evaluation mode.
         x: one image of any kind that :func:`gatezoo.predict` takes.
-        ablate: name of a gate, "G2", to set to zero everywhere, in every pass.
-        iterations: passes of an unrolled network; default: its own.
+        ablate: name of a gate, such as "G2", that is set to zero everywhere, in every iteration.
+        iterations: of an unrolled network; default: its own number.
+        device: default: where the network is.
 
     Raises:
-        ValueError: a network without gates, a gate that it does not have, and what :func:`gatezoo.predict` refuses.
+        ValueError: the network has no gates, or no gate of this name, or ``x`` is not an image.
     """
     with error_context(x):
         image = to_image_tensor(x, model.in_chans)
@@ -62,31 +64,37 @@ def compute_gate_maps(
         outputs = outputs_of(model, batch, iterations)
     gates = outputs.gates[-1] if outputs.gates else {}
     if not gates:
-        raise ValueError("gates must be of a network that has some, with two passes at least if it is unrolled")
-    size, divisor = image.shape[-2:], model.backbone.size_divisor
-    padded = tuple(-(-side // divisor) * divisor for side in size)
-    shown = {
-        f"G{number}": resize_to(gate.float().mean(1, keepdim=True), padded)[0, 0, : size[0], : size[1]].cpu().numpy()
+        raise ValueError(
+            "gate maps require a network with gates, and at least two iterations if it is unrolled; got no gates"
+        )
+    (height, width), divisor = image.shape[-2:], model.backbone.size_divisor
+    padded = (-(-height // divisor) * divisor, -(-width // divisor) * divisor)
+    maps = {
+        f"G{number}": resize_to(gate.float().mean(1, keepdim=True), padded)[0, 0, :height, :width].cpu().numpy()
         for number, gate in sorted(gates.items())
     }
-    found = GateMaps(image, _classes(outputs), shown)
+    classes = _label_map(outputs)
     if ablate is None:
-        return found
+        return GateMaps(image, classes, maps)
     with ablate_gate(model, ablate) as name:
-        return GateMaps(image, found.classes, shown, name, _classes(outputs_of(model, batch, iterations)))
+        return GateMaps(image, classes, maps, name, _label_map(outputs_of(model, batch, iterations)))
 
 
 @contextlib.contextmanager
 def ablate_gate(model: SemanticSegmenter, name: str) -> Iterator[str]:
-    """Context in which a gate is zero everywhere; gives its name.
+    """Set a gate to zero everywhere within the context, which yields the gate's name, such as "G2".
+
+    Args:
+        model: a network with gates.
+        name: of the gate: "G2", "g2" or "2".
 
     Raises:
-        ValueError: a gate that the network does not have.
+        ValueError: the network has no gate of this name.
     """
     modules = {f"G{number}": module for number, module in sorted(model.gate_modules().items())}
     key = name.upper() if name[:1] in ("G", "g") else f"G{name}"
     if key not in modules:
-        raise ValueError(f"a gate to close must be one of {', '.join(modules) or '(none)'}; got {name!r}")
+        raise ValueError(f"the gate to ablate must be one of {', '.join(modules) or '(none)'}; got {name!r}")
     handle = modules[key].register_forward_hook(lambda module, inputs, gate: torch.zeros_like(gate))
     try:
         yield key
@@ -94,5 +102,5 @@ def ablate_gate(model: SemanticSegmenter, name: str) -> Iterator[str]:
         handle.remove()
 
 
-def _classes(outputs: SegmenterOutput) -> np.ndarray:
+def _label_map(outputs: SegmenterOutput) -> np.ndarray:
     return outputs.logits.argmax(1)[0].cpu().numpy()

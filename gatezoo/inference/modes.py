@@ -1,14 +1,13 @@
-"""Ways to run a network over a image: whole, at several scales and flipped, or window by window.
+"""Inference modes: whole images, several scales with flips, or sliding windows.
 
-A mode is called as ``mode(forward, batch)``, where ``forward`` maps a normalised batch (B, C, H, W) to logits
+A mode is called as ``mode(forward, batch)``, where ``forward`` maps a normalized batch (B, C, H, W) to logits
 (B, K, H, W): a network of the zoo, or ``functools.partial(model, iterations=3)``. Modes nest:
-``MultiScale(scales, inner=SlidingWindow(512))`` is the usual protocol for Cityscapes, every scaled image cut into
-windows; ``SlidingWindow(512, inner=MultiScale(scales))`` scales every window, and needs no more memory than one.
+``MultiScale(scales, inner=SlidingWindow(512))`` is the usual protocol for Cityscapes: every scaled image is cut into
+windows. ``SlidingWindow(512, inner=MultiScale(scales))`` scales every window, and needs the memory of one window.
 """
 
 from __future__ import annotations
 
-import itertools
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
@@ -25,18 +24,31 @@ Forward = Callable[[Tensor], Tensor]
 
 
 class InferenceMode(ABC):
-    """A way to run a network."""
+    """Base class of the ways to run a network over images of any size.
+
+    A subclass implements ``__call__``, which returns logits, and may override :meth:`classes` to save memory. Modes are
+    frozen dataclasses: they compare by value, and ``str(mode)`` describes them in reports.
+    """
 
     @abstractmethod
     def __call__(self, forward: Forward, batch: Tensor) -> Tensor:
-        """Logits (B, K, H, W) of a normalised batch (B, C, H, W): their softmax is the classes' probabilities."""
+        """Return the logits (B, K, H, W) of a normalized batch (B, C, H, W).
+
+        Args:
+            forward: maps a normalized batch to logits: a network, or a partial of one.
+            batch: images of one size.
+
+        Returns:
+            Logits whose softmax is the probability of each class.
+        """
 
     def classes(self, forward: Forward, batch: Tensor) -> Tensor:
-        """The class of every pixel: (B, H, W) of uint8, of int32 beyond 256 classes."""
+        """Return the label map (B, H, W), uint8, or int32 for more than 256 classes; arguments as of a call."""
         return classes_of_logits(self(forward, batch))
 
 
 def classes_of_logits(logits: Tensor) -> Tensor:
+    """Return the label map (B, H, W), uint8, or int32 for more than 256 classes, of logits (B, K, H, W)."""
     return logits.argmax(1).to(torch.uint8 if logits.shape[1] <= 256 else torch.int32)
 
 
@@ -45,6 +57,7 @@ class WholeImage(InferenceMode):
     """One run over the whole image at its own size."""
 
     def __call__(self, forward: Forward, batch: Tensor) -> Tensor:
+        """Return ``forward(batch)``."""
         return forward(batch)
 
     def __str__(self) -> str:
@@ -53,18 +66,23 @@ class WholeImage(InferenceMode):
 
 @dataclass(frozen=True)
 class MultiScale(InferenceMode):
-    """Probabilities averaged over scaled copies of the image, and over their mirror images.
+    """Average of the probabilities over scaled copies of the image, and over their mirror images.
 
-    With S scales, x_s the image resized by s (bilinear, antialiased) and up() back to its own size (bilinear)::
+    With S scales, x_s the image resized by s (bilinear, antialiased) and up() back to the original size (bilinear)::
 
         logits = log 1/S sum_s up(p(x_s)),        p(x) = softmax(inner(x))
         with flip:  p(x) = (softmax(inner(x)) + mirror(softmax(inner(mirror(x))))) / 2
 
-    One scale of 1 without flip is ``inner`` itself, bit for bit. No scaled side falls below 32 pixels, the least that
-    networks take. Published scales: DIGNet .5 .75 1 1.25 1.5 with flips, GFF .75 1 1.25 1.5 1.75.
+    One scale of 1 without flip is ``inner`` itself, bit for bit. No scaled side falls below 32 pixels, the minimum of
+    all networks. Published scales: DIGNet .5 .75 1 1.25 1.5 with flips, GFF .75 1 1.25 1.5 1.75.
+
+    Attributes:
+        scales: factors of the image size.
+        flip: also average over horizontally mirrored copies.
+        inner: mode that runs each copy.
 
     Raises:
-        ValueError: no scale, or one that is not positive.
+        ValueError: there is no scale, or one is not positive.
     """
 
     scales: Sequence[float] = (0.5, 0.75, 1.0, 1.25, 1.5, 1.75)
@@ -73,21 +91,24 @@ class MultiScale(InferenceMode):
 
     def __post_init__(self):
         if not self.scales or not all(0 < scale < math.inf for scale in self.scales):
-            raise ValueError(f"scales must be positive numbers, at least one; got {list(self.scales)}: try 0.5,1,1.5")
+            raise ValueError(f"scales must be positive numbers, at least one; got {list(self.scales)}: pass 0.5,1,1.5")
 
     @torch.no_grad()
     def __call__(self, forward: Forward, batch: Tensor) -> Tensor:
+        """Return the logarithm of the averaged probabilities."""
         if tuple(self.scales) == (1,) and not self.flip:
             return self.inner(forward, batch)
-        total = None
+        height, width = batch.shape[-2:]
+        total: Tensor | None = None
         for scale in self.scales:
-            seen = scaled(batch, scale)
-            probabilities = softmax_of(self.inner(forward, seen))
+            images = scaled(batch, scale)
+            probabilities = softmax_of(self.inner(forward, images))
             if self.flip:
-                probabilities += softmax_of(self.inner(forward, seen.flip(-1))).flip(-1)
-            probabilities = resize_to(probabilities, batch.shape[-2:])
+                probabilities += softmax_of(self.inner(forward, images.flip(-1))).flip(-1)
+            probabilities = resize_to(probabilities, (height, width))
             total = probabilities if total is None else total.add_(probabilities)
-        tiny = torch.finfo(total.dtype).tiny  # a probability that underflowed to 0 has no logarithm
+        assert total is not None
+        tiny = torch.finfo(total.dtype).tiny  # a probability that underflowed to 0 has no finite logarithm
         return total.div_(len(self.scales) * (1 + self.flip)).clamp_(min=tiny).log_()
 
     def __str__(self) -> str:
@@ -96,7 +117,7 @@ class MultiScale(InferenceMode):
 
 
 def scaled(batch: Tensor, scale: float) -> Tensor:
-    """Images resized by a factor, antialiased; no side below the least that networks take."""
+    """Resize images by a factor, antialiased, with no side shorter than the minimum of all networks."""
     size = [max(min(side, MIN_SIZE), round(side * scale)) for side in batch.shape[-2:]]
     if size == list(batch.shape[-2:]):
         return batch
@@ -104,27 +125,30 @@ def scaled(batch: Tensor, scale: float) -> Tensor:
 
 
 def softmax_of(logits: Tensor) -> Tensor:
-    """Probabilities of the classes, in float32 at least."""
+    """Return the probabilities of the classes, at least in float32."""
     return logits.softmax(1, dtype=torch.promote_types(logits.dtype, torch.float32))
 
 
 @dataclass(frozen=True)
 class SlidingWindow(InferenceMode):
-    """Overlapping windows whose logits are averaged with weights that fall off towards a window's edges::
+    """Overlapping windows, averaged with weights that fall off towards the edges of a window.
+
+    Over all windows w::
 
         logits(y, x) = sum_w a_w(y) b_w(x) inner(window w)(y, x)
 
-    a_w and b_w are triangles over the window's rows and columns, at least 1 pixel's worth high, divided by their sum
-    over all windows: see :func:`window_weights`. Of the sums only the rows that a window still reaches are held, so
-    :meth:`classes` needs B x K x window x W numbers beyond the image, whatever its height. A image not larger than
-    the window is run as a whole; along a side that is shorter, the window is as long as that side.
+    a_w and b_w are triangles over the window's rows and columns, positive at every pixel, divided by their sum over
+    all windows: see :func:`window_weights`. Only the rows that are covered by further windows are kept in memory, so
+    :meth:`classes` needs B x K x window x W numbers in addition to the image, independent of its height. An image that
+    is not larger than the window is run as a whole; a window is never longer than a side of the image.
 
     Attributes:
         window: side of a square window in pixels, or (height, width).
-        overlap: least share of its side that a window has in common with the next; in 0 .. 1, 1 excluded.
+        overlap: minimum share of its side that a window has in common with the next; at least 0, below 1.
+        inner: mode that runs each window.
 
     Raises:
-        ValueError: a window not larger than the 32 pixels that networks take at least, or another overlap.
+        ValueError: a window is not larger than 32 pixels, the minimum of all networks, or overlap is out of range.
     """
 
     window: int | tuple[int, int] = 512
@@ -142,43 +166,51 @@ class SlidingWindow(InferenceMode):
             )
 
     def _sides(self) -> tuple[int, int]:
-        return tuple(self.window) if isinstance(self.window, (tuple, list)) else (self.window, self.window)
+        if isinstance(self.window, int | float):
+            return self.window, self.window
+        height, width = self.window
+        return height, width
 
-    def _is_whole(self, batch: Tensor) -> bool:
+    def _fits(self, batch: Tensor) -> bool:
         return all(side <= window for side, window in zip(batch.shape[-2:], self._sides()))
 
     @torch.no_grad()
     def __call__(self, forward: Forward, batch: Tensor) -> Tensor:
-        if self._is_whole(batch):
+        """Return the averaged logits of the whole image."""
+        if self._fits(batch):
             return self.inner(forward, batch)
-        logits = None
+        logits: Tensor | None = None
         for top, band in self._bands(forward, batch):
             if logits is None:
                 logits = band.new_empty(*band.shape[:2], *batch.shape[-2:])
             logits[:, :, top : top + band.shape[2]] = band
+        assert logits is not None
         return logits
 
     @torch.no_grad()
     def classes(self, forward: Forward, batch: Tensor) -> Tensor:
-        if self._is_whole(batch):
+        """Return the label map, computed band by band: the logits of the whole image are never in memory."""
+        if self._fits(batch):
             return self.inner.classes(forward, batch)
         return torch.cat([classes_of_logits(band) for _, band in self._bands(forward, batch)], dim=1)
 
     def _bands(self, forward: Forward, batch: Tensor) -> Iterator[tuple[int, Tensor]]:
-        """(top, logits (B, K, h, W)) of rows that no further window reaches. Use each before asking for the next."""
+        """Yield (top, logits (B, K, h, W)) of rows that no further window covers; each is valid until the next one."""
         height, width = batch.shape[-2:]
         tall, wide = (min(side, window) for side, window in zip((height, width), self._sides()))
         rows, columns = (window_weights(side, part, self.overlap) for side, part in ((height, tall), (width, wide)))
-        sums = None
-        for (top, down), (following, _) in itertools.pairwise([*rows, (height, None)]):
-            for left, across in columns:
+        next_tops = [*(top for top, _ in rows[1:]), height]
+        sums: Tensor | None = None
+        for (top, row_weights), next_top in zip(rows, next_tops, strict=True):
+            for left, column_weights in columns:
                 logits = self.inner(forward, batch[..., top : top + tall, left : left + wide])
                 if sums is None:
                     dtype = torch.promote_types(logits.dtype, torch.float32)
                     sums = logits.new_zeros(*logits.shape[:2], tall, width, dtype=dtype)
-                weights = (down[:, None] * across).to(sums)
+                weights = (row_weights[:, None] * column_weights).to(sums)
                 sums[..., left : left + wide].addcmul_(logits, weights)
-            done = following - top
+            assert sums is not None
+            done = next_top - top
             yield top, sums[:, :, :done]
             pending = sums[:, :, done:].clone()
             sums[:, :, : tall - done] = pending
@@ -190,10 +222,15 @@ class SlidingWindow(InferenceMode):
 
 
 def window_weights(length: int, window: int, overlap: float) -> list[tuple[int, Tensor]]:
-    """Windows along a side of ``length`` pixels: (start, weights (window,)) of each, evenly spread from end to end.
+    """Return the windows along a side: (start, weights (window,)) of each, evenly spread from end to end.
 
-    Neighbours share at least ``overlap`` of the window. Weights are triangles, 1 at a window's first and last pixel
-    and rising by 1 a pixel, divided by their sum over all windows: positive, and 1 in sum at every pixel.
+    Weights are triangles, 1 at a window's first and last pixel and rising by 1 per pixel, divided by their sum over all
+    windows: positive, and 1 in sum at every pixel.
+
+    Args:
+        length: of the side, in pixels.
+        window: length of a window.
+        overlap: minimum share of a window that it has in common with its neighbor.
     """
     stride = max(1, round(window * (1 - overlap)))
     steps = math.ceil((length - window) / stride)
@@ -209,12 +246,20 @@ def window_weights(length: int, window: int, overlap: float) -> list[tuple[int, 
 def make_inference_mode(
     scales: Sequence[float] = (), flip: bool = False, window: int | None = None, overlap: float | None = None
 ) -> InferenceMode:
-    """The mode that a command line asks for: windows are cut out of every scaled image.
+    """Create the inference mode of a set of command-line options; windows are cut out of every scaled image.
+
+    Args:
+        scales: see :class:`MultiScale`; empty: one scale of 1.
+        flip: see :class:`MultiScale`.
+        window: see :class:`SlidingWindow`; default: whole images.
+        overlap: see :class:`SlidingWindow`; default: 0.5.
 
     Raises:
-        ValueError: an overlap without a window, and what the modes refuse.
+        ValueError: overlap is given without a window, or a value is not valid for its mode.
     """
     if overlap is not None and window is None:
-        raise ValueError(f"an overlap must be of windows; got overlap {overlap} and no window: add --window 512")
-    inner = WholeImage() if window is None else SlidingWindow(window, 0.5 if overlap is None else overlap)
+        raise ValueError(f"overlap requires a window; got overlap {overlap} without one: pass --window-size 512")
+    inner: InferenceMode = WholeImage()
+    if window is not None:
+        inner = SlidingWindow(window, 0.5 if overlap is None else overlap)
     return MultiScale(tuple(scales) or (1.0,), flip, inner) if scales or flip else inner

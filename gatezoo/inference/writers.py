@@ -2,56 +2,68 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+from PIL import Image
 
 from ..segmenters.base import SemanticSegmenter
 from ..segmenters.instance import Instances, InstanceSegmenter
-from ..utils.files import atomic_write, ensure_dir
+from ..utils.files import atomic_write, ensure_dir, write_json
 from ..utils.images import load_image
 from ..utils.optional import require_package
 from ..visualization.depth import depth_image, plot_loops
 from ..visualization.figures import draw_instances, index_image, iterations_figure
 from ..visualization.overlay import overlay
-from .depth import check_depth, depth_passes
+from .depth import check_depth, predict_depth_iterations
 from .inputs import error_context
-from .instance import predict_instances
+from .instance import instances_of_image
 from .modes import InferenceMode, WholeImage
 from .passes import TOLERANCE
-from .semantic import _class_maps
-
-
-def check_unique_stems(images: Sequence[str | os.PathLike]) -> list[Path]:
-    """Paths whose results will not overwrite each other. Raises ValueError if some would."""
-    paths = [Path(p) for p in images]
-    stems = [path.stem for path in paths]
-    twins = [path for path in paths if stems.count(path.stem) > 1]
-    if twins:
-        raise ValueError(f"images must differ in their names without suffix; got {twins[0]} and {twins[1]}")
-    return paths
+from .semantic import label_maps
 
 
 @dataclass(frozen=True)
-class Written:
-    """The files that one image gave, the share of each class, largest first, and the passes it took ("auto")."""
+class PredictionFiles:
+    """The files that were written for one image.
+
+    Attributes:
+        image: that was predicted.
+        files: that were written for it.
+        summary: the most frequent classes or instances, for a line of text.
+        shares: share of each class, largest first; empty for instance segmentation.
+        counts: number of instances of each class; empty for semantic segmentation.
+        iterations: number of them with iterations="auto"; otherwise None.
+    """
 
     image: Path
     files: list[Path]
-    shares: dict[str, float]
-    passes: int | None = None
+    summary: str
+    shares: dict[str, float] = field(default_factory=dict)
+    counts: dict[str, int] = field(default_factory=dict)
+    iterations: int | None = None
 
-    @property
-    def summary(self) -> str:
-        """The largest classes, for a line of text."""
-        largest = ", ".join(f"{name} {share:.1%}" for name, share in list(self.shares.items())[:4])
-        return largest + (f" after {self.passes} passes" if self.passes else "")
+
+def check_unique_stems(images: Sequence[str | os.PathLike]) -> list[Path]:
+    """Return the paths of images whose results do not overwrite each other.
+
+    Raises:
+        ValueError: two images have the same name without suffix.
+    """
+    paths = [Path(path) for path in images]
+    first_of_stem: dict[str, Path] = {}
+    for path in paths:
+        if path.stem in first_of_stem:
+            raise ValueError(
+                f"images must differ in their names without suffix; got {first_of_stem[path.stem]} and {path}"
+            )
+        first_of_stem[path.stem] = path
+    return paths
 
 
 def predict_files(
@@ -65,20 +77,29 @@ def predict_files(
     tolerance: float = TOLERANCE,
     depth: bool = False,
     blur: float = 0.0,
-) -> Iterator[Written]:
+) -> Iterator[PredictionFiles]:
     """Segment image files into a folder: for each STEM an index PNG, an overlay and the share of each class.
 
-    Writes ``STEM.png`` (class indices with a palette), ``STEM_overlay.jpg`` and ``STEM.json``, and with
+    Writes ``STEM.png`` (class indices with a palette), ``STEM_overlay.jpg`` and ``STEM.json``. With
     ``show_iterations`` also ``STEM_iterations.png``; with ``depth`` also ``STEM_depth.png``, millimetres in 16 bits,
-    and ``STEM_loops.png``, classes, depth and chosen scale of every pass with what it changed. Each is written beside
-    and then renamed: never half of one.
+    and ``STEM_loops.png``: classes, depth and chosen scale of every iteration, and what it changed. Each file is
+    written atomically.
+
+    Args:
+        model, iterations, device, mode, tolerance, depth, blur: see :func:`gatezoo.predict`.
+        images: files.
+        out: folder; made if it does not exist.
+        show_iterations: also draw the label map of every iteration; requires whole images.
+
+    Yields:
+        The files of each image, as soon as they are written.
 
     Raises:
-        ValueError: a image that cannot be read, two of one stem, a folder that cannot be written, or a mode for
-            the passes that ``show_iterations`` draws.
+        ValueError: an image cannot be read, two images have the same stem, the folder cannot be written, or
+            ``show_iterations`` is combined with a mode.
     """
     if show_iterations and mode not in (None, WholeImage()):
-        raise ValueError(f"passes are drawn of whole images; got {mode}: leave out the mode or show_iterations")
+        raise ValueError(f"show_iterations requires whole images; got {mode}: leave out the mode or show_iterations")
     model.require_task("semantic", "use predict_instance_files")
     if depth:
         check_depth(model, mode)
@@ -89,44 +110,40 @@ def predict_files(
     for path in paths:
         image = load_image(path)
         with error_context(path):
-            looks = depth_passes(model, image, iterations, device, tolerance, blur, mode) if depth else []
-            way = None if show_iterations else mode or WholeImage()
-            maps = [look.classes for look in looks] or _class_maps(model, image, iterations, device, way, tolerance)
+            if depth:
+                predictions = predict_depth_iterations(model, image, iterations, device, tolerance, blur, mode)
+                maps = [prediction.classes for prediction in predictions]
+            else:
+                predictions = []
+                # Without a mode, the label maps of all iterations.
+                map_mode = None if show_iterations else mode or WholeImage()
+                maps = label_maps(model, image, iterations, device, map_mode, tolerance)
         classes = maps[-1]
-        counts = np.bincount(classes.ravel(), minlength=model.num_classes) / classes.size
-        shares = {names[k]: round(float(counts[k]), 6) for k in np.argsort(-counts) if counts[k]}
-        products = {
+        drawings: dict[str, Image.Image] = {
             f"{path.stem}.png": index_image(classes, palette),
             f"{path.stem}_overlay.jpg": overlay(image, classes, palette),
         }
         if show_iterations:
-            products[f"{path.stem}_iterations.png"] = iterations_figure(image, maps, names, palette)
+            drawings[f"{path.stem}_iterations.png"] = iterations_figure(image, maps, names, palette)
         if depth:
-            products[f"{path.stem}_depth.png"] = depth_image(looks[-1].metres)
-            products[f"{path.stem}_loops.png"] = plot_loops(image, looks, names, palette)
-        for name, product in products.items():
-            atomic_write(out / name, product.save)
-        facts: dict[str, Any] = {"image": str(path), "shares": shares}
-        if iterations == "auto":
-            facts["iterations"] = len(maps)
-        text = json.dumps(facts, indent=1, ensure_ascii=False)
-        atomic_write(out / f"{path.stem}.json", lambda beside, text=text: beside.write_text(text, encoding="utf-8"))
-        yield Written(path, [out / name for name in (*products, f"{path.stem}.json")], shares, facts.get("iterations"))
+            drawings[f"{path.stem}_depth.png"] = depth_image(predictions[-1].depth)
+            drawings[f"{path.stem}_loops.png"] = plot_loops(image, predictions, names, palette)
+        for name, drawing in drawings.items():
+            atomic_write(out / name, drawing.save)
+        shares = _class_shares(classes, names)
+        taken = len(maps) if iterations == "auto" else None
+        content = {"image": str(path), "shares": shares} | ({"iterations": taken} if taken else {})
+        write_json(out / f"{path.stem}.json", content)
+        files = [out / name for name in (*drawings, f"{path.stem}.json")]
+        summary = ", ".join(f"{name} {share:.1%}" for name, share in list(shares.items())[:4])
+        summary += f" after {taken} iterations" if taken else ""
+        yield PredictionFiles(path, files, summary, shares=shares, iterations=taken)
 
 
-@dataclass(frozen=True)
-class WrittenObjects:
-    """The files that one image gave, and how many objects of each name are in it."""
-
-    image: Path
-    files: list[Path]
-    counts: dict[str, int]
-
-    @property
-    def summary(self) -> str:
-        """The most frequent names, for a line of text."""
-        largest = sorted(self.counts.items(), key=lambda item: -item[1])[:4]
-        return ", ".join(f"{count} {name}" for name, count in largest) or "nothing found"
+def _class_shares(classes: np.ndarray, names: list[str]) -> dict[str, float]:
+    """Return the share of each class that occurs in a label map, largest first."""
+    shares = np.bincount(classes.ravel(), minlength=len(names)) / classes.size
+    return {names[k]: round(float(shares[k]), 6) for k in np.argsort(-shares) if shares[k]}
 
 
 def predict_instance_files(
@@ -136,47 +153,64 @@ def predict_instance_files(
     device: str | None = None,
     score_threshold: float | None = None,
     max_detections: int | None = None,
-) -> Iterator[WrittenObjects]:
-    """Find the objects of image files: for each STEM ``STEM_objects.jpg``, and ``objects.json`` of all.
+) -> Iterator[PredictionFiles]:
+    """Predict the instances of image files: for each STEM ``STEM_instances.jpg``, and ``instances.json`` for all.
 
-    The image has each mask in a colour of its own, with box, name and score. The JSON has COCO's format (images,
+    The drawing shows each mask in its own color, with box, name and score. The JSON file has COCO's format (images,
     categories, annotations with run lengths), each annotation with its "score"; it is written after the last image.
 
+    Args:
+        model, device, score_threshold, max_detections: see :func:`gatezoo.predict_instances`.
+        images: files.
+        out: folder; made if it does not exist.
+
+    Yields:
+        The files of each image, as soon as its drawing is written.
+
     Raises:
-        ValueError: a image that cannot be read, two of one stem, or a folder that cannot be written.
+        ValueError: an image cannot be read, two images have the same stem, or the folder cannot be written.
     """
     model.require_task("instance", "use predict_files")
-    require_package("pycocotools", "objects in COCO's format")
+    require_package("pycocotools", "instances in COCO's format")
     paths, out = check_unique_stems(images), Path(out)
     ensure_dir(out)
-    names = model.class_names
-    categories = [{"id": label, "name": name} for label, name in enumerate(names) if label]
-    told: dict[str, list] = {"images": [], "categories": categories, "annotations": []}
+    json_file = out / "instances.json"
+    image_entries: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
     for number, path in enumerate(paths, start=1):
         image = load_image(path)
         with error_context(path):
-            found = predict_instances(model, image, device, score_threshold, max_detections)
+            found = instances_of_image(model, image, device, score_threshold, max_detections)
         captions = [f"{name} {score:.2f}" for name, score in zip(found["names"], found["scores"])]
-        figure = draw_instances(image, found["masks"].windows(), found["boxes"].tolist(), captions)
-        file = out / f"{path.stem}_objects.jpg"
-        atomic_write(file, figure.save)
+        drawing = draw_instances(image, found["masks"].windows(), found["boxes"].tolist(), captions)
+        drawing_file = out / f"{path.stem}_instances.jpg"
+        atomic_write(drawing_file, drawing.save)
         height, width = image.shape[-2:]
-        told["images"].append({"id": number, "file_name": path.name, "height": height, "width": width})
-        told["annotations"] += coco_annotations(found, number, len(told["annotations"]) + 1)
-        yield WrittenObjects(path, [file, out / "objects.json"], dict(Counter(found["names"])))
-    text = json.dumps(told)
-    atomic_write(out / "objects.json", lambda beside: beside.write_text(text + "\n", encoding="utf-8"))
+        image_entries.append({"id": number, "file_name": path.name, "height": height, "width": width})
+        annotations += coco_annotations(found, number, len(annotations) + 1)
+        counts: dict[str, int] = dict(Counter(found["names"]).most_common())
+        summary = ", ".join(f"{count} {name}" for name, count in list(counts.items())[:4]) or "nothing found"
+        yield PredictionFiles(path, [drawing_file, json_file], summary, counts=counts)
+    categories = [{"id": label, "name": name} for label, name in enumerate(model.class_names) if label]
+    content = {"images": image_entries, "categories": categories, "annotations": annotations}
+    write_json(json_file, content, indent=None)
 
 
 def coco_annotations(found: Instances, image_id: int, first_id: int = 1) -> list[dict[str, Any]]:
-    """Objects of a image as COCO has them, with their scores; masks as run lengths, drawn one at a time."""
-    from pycocotools import mask as drawing
+    """Convert the instances of an image to COCO's format with their scores; masks are encoded one at a time.
+
+    Args:
+        found: result of :func:`gatezoo.predict_instances`.
+        image_id: of the annotations.
+        first_id: id of the first annotation; the others follow.
+    """
+    from pycocotools import mask as coco_mask
 
     annotations = []
-    for index, (upper, before, part) in enumerate(found["masks"].windows()):
+    for index, (y, x, window) in enumerate(found["masks"].windows()):
         mask = np.zeros(found["masks"].size, np.uint8, order="F")
-        mask[upper : upper + part.shape[0], before : before + part.shape[1]] = part.numpy()
-        runs = drawing.encode(mask)
+        mask[y : y + window.shape[0], x : x + window.shape[1]] = window.numpy()
+        run_lengths = coco_mask.encode(mask)
         left, top, right, bottom = found["boxes"][index].tolist()
         annotations.append(
             {
@@ -184,10 +218,10 @@ def coco_annotations(found: Instances, image_id: int, first_id: int = 1) -> list
                 "image_id": image_id,
                 "category_id": int(found["labels"][index]),
                 "bbox": [round(value, 2) for value in (left, top, right - left, bottom - top)],
-                "area": float(drawing.area(runs)),
+                "area": float(coco_mask.area(run_lengths)),
                 "iscrowd": 0,
                 "score": round(float(found["scores"][index]), 5),
-                "segmentation": {"size": list(runs["size"]), "counts": runs["counts"].decode()},
+                "segmentation": {"size": list(run_lengths["size"]), "counts": run_lengths["counts"].decode()},
             }
         )
     return annotations

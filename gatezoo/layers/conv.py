@@ -1,6 +1,8 @@
-"""Tensor plumbing shared by gates and heads. Knows nothing of gates, models or weights."""
+"""Convolution blocks and batch norm shared by gates and heads."""
 
 from __future__ import annotations
+
+from typing import cast
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -10,7 +12,11 @@ class ConvNormAct(nn.Sequential):
     """Convolution without bias, batch norm, ReLU: (B, C_in, H, W) -> (B, C_out, H, W).
 
     Args:
-        norm: the kind of batch norm; :class:`SingletonBatchNorm2d` behind a pool to a single position.
+        in_channels: C_in.
+        out_channels: C_out.
+        kernel_size: side of the kernel; odd, padded so that the map keeps its size.
+        dilation: of the kernel.
+        norm: class of the batch norm; :class:`SingletonBatchNorm2d` after pooling to a single position.
     """
 
     def __init__(
@@ -34,12 +40,17 @@ class ConvNormAct(nn.Sequential):
             nn.ReLU(inplace=True),
         )
 
+    @property
+    def conv(self) -> nn.Conv2d:
+        """Return the convolution."""
+        return cast(nn.Conv2d, self[0])
+
 
 class SingletonBatchNorm2d(nn.BatchNorm2d):
-    """Batch norm of maps pooled to a single position, which can also train on a batch of one.
+    """Batch norm of maps pooled to a single position that can also train on a batch of one.
 
-    One value a channel has no variance, and torch refuses it in training. Its running statistics are used then, and
-    left as they are: for that batch the layer is what it is in evaluation.
+    A single value per channel has no variance, and torch refuses it in training. In that case the layer uses its
+    running statistics without updating them, as it does in evaluation mode.
     """
 
     def forward(self, x: Tensor) -> Tensor:

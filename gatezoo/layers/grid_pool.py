@@ -1,4 +1,4 @@
-"""Pooling to grids by averaging matrices, which export at any size."""
+"""Pool maps to grids and regions by matrix products, which export at any image size."""
 
 from __future__ import annotations
 
@@ -12,7 +12,15 @@ from .resize import interpolation_matrix
 
 
 def averaging_matrix(size: int, bins: int, like: Tensor) -> Tensor:
-    """Matrix (bins, size) whose row b averages positions floor(b size / bins) .. ceil((b + 1) size / bins) - 1."""
+    """Return the matrix (bins, size) whose rows average the bins of a line of ``size`` positions.
+
+    Row b averages positions floor(b size / bins) .. ceil((b + 1) size / bins) - 1.
+
+    Args:
+        size: length of the line.
+        bins: number of bins.
+        like: tensor whose device and dtype the matrix has.
+    """
     position = torch.arange(size, device=like.device)
     bin_ = torch.arange(bins, device=like.device)[:, None]
     start = bin_ * size // bins
@@ -21,13 +29,13 @@ def averaging_matrix(size: int, bins: int, like: Tensor) -> Tensor:
     return inside.to(like.dtype) / (end - start).to(like.dtype)
 
 
-def pool_to_grids(x: Tensor, grids: Sequence[int], size: tuple[int, int] | None = None) -> list[Tensor]:
-    """Average pool (B, C, H, W), first resized to ``size``, to (B, C, b, b) for each b of ``grids``.
+def pool_to_grids(x: Tensor, grids: Sequence[int], size: Sequence[int] | None = None) -> list[Tensor]:
+    """Average-pool (B, C, H, W), resized to ``size`` first, to (B, C, b, b) for each b of ``grids``.
 
-    The numbers of ``F.adaptive_avg_pool2d(resize_to(x, size), b)``; the resized map is never made.
-    Two matrix products, A_h x A_w^T, because the ATen operator freezes the traced image size when a network
+    Equal to ``F.adaptive_avg_pool2d(resize_to(x, size), b)``, without computing the resized map.
+    Uses two matrix products, A_h x A_w^T, because the ATen operator freezes the traced image size when a network
     is exported: at any other size the exported network is silently wrong. The rows of all grids are stacked, so that
-    a large map is read once; of the products of their rows, the blocks on the diagonal are the grids.
+    a large map is read once; the diagonal blocks of the product are the grids.
     """
     if not grids:
         return []
@@ -42,10 +50,10 @@ def pool_to_grids(x: Tensor, grids: Sequence[int], size: tuple[int, int] | None 
     return [pooled[..., start:end, start:end] for start, end in itertools.pairwise(ends)]
 
 
-def sum_of_grids(grids: Sequence[Tensor], size: tuple[int, int]) -> Tensor:
-    """Sum over b of (B, C, b, b) resized to (B, C, *size): ``sum(resize_to(grid, size) for grid in grids)``.
+def sum_of_grids(grids: Sequence[Tensor], size: Sequence[int]) -> Tensor:
+    """Return the sum over b of (B, C, b, b) resized to (B, C, *size): ``sum(resize_to(grid, size) for grid in grids)``.
 
-    Two matrix products, each output written once: several times as fast as interpolating grids one by one.
+    Uses two matrix products that write each output once: several times as fast as interpolating grid by grid.
     """
     height, width = size
     tall = torch.cat([interpolation_matrix(grid.shape[-2], height, grid) @ grid for grid in grids], dim=-1)
@@ -53,23 +61,24 @@ def sum_of_grids(grids: Sequence[Tensor], size: tuple[int, int]) -> Tensor:
     return tall @ wide
 
 
-def average_to(x: Tensor, size: tuple[int, int]) -> Tensor:
-    """Average (B, C, h, w) down to (B, C, *size): the numbers of ``F.adaptive_avg_pool2d``, right at every size when
-    exported (see :func:`pool_to_grids`).
+def average_to(x: Tensor, size: Sequence[int]) -> Tensor:
+    """Average (B, C, h, w) down to (B, C, *size).
+
+    Equal to ``F.adaptive_avg_pool2d``, and correct at every image size when exported (see :func:`pool_to_grids`).
     """
     return averaging_matrix(x.shape[-2], size[0], x) @ x @ averaging_matrix(x.shape[-1], size[1], x).T
 
 
 def region_matrix(size: int, regions: int, like: Tensor, taps: int = 1) -> Tensor:
-    """Matrix (regions * taps, size) of 0 and 1 that sums a line of ``size`` pixels p over its regions.
+    """Return the matrix (regions * taps, size) of 0 and 1 that sums a line of ``size`` pixels p over its regions.
 
-    Pixel p is in region floor(p regions / size). Unlike the bins of :func:`averaging_matrix` these partition the line:
-    each pixel is in one region alone. Of a line shorter than the number of regions some are empty. With ``taps`` (odd)
-    row ``b * taps + t`` sums, over the pixels p of region b, the pixels p + t - taps // 2 of the line padded with
-    zeros: what a convolution of that width reads.
+    Pixel p is in region floor(p regions / size). Unlike the bins of :func:`averaging_matrix`, regions partition the
+    line: each pixel is in exactly one. A line shorter than the number of regions leaves some of them empty. With
+    ``taps`` (odd), row ``b * taps + t`` sums, over the pixels p of region b, the pixels p + t - taps // 2 of the
+    zero-padded line: the inputs of a convolution of that width.
     """
     tap = torch.arange(taps, device=like.device)[:, None] - taps // 2
-    centre = torch.arange(size, device=like.device) - tap
+    center = torch.arange(size, device=like.device) - tap
     region = torch.arange(regions, device=like.device)[:, None, None]
-    inside = (centre >= 0) & (centre < size) & (centre * regions // size == region)
+    inside = (center >= 0) & (center < size) & (center * regions // size == region)
     return inside.flatten(0, 1).to(like.dtype)

@@ -1,4 +1,4 @@
-"""Metrics of predictions over a data set, one kind a file, on torchmetrics; the same over several processes."""
+"""Metrics accumulated over a data set, on torchmetrics; independent of the number of processes."""
 
 from typing import TYPE_CHECKING
 

@@ -1,4 +1,4 @@
-"""How well the contours of the classes are drawn."""
+"""Boundary F-score: the quality of the contours of classes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from .sums import SumStates
 
-# Share of the image's diagonal, as Csurka et al. have it.
+# Share of the image's diagonal, as in Csurka et al.
 TOLERANCE = 0.0075
 
 
@@ -25,9 +25,9 @@ class BoundaryMetric:
         F_c = mean of F_ic over the images in which P or L is not empty
         score = mean of F_c over the classes that have one
 
-    An F with one empty contour is 0. **[choice]** A contour is the pixels of a class that touch another class above,
-    below, left or right; the image's frame is none. What the labels ignore is ignored in the prediction too, and the
-    edge of it is a contour of both.
+    An F with one empty contour is 0. **[choice]** A contour consists of the pixels of a class that touch another class
+    above, below, left or right; the border of the image is no contour. Pixels that the labels ignore are ignored in
+    the prediction too, and the edge of an ignored region is a contour of both.
 
     Args:
         num_classes: K.
@@ -36,7 +36,7 @@ class BoundaryMetric:
         device: where a group of processes shares its sums.
 
     Raises:
-        ValueError: a tolerance that is not in 0 .. 1.
+        ValueError: tolerance is not between 0 and 1.
     """
 
     def __init__(
@@ -51,31 +51,32 @@ class BoundaryMetric:
                 f"tolerance must be a share of the diagonal, above 0 and below 1; got {tolerance}: {TOLERANCE} is usual"
             )
         self.num_classes, self.tolerance, self.ignore_index = num_classes, tolerance, ignore_index
-        self._totals = SumStates({"scores": num_classes, "images": num_classes}, device)
+        self._sums = SumStates({"scores": num_classes, "images": num_classes}, device)
 
     def update(self, classes: Tensor, labels: Tensor) -> None:
-        """Predicted classes and labels of one image, both (H, W) of integers."""
-        drawn, wanted = classes.cpu().numpy(), labels.cpu().numpy()
-        drawn = np.where(wanted == self.ignore_index, wanted, drawn)
-        reach = self.tolerance * math.hypot(*wanted.shape)
+        """Add the predicted classes and labels of one image, both (H, W) of integers."""
+        predicted, target = classes.cpu().numpy(), labels.cpu().numpy()
+        predicted = np.where(target == self.ignore_index, target, predicted)
+        max_distance = self.tolerance * math.hypot(*target.shape)
         scores, images = torch.zeros(self.num_classes), torch.zeros(self.num_classes)
-        for number in set(np.union1d(drawn, wanted).tolist()) - {self.ignore_index}:
-            predicted, labelled = contour(drawn == number), contour(wanted == number)
-            if len(predicted) or len(labelled):
-                precision, recall = _near(predicted, labelled, reach), _near(labelled, predicted, reach)
-                scores[number] = 2 * precision * recall / (precision + recall) if precision + recall else 0.0
-                images[number] = 1
-        self._totals.update({"scores": scores, "images": images})
+        for index in set(np.union1d(predicted, target).tolist()) - {self.ignore_index}:
+            found, labelled = contour(predicted == index), contour(target == index)
+            if len(found) or len(labelled):
+                precision = _share_within(found, labelled, max_distance)
+                recall = _share_within(labelled, found, max_distance)
+                scores[index] = 2 * precision * recall / (precision + recall) if precision + recall else 0.0
+                images[index] = 1
+        self._sums.update({"scores": scores, "images": images})
 
     def compute(self) -> tuple[float, list[float]]:
-        """The score, and that of each class (NaN for one without any contour). Every process must call it."""
-        totals = self._totals.compute()
-        by_class = totals["scores"] / totals["images"]
-        return by_class[totals["images"] > 0].mean().item(), by_class.tolist()
+        """Return the score, and that of each class (NaN for one without any contour). Every process must call it."""
+        sums = self._sums.compute()
+        by_class = sums["scores"] / sums["images"]
+        return by_class[sums["images"] > 0].mean().item(), by_class.tolist()
 
 
 def contour(mask: np.ndarray) -> np.ndarray:
-    """Places (N, 2), row and column, of the pixels of a mask (H, W) that have a neighbour outside it."""
+    """Return the positions (N, 2), row and column, of the pixels of a mask (H, W) that have a neighbor outside it."""
     inside = mask.copy()
     inside[1:] &= mask[:-1]
     inside[:-1] &= mask[1:]
@@ -84,10 +85,10 @@ def contour(mask: np.ndarray) -> np.ndarray:
     return np.argwhere(mask & ~inside)
 
 
-def _near(points: np.ndarray, others: np.ndarray, reach: float) -> float:
-    """Share of the points that have one of the others within reach."""
+def _share_within(points: np.ndarray, others: np.ndarray, max_distance: float) -> float:
+    """Return the share of the points (N, 2) that have one of the others (M, 2) within a distance."""
     if not (len(points) and len(others)):
         return 0.0
     # The tree's own bound excludes points exactly at it.
-    distances, _ = cKDTree(others).query(points, distance_upper_bound=reach * (1 + 1e-9))
+    distances, _ = cKDTree(others).query(points, distance_upper_bound=max_distance * (1 + 1e-9))
     return np.isfinite(distances).mean().item()

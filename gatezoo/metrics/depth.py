@@ -1,4 +1,4 @@
-"""How near predicted depths are to measured ones."""
+"""Metrics of predicted depth."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from .sums import SumStates
 
 @dataclass(frozen=True)
 class DepthResult:
-    """Figures of predicted depth d against the measured d*, over all pixels at which d* is known.
+    """Metrics of predicted depth d against the measured d*, over all pixels at which d* is known.
 
     Attributes:
         delta1, delta2, delta3: share of pixels with max(d / d*, d* / d) < 1.25, 1.25^2, 1.25^3.
         abs_rel: mean of |d - d*| / d*.
-        rmse: root of the mean of (d - d*)^2, in metres.
-        rmse_log: root of the mean of (ln d - ln d*)^2.
-        pixels: number of them.
+        rmse: square root of the mean of (d - d*)^2, in metres.
+        rmse_log: square root of the mean of (ln d - ln d*)^2.
+        pixels: number of pixels at which d* is known.
     """
 
     delta1: float
@@ -31,11 +31,12 @@ class DepthResult:
     pixels: int
 
     def to_dict(self) -> dict[str, float]:
+        """Return all metrics by name, ready for JSON."""
         return asdict(self)
 
 
 class DepthMetric:
-    """Accumulates the usual figures of depth (Eigen et al., NeurIPS 2014, Sec. 4.2) over pixels, not over images.
+    """Accumulator of the usual depth metrics (Eigen et al., NeurIPS 2014, Sec. 4.2) over pixels, not over images.
 
     Args:
         device: where a group of processes shares its sums.
@@ -44,17 +45,17 @@ class DepthMetric:
     _NAMES = ("pixels", "delta1", "delta2", "delta3", "abs_rel", "squared", "squared_log")
 
     def __init__(self, device: str | torch.device = "cpu"):
-        self._totals = SumStates(dict.fromkeys(self._NAMES, 1), device)
+        self._sums = SumStates(dict.fromkeys(self._NAMES, 1), device)
 
     def update(self, predicted: Tensor, measured: Tensor) -> None:
-        """Depths in metres, both (..., H, W); NaN or 0 in ``measured`` where it is not known.
+        """Add depths in metres, both (..., H, W); NaN or 0 in ``measured`` where it is not known.
 
         Raises:
-            ValueError: sizes that differ, or a predicted depth that is not positive.
+            ValueError: the sizes differ, or a predicted depth is not positive.
         """
         if predicted.shape != measured.shape:
             raise ValueError(
-                f"predicted depth must have the size of the measured; "
+                f"predicted depth must have the size of the measured depth; "
                 f"got {tuple(predicted.shape)} and {tuple(measured.shape)}"
             )
         known = measured.isfinite() & (measured > 0)
@@ -74,24 +75,26 @@ class DepthMetric:
             "squared": error**2,
             "squared_log": log_error**2,
         }
-        self._totals.update({name: term.sum() for name, term in terms.items()})
+        self._sums.update({name: term.sum() for name, term in terms.items()})
 
     def compute(self) -> DepthResult:
-        """Figures of all processes. Every process must call it.
+        """Return the metrics of all processes. Every process must call it.
 
         Raises:
-            ValueError: no pixel at which the depth is known.
+            ValueError: the depth is known at no pixel.
         """
-        totals = {name: total.item() for name, total in self._totals.compute().items()}
-        pixels = totals["pixels"]
+        sums = {name: total.item() for name, total in self._sums.compute().items()}
+        pixels = sums["pixels"]
         if not pixels:
-            raise ValueError("measured depth must be known at one pixel at least; it is NaN or 0 at all of them")
+            raise ValueError(
+                "measured depth must be known at one pixel at least; got NaN or 0 at all: check the depth files"
+            )
         return DepthResult(
-            delta1=totals["delta1"] / pixels,
-            delta2=totals["delta2"] / pixels,
-            delta3=totals["delta3"] / pixels,
-            abs_rel=totals["abs_rel"] / pixels,
-            rmse=(totals["squared"] / pixels) ** 0.5,
-            rmse_log=(totals["squared_log"] / pixels) ** 0.5,
+            delta1=sums["delta1"] / pixels,
+            delta2=sums["delta2"] / pixels,
+            delta3=sums["delta3"] / pixels,
+            abs_rel=sums["abs_rel"] / pixels,
+            rmse=(sums["squared"] / pixels) ** 0.5,
+            rmse_log=(sums["squared_log"] / pixels) ** 0.5,
             pixels=int(pixels),
         )

@@ -1,26 +1,106 @@
-"""Names of metrics, and which of them speaks for a set of weights."""
+"""Titles, units and Hub types of all metrics, in one table."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Literal
 
-# Figures of an evaluation that an entry keeps, by the titles they go under; the first that is there speaks for all.
-HEADLINES = {
-    "miou": "mIoU",
-    "pixel_accuracy": "pixel accuracy",
-    "mean_accuracy": "mean accuracy",
-    "mask_ap": "mask AP",
-    "mask_ap50": "mask AP at IoU .5",
-    "box_ap": "box AP",
-    "miou_cityscapes": "mIoU on Cityscapes",
-    "delta1": "depth within 1.25",
-    "delta2": "1.25^2",
-    "delta3": "1.25^3",
+Unit = Literal["share", "m", "ratio", "count"]
+
+
+@dataclass(frozen=True)
+class MetricInfo:
+    """Presentation of one metric.
+
+    Attributes:
+        title: for tables and lines of text.
+        unit: "share" of something, in 0 .. 1 and shown in per cent; "m" for metres; "ratio", a plain number without
+            a unit; "count", a whole number.
+        hub_type: name of the metric on the Hugging Face Hub, if it is listed in the header of a model card.
+        is_headline: whether the metric may summarize a set of weights, see :func:`headline`.
+    """
+
+    title: str
+    unit: Unit = "share"
+    hub_type: str | None = None
+    is_headline: bool = False
+
+
+# Each metric by its key in scores.json, in the manifest and in recipes. The first headline that is present summarizes.
+METRICS: dict[str, MetricInfo] = {
+    "miou": MetricInfo("mIoU", hub_type="mean_iou", is_headline=True),
+    "pixel_accuracy": MetricInfo("pixel accuracy", hub_type="accuracy", is_headline=True),
+    "mean_accuracy": MetricInfo("mean accuracy", hub_type="mean_accuracy", is_headline=True),
+    "weighted_iou": MetricInfo("weighted IoU"),
+    "boundary_f": MetricInfo("boundary F-score"),
+    "iiou": MetricInfo("instance IoU"),
+    "iou": MetricInfo("IoU"),
+    "absent": MetricInfo("absent classes", unit="count"),
+    "mask_ap": MetricInfo("mask AP", hub_type="mean_average_precision", is_headline=True),
+    "mask_ap50": MetricInfo("mask AP50", is_headline=True),
+    "mask_ap75": MetricInfo("mask AP75"),
+    "mask_ap_small": MetricInfo("mask AP small"),
+    "mask_ap_medium": MetricInfo("mask AP medium"),
+    "mask_ap_large": MetricInfo("mask AP large"),
+    "mask_ar1": MetricInfo("mask AR1"),
+    "mask_ar10": MetricInfo("mask AR10"),
+    "mask_ar100": MetricInfo("mask AR100"),
+    "box_ap": MetricInfo("box AP", hub_type="mean_average_precision", is_headline=True),
+    "box_ap50": MetricInfo("box AP50"),
+    "box_ap75": MetricInfo("box AP75"),
+    "box_ap_small": MetricInfo("box AP small"),
+    "box_ap_medium": MetricInfo("box AP medium"),
+    "box_ap_large": MetricInfo("box AP large"),
+    "box_ar1": MetricInfo("box AR1"),
+    "box_ar10": MetricInfo("box AR10"),
+    "box_ar100": MetricInfo("box AR100"),
+    "miou_cityscapes": MetricInfo("mIoU on Cityscapes", is_headline=True),
+    "delta1": MetricInfo("depth within 1.25", is_headline=True),
+    "delta2": MetricInfo("depth within 1.25^2", is_headline=True),
+    "delta3": MetricInfo("depth within 1.25^3", is_headline=True),
+    "abs_rel": MetricInfo("depth abs rel", unit="ratio"),
+    "rmse": MetricInfo("depth RMSE", unit="m"),
+    "rmse_log": MetricInfo("depth RMSE of the logarithm", unit="ratio"),
+    "pixels": MetricInfo("pixels with known depth", unit="count"),
 }
+
+# Titles of the metrics that a published set of weights keeps, by their keys.
+HEADLINES: dict[str, str] = {key: info.title for key, info in METRICS.items() if info.is_headline}
+
+
+def metric_info(key: str) -> MetricInfo:
+    """Return the entry of a metric; of an unknown one, such as the IoU of a class, a share titled by its key."""
+    return METRICS.get(key) or MetricInfo(key)
+
+
+def format_metric(key: str, value: float | None, *, percent: bool = True) -> str:
+    """Format a value with the unit of its metric: "63.0 %", "0.865 m", "0.250", "7680000"; "absent" for None or NaN.
+
+    Args:
+        key: of the metric, in :data:`METRICS`; an unknown one is a share.
+        value: shares in 0 .. 1.
+        percent: False: shares as fractions, and all values but counts with four decimals: "0.6301", "0.8653 m".
+    """
+    if value is None or math.isnan(value):
+        return "absent"
+    unit = metric_info(key).unit
+    if unit == "count":
+        return f"{value:.0f}"
+    if unit == "share" and percent:
+        return f"{100 * value:.1f} %"
+    return f"{value:.{3 if percent else 4}f}" + (" m" if unit == "m" else "")
+
+
+def headline_key(metrics: Mapping[str, Any]) -> str | None:
+    """Return the key of the metric that summarizes a set of weights; None if none of them was measured."""
+    return next((key for key in HEADLINES if key in metrics), None)
 
 
 def headline(metrics: Mapping[str, Any]) -> str:
-    """'mIoU .63 on CamVid val', of an entry's metrics."""
-    figure = next((key for key in HEADLINES if key in metrics), None)
-    return f"{HEADLINES[figure]} {metrics[figure]} on {metrics['protocol']}" if figure else "not measured"
+    """Summarize the metrics of a manifest entry: "mIoU 63.0 % on CamVid val", or "not measured"."""
+    key = headline_key(metrics)
+    return (
+        f"{METRICS[key].title} {format_metric(key, metrics[key])} on {metrics['protocol']}" if key else "not measured"
+    )

@@ -1,4 +1,4 @@
-"""Figures of class maps over a whole data set, on torchmetrics' confusion matrix."""
+"""Metrics of label maps over a whole data set, on torchmetrics' confusion matrix."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ from torchmetrics.classification import MulticlassConfusionMatrix
 from .depth import DepthResult
 
 # Pixels that are counted at once: torchmetrics makes several 64-bit copies of them.
-_AT_ONCE = 1 << 22
+_CHUNK_SIZE = 1 << 22
 
 
 @dataclass(frozen=True)
 class SegmentationResult:
-    """Figures of one evaluation, all in 0 .. 1.
+    """Metrics of one evaluation; shares are in 0 .. 1.
 
     Attributes:
         miou: mean of intersection / union over the classes that occur in the labels or the predictions.
-        pixel_accuracy: share of labelled pixels that are right.
-        mean_accuracy: mean over the classes that occur in the labels of the share of their pixels that are right.
+        pixel_accuracy: share of labelled pixels that are correct.
+        mean_accuracy: mean over the classes that occur in the labels of the share of their pixels that are correct.
         iou: of each class; NaN for an absent one.
-        absent: number of classes that neither labels nor predictions hold: left out of the mean, and counted here.
+        absent: number of classes that occur neither in the labels nor in the predictions, and are left out of the mean.
         weighted_iou: frequency-weighted IoU, sum over the classes of (share of the labelled pixels) x IoU.
         boundary_f: mean boundary F-score, see :class:`~gatezoo.metrics.boundary.BoundaryMetric`; None if not asked for.
-        boundary_f_by_class: of each class; NaN where there was none to compare.
+        boundary_f_by_class: of each class; NaN for one without contours.
         iiou: mean instance-weighted IoU, see :class:`~gatezoo.metrics.instance_weighted.InstanceWeightedMetric`;
             None without instance ids.
         iiou_by_class: of each class; NaN for one without instances.
-        depth: of predicted depth, see :class:`~gatezoo.metrics.depth.DepthResult`; None where there is none.
+        depth: metrics of predicted depth, see :class:`~gatezoo.metrics.depth.DepthResult`; None without depth.
     """
 
     miou: float
@@ -48,12 +48,12 @@ class SegmentationResult:
     depth: DepthResult | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """The figures that were asked for, ready for JSON: null for NaN."""
+        """Return the metrics that were computed, ready for JSON: None for NaN."""
         return {key: nan_to_none(value) for key, value in asdict(self).items() if value is not None}
 
 
 def nan_to_none(value: Any) -> Any:
-    """Numbers and nested lists and dicts of them with None in place of NaN, which JSON does not have."""
+    """Replace NaN, which JSON does not have, by None in a number or in nested lists and dicts of numbers."""
     if isinstance(value, dict):
         return {key: nan_to_none(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
@@ -61,9 +61,9 @@ def nan_to_none(value: Any) -> Any:
     return None if isinstance(value, float) and math.isnan(value) else value
 
 
-def scores_from_confusion(matrix: Tensor) -> SegmentationResult:
-    """Figures of a confusion matrix (K, K), n[label, prediction]. NaN where a mean has nothing to average."""
-    matrix = matrix.cpu().double()
+def scores_from_confusion(confusion_matrix: Tensor) -> SegmentationResult:
+    """Compute the metrics of a confusion matrix (K, K), n[label, prediction]; NaN for a mean over nothing."""
+    matrix = confusion_matrix.cpu().double()
     hits, labelled, predicted = matrix.diag(), matrix.sum(1), matrix.sum(0)
     union = labelled + predicted - hits
     iou = hits / union  # 0 / 0 = NaN marks an absent class
@@ -79,23 +79,25 @@ def scores_from_confusion(matrix: Tensor) -> SegmentationResult:
 
 
 class SegmentationMetric:
-    """Accumulates a confusion matrix over images of any size, and over processes.
+    """Accumulator of a confusion matrix over images of any size, and over processes.
 
     Args:
         num_classes: K.
         ignore_index: label that does not count.
-        device: where the class maps are.
+        device: of the label maps.
     """
 
     def __init__(self, num_classes: int, ignore_index: int = 255, device: str | torch.device = "cpu"):
         self.num_classes, self.ignore_index = num_classes, ignore_index
-        self._matrix = MulticlassConfusionMatrix(num_classes, ignore_index=ignore_index, validate_args=False).to(device)
+        self._confusion = MulticlassConfusionMatrix(num_classes, ignore_index=ignore_index, validate_args=False).to(
+            device
+        )
 
     def update(self, classes: Tensor, labels: Tensor) -> Tensor:
-        """Count predicted classes against labels, both (..., H, W) of integers; returns their own matrix (K, K).
+        """Add predicted classes and labels, both (..., H, W) of integers; return their own confusion matrix (K, K).
 
         Raises:
-            ValueError: sizes that differ, or labels outside the classes.
+            ValueError: the sizes differ, or a label is not one of the classes.
         """
         if classes.shape != labels.shape:
             raise ValueError(
@@ -105,17 +107,17 @@ class SegmentationMetric:
         if wrong.any():
             raise ValueError(
                 f"labels must be 0 .. {self.num_classes - 1} or {self.ignore_index} (ignored); "
-                f"got {labels[wrong][0].item()}: set num_classes or ignore_index, or mend the labels"
+                f"got {labels[wrong][0].item()}: set num_classes or ignore_index, or fix the labels"
             )
-        self._matrix.to(classes.device)
-        pieces = zip(classes.flatten().split(_AT_ONCE), labels.flatten().split(_AT_ONCE))
-        # As a call a torchmetrics metric adds to its state and gives the value of what was added.
-        return sum(self._matrix(*piece) for piece in pieces)
+        self._confusion.to(classes.device)
+        chunks = zip(classes.flatten().split(_CHUNK_SIZE), labels.flatten().split(_CHUNK_SIZE))
+        # A call of a torchmetrics metric updates its state and returns the value of the new part alone.
+        return torch.stack([self._confusion(*chunk) for chunk in chunks]).sum(0)
 
-    def matrix(self) -> Tensor:
-        """n[label, prediction], (K, K) of int64, over all images and processes. Every process must call it."""
-        return self._matrix.compute().cpu()
+    def confusion_matrix(self) -> Tensor:
+        """Return n[label, prediction], (K, K) of int64, over all images and processes. Every process must call it."""
+        return self._confusion.compute().cpu()
 
     def compute(self) -> SegmentationResult:
-        """Figures of all images so far, of all processes. Every process must call it."""
-        return scores_from_confusion(self.matrix())
+        """Return the metrics of all images so far, of all processes. Every process must call it."""
+        return scores_from_confusion(self.confusion_matrix())

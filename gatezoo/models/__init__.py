@@ -1,5 +1,5 @@
-"""Architectures, one paper a file. Importing them fills the registry; none imports torch before a model is built."""
+"""Architectures, one file per paper. Importing them fills the registry; torch is imported when a model is built."""
 
-from . import depthgate, dignet, fcn, fpn, gff, pspnet, rignet, zigzag
+from . import deeplab, depthgate, dignet, fcn, fpn, gff, pspnet, rignet, zigzag
 
-__all__ = ["depthgate", "dignet", "fcn", "fpn", "gff", "pspnet", "rignet", "zigzag"]
+__all__ = ["deeplab", "depthgate", "dignet", "fcn", "fpn", "gff", "pspnet", "rignet", "zigzag"]

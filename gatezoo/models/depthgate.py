@@ -1,6 +1,6 @@
 """Depth-aware gating: recurrent scene parsing with perspective understanding in the loop (Kong and Fowlkes, CVPR 2018).
 
-The pooling field of every pixel follows its depth: five dilated convolutions of one map, weighed by a depth that the
+The pooling field of every pixel follows its depth: five dilated convolutions of one map, weighted by a depth that the
 network predicts from the image (or is given). A recurrent module refines segmentation and depth in loops.
 
 Published results (mIoU, Table 2): NYU-Depth-v2 on ResNet-50 40.6 (baseline) -> 43.1 (loop 2), Cityscapes val on
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from ..backbones.spec import BackboneSpec
 from ..registry import register_models
 from .fcn import MOBILENETV2
 
@@ -20,8 +21,10 @@ if TYPE_CHECKING:
 
 
 def depthgate(
-    backbone: str,
-    output_stride: int = 8,
+    backbone: BackboneSpec,
+    num_classes: int = 40,
+    freeze_bn: bool = True,
+    *,
     width: int = 512,
     gate: str = "predicted",
     tied: bool = False,
@@ -32,112 +35,93 @@ def depthgate(
     thresholds: tuple[float, ...] | None = None,
     unit: str = "metres",
     hard: bool = False,
-    num_classes: int = 40,
-    in_chans: int = 3,
-    pretrained_backbone: bool | str = False,
-    backbone_args: dict[str, Any] | None = None,
-    freeze_bn: bool = True,
 ) -> DepthSegmenter | RecurrentDepthSegmenter:
-    """A network with depth-aware gating.
+    """Build a network with depth-aware gating.
 
     Args:
         backbone: a timm model.
-        output_stride: 8, or 16 or 32.
+        num_classes: K.
+        freeze_bn: keep the statistics of the backbone's batch norm in training.
         width: channels of the head; the depth branch has a quarter and a sixteenth of them.
         gate: "predicted" depth, "given" depth (``depth=`` at the call), "attention" (no depth), "average", or "none",
             the baseline with one branch.
         tied: one kernel for all branches.
         dilations: of the branches, from far to near.
-        loops: of the recurrent module, L; 0 leaves it out. More than one have the same weights.
+        loops: of the recurrent module, L; 0 leaves it out. If there are several, they share their weights.
         iterations: passes in ``forward``; default: ``loops`` + 1.
-        feedback: what a loop sees of the one before: its "feature" or its "scores".
+        feedback: what a loop reads of the one before: its "feature" or its "scores".
         thresholds: depths between the scales; training sets them to quantiles of its data, equally many pixels each.
         unit: of a given depth and of the thresholds: "metres" or "disparity".
-        hard: in evaluation mode, compute of every pixel the scale of the largest weight alone.
-        num_classes: K.
-        in_chans: channels of the image.
-        pretrained_backbone: True for timm's weights, or a local file of them.
-        backbone_args: further keywords of the timm model.
-        freeze_bn: keep the statistics of the backbone's batch norm in training.
+        hard: in evaluation mode, compute at every pixel only the scale with the largest weight.
+
+    Raises:
+        ValueError: keywords that contradict each other.
     """
-    from ..backbones.pyramid import Pyramid
-    from ..gates.depth import GATES, GatedPooling, ScaleBranches
+    from ..gates.depth import DEPTH_GATES, GatedPooling, ScaleBranches
     from ..heads.depth_pooling import PoolingHead
+    from ..layers.conv import ConvNormAct
     from ..layers.depth_bins import NEARER
-    from ..segmenters.depth import FEEDBACK, DepthSegmenter, RecurrentDepthSegmenter, check_thresholds
+    from ..segmenters.depth import FEEDBACK, DepthScale, DepthSegmenter, RecurrentDepthSegmenter, check_thresholds
     from ..utils.choices import check_choice
 
-    make_gate = GATES[check_choice("gate", gate, GATES)]
+    make_gate = DEPTH_GATES[check_choice("gate", gate, DEPTH_GATES)]
     check_choice("unit", unit, NEARER)
     if gate == "predicted" and unit != "metres":
-        raise ValueError(f"depth is predicted in metres; got unit={unit!r}: that of a given depth, gate='given'")
+        raise ValueError(f"unit must be 'metres' for a predicted depth; got {unit!r}: pass gate='given'")
     back = {"feature": width, "scores": num_classes}[check_choice("feedback", feedback, FEEDBACK)]
     if loops < 0:
-        raise ValueError(f"loops must be 0, for a feed-forward network, or more; got {loops}")
+        raise ValueError(f"loops must be at least 0; got {loops}: pass 0 for a feed-forward network")
     if loops == 0 and iterations not in (None, 1):
-        raise ValueError(f"a network with loops=0 has one pass; got iterations={iterations}: build it with loops=1")
+        raise ValueError(f"iterations must be 1 for a network with loops=0; got {iterations}: pass loops=1")
     if width < 16:
-        raise ValueError(f"width must be at least 16, for the depth branch has a sixteenth of it; got {width}")
+        raise ValueError(f"width must be at least 16, as the depth branch has a sixteenth of it; got {width}: pass 16")
     if hard and gate in ("average", "none"):
-        raise ValueError(f"a hard gate must choose among scales; got hard with gate={gate!r}: predicted, say")
+        raise ValueError(f"hard must be of a gate that weights scales; got gate={gate!r}: pass gate='predicted'")
     dilations = (1,) if gate == "none" else tuple(dilations)
-    thresholds = check_thresholds(thresholds, len(dilations))
+    depth_scale = DepthScale(check_thresholds(thresholds, len(dilations)), unit)
 
-    def head(in_channels: int, recurrent: bool = False) -> PoolingHead:
-        pooling = GatedPooling(make_gate(width, len(dilations)), ScaleBranches(width, dilations, tied), hard)
-        return PoolingHead(in_channels, width, num_classes, pooling, recurrent)
+    def make_pooling() -> GatedPooling:
+        return GatedPooling(make_gate(width, len(dilations)), ScaleBranches(width, dilations, tied), hard)
 
-    pyramid = Pyramid(
-        backbone,
-        output_stride=output_stride,
-        in_chans=in_chans,
-        pretrained=pretrained_backbone,
-        backbone_args=backbone_args,
-    )
-    first = head(pyramid.channels[-1])
+    pyramid = backbone.pyramid()
+    head = PoolingHead(pyramid.channels[-1], width, num_classes, make_pooling())
     if loops == 0:
-        return DepthSegmenter(pyramid, first, num_classes, in_chans, freeze_bn, thresholds, unit)
+        return DepthSegmenter(pyramid, head, num_classes, backbone.in_chans, freeze_bn, depth_scale)
+    recurrent = PoolingHead(
+        width + back, width, num_classes, make_pooling(), mix=ConvNormAct(width, width, 1), dropout=0.1
+    )
     return RecurrentDepthSegmenter(
         pyramid,
-        first,
-        head(width + back, recurrent=True),
+        head,
+        recurrent,
         num_classes,
-        in_chans,
+        backbone.in_chans,
         freeze_bn,
-        thresholds,
-        unit,
+        depth_scale,
         feedback,
         loops + 1 if iterations is None else iterations,
     )
 
 
 def multiscale(
-    backbone: str,
-    output_stride: int = 8,
+    backbone: BackboneSpec,
+    num_classes: int = 40,
+    freeze_bn: bool = True,
+    *,
     width: int = 512,
     combine: str = "average",
     scales: tuple[float, ...] = (1.0, 0.75, 0.5),
-    num_classes: int = 40,
-    in_chans: int = 3,
-    pretrained_backbone: bool | str = False,
-    backbone_args: dict[str, Any] | None = None,
-    freeze_bn: bool = True,
 ) -> MultiScaleSegmenter:
-    """The baseline on scaled copies of the image, the rival that gated pooling is compared with (Fig. 4, MultiScale).
+    """Build the baseline on scaled copies of the image, which gated pooling is compared with (Fig. 4, MultiScale).
 
     Args:
         backbone: a timm model.
-        output_stride: 8, or 16 or 32.
+        num_classes: K.
+        freeze_bn: keep the statistics of the backbone's batch norm in training.
         width: channels of the head.
         combine: predictions of the copies, by "average" or "attention" (Chen et al., 2016).
         scales: of the copies, the largest first; the paper gives none, these are Chen et al.'s.
-        num_classes: K.
-        in_chans: channels of the image.
-        pretrained_backbone: True for timm's weights, or a local file of them.
-        backbone_args: further keywords of the timm model.
-        freeze_bn: keep the statistics of the backbone's batch norm in training.
     """
-    from ..backbones.pyramid import Pyramid
     from ..gates.depth import AverageGate, GatedPooling, ScaleBranches
     from ..gates.scale_attention import SCALE_GATES
     from ..heads.depth_pooling import PoolingHead
@@ -145,21 +129,19 @@ def multiscale(
     from ..utils.choices import check_choice
 
     gate = SCALE_GATES[check_choice("combine", combine, SCALE_GATES)](width, len(scales))
-    pyramid = Pyramid(
-        backbone,
-        output_stride=output_stride,
-        in_chans=in_chans,
-        pretrained=pretrained_backbone,
-        backbone_args=backbone_args,
-    )
+    pyramid = backbone.pyramid()
     pooling = GatedPooling(AverageGate(width, 1), ScaleBranches(width, (1,)))
     head = PoolingHead(pyramid.channels[-1], width, num_classes, pooling)
-    return MultiScaleSegmenter(pyramid, head, gate, scales, num_classes, in_chans, freeze_bn)
+    return MultiScaleSegmenter(pyramid, head, gate, scales, num_classes, backbone.in_chans, freeze_bn)
 
 
-BASELINE = dict(gate="none", loops=0)
-AVERAGE = dict(gate="average", tied=True, loops=0)
-SMALL = dict(**MOBILENETV2, width=96)
+PAPER = (
+    "Depth-aware gating: recurrent scene parsing with perspective understanding in the loop "
+    "(Kong and Fowlkes, CVPR 2018)"
+)
+BASELINE: dict[str, Any] = dict(gate="none", loops=0)
+AVERAGE: dict[str, Any] = dict(gate="average", tied=True, loops=0)
+SMALL: dict[str, Any] = dict(**MOBILENETV2, width=96)
 
 register_models(
     depthgate,
@@ -183,6 +165,9 @@ register_models(
         "test_depthgate": dict(backbone="test_resnet", width=32),
         "test_depthgate_given": dict(backbone="test_resnet", width=32, gate="given", loops=1),
     },
+    family="depthgate",
+    paper=PAPER,
+    output_stride=8,
 )
 register_models(
     multiscale,
@@ -191,4 +176,7 @@ register_models(
         "depthgate_r101_multiscale_attention": dict(backbone="resnet101", combine="attention"),
         "test_depthgate_multiscale": dict(backbone="test_resnet", width=32, combine="attention"),
     },
+    family="depthgate",
+    paper=PAPER,
+    output_stride=8,
 )

@@ -1,15 +1,16 @@
 """DIGNet: distributed iterative gating (Karim et al., CVPR 2019).
 
-A feed-forward network is unrolled over T passes. Between passes, propagators carry what every block found down to the
-blocks below it in a cascade, and modulators weigh each block's input with it.
+A feed-forward network is unrolled over T passes. Between passes, propagators carry the output of every block down to
+the blocks below it in a cascade, and modulators weight each block's input with it.
 
 Published results (PASCAL VOC 2012 val, T = 2, Table 4): ResNet-101 at stride 8 71.3 -> 77.5, at stride 32 65.3 -> 72.5.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from ..backbones.spec import BackboneSpec
 from ..registry import register_models
 from .fcn import MOBILENETV2
 
@@ -18,53 +19,39 @@ if TYPE_CHECKING:
 
 
 def dignet(
-    backbone: str,
-    output_stride: int = 32,
+    backbone: BackboneSpec,
+    num_classes: int = 21,
+    freeze_bn: bool = True,
+    *,
     head: str = "linear",
     iterations: int = 2,
     shallowest: int = 1,
     feedback: str = "cascade",
     bins: tuple[int, ...] = (1, 3, 5, 7),
-    num_classes: int = 21,
-    in_chans: int = 3,
-    pretrained_backbone: bool | str = False,
-    backbone_args: dict[str, Any] | None = None,
-    freeze_bn: bool = True,
 ) -> RecurrentSegmenter:
-    """A fully convolutional network with distributed iterative gating.
+    """Build a fully convolutional network with distributed iterative gating.
 
     Args:
         backbone: a timm model whose blocks can be run again.
-        output_stride: 32, 16 or 8.
+        num_classes: K.
+        freeze_bn: keep the statistics of batch norm in training.
         head: block n: "linear", "fcn" or "aspp".
         iterations: passes T; 1 is the plain network.
         shallowest: smallest gated block (Table 3); 1 gates the image too.
-        feedback: "cascade", or "stage" or "last", the rival routings of Table 2.
+        feedback: "cascade", or one of the other routings of Table 2: "stage" or "last".
         bins: grids of the modulators' spatial pyramid; empty for the plain 1x1 modulator of Table 1.
-        num_classes: K.
-        in_chans: channels of the image.
-        pretrained_backbone: True for timm's weights, or a local file of them.
-        backbone_args: further keywords of the timm model.
-        freeze_bn: keep batch norm's statistics in training.
     """
-    from ..backbones.stages import Stages
     from ..gates.distributed import DistributedFeedback
     from ..heads import make_head
     from ..segmenters.recurrent import RecurrentSegmenter
 
-    stages = Stages(
-        backbone,
-        output_stride=output_stride,
-        in_chans=in_chans,
-        pretrained=pretrained_backbone,
-        backbone_args=backbone_args,
-    )
+    stages = backbone.stages()
     return RecurrentSegmenter(
         stages,
         make_head(head, stages.channels[-1], num_classes),
         DistributedFeedback([*stages.channels, num_classes], shallowest, feedback, bins),
         num_classes,
-        in_chans,
+        backbone.in_chans,
         iterations,
         freeze_bn,
     )
@@ -83,4 +70,6 @@ register_models(
         "dignet_deeplabv2_resnet101": dict(backbone="resnet101", output_stride=8, head="aspp"),
         "test_dignet": dict(backbone="test_resnet"),
     },
+    family="dignet",
+    paper="DIGNet: distributed iterative gating (Karim et al., CVPR 2019)",
 )

@@ -9,51 +9,32 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from ..backbones.spec import BackboneSpec
 from ..registry import register_models
 
 if TYPE_CHECKING:
     from ..segmenters.segmenter import Segmenter
 
 
-# The rows on MobileNetV2 pad as the ImageNet weights they were trained from do.
-MOBILENETV2 = dict(backbone="mobilenetv2_100", backbone_args={"pad_type": "same"})
+# The models on MobileNetV2 pad as the ImageNet weights they were trained from do.
+MOBILENETV2: dict[str, Any] = dict(backbone="mobilenetv2_100", backbone_args={"pad_type": "same"})
 
 
-def fcn(
-    backbone: str,
-    output_stride: int = 32,
-    head: str = "linear",
-    num_classes: int = 21,
-    in_chans: int = 3,
-    pretrained_backbone: bool | str = False,
-    backbone_args: dict[str, Any] | None = None,
-    freeze_bn: bool = False,
-) -> Segmenter:
-    """A classifier on the last map of a backbone.
+def fcn(backbone: BackboneSpec, num_classes: int = 21, freeze_bn: bool = False, *, head: str = "linear") -> Segmenter:
+    """Build a classifier on the last map of a backbone.
 
     Args:
         backbone: a timm model.
-        output_stride: 32, 16 or 8.
-        head: "linear", "fcn" or "aspp".
         num_classes: K.
-        in_chans: channels of the image.
-        pretrained_backbone: True for timm's weights, or a local file of them.
-        backbone_args: further keywords of the timm model.
         freeze_bn: keep the statistics of the backbone's batch norm in training.
+        head: "linear", "fcn" or "aspp".
     """
-    from ..backbones.pyramid import Pyramid
     from ..heads import make_head
     from ..segmenters.segmenter import Segmenter
 
-    pyramid = Pyramid(
-        backbone,
-        output_stride=output_stride,
-        in_chans=in_chans,
-        pretrained=pretrained_backbone,
-        backbone_args=backbone_args,
-    )
+    pyramid = backbone.pyramid()
     classifier = make_head(head, pyramid.channels[-1], num_classes)
-    return Segmenter(pyramid, classifier, num_classes, in_chans, freeze_bn)
+    return Segmenter(pyramid, classifier, num_classes, backbone.in_chans, freeze_bn)
 
 
 register_models(
@@ -65,7 +46,14 @@ register_models(
         "fcn_resnet101_8s": dict(backbone="resnet101", output_stride=8, head="fcn"),
         "fcn_mobilenetv2_32s": dict(**MOBILENETV2),
         "fcn_mobilenetv2_8s": dict(**MOBILENETV2, output_stride=8, head="fcn"),
-        "deeplabv2_resnet101": dict(backbone="resnet101", output_stride=8, head="aspp"),
         "test_fcn": dict(backbone="test_resnet"),
     },
+    family="fcn",
+    paper="FCN: fully convolutional networks for semantic segmentation (Long et al., 2015)",
+)
+register_models(
+    fcn,
+    {"deeplabv2_resnet101": dict(backbone="resnet101", output_stride=8, head="aspp")},
+    family="fcn",
+    paper="DeepLabV2: atrous spatial pyramid pooling (Chen et al., 2017)",
 )

@@ -1,8 +1,8 @@
 """ZigZagNet: fusing top-down and bottom-up context for object segmentation (Lin et al., CVPR 2019).
 
-Four maps of a backbone are told by all higher ones in a top-down pathway, then by all lower ones in a bottom-up one;
-their results are exchanged and fused over three stages. The classes are read off the finest map; objects, by Mask
-R-CNN, off all four.
+Each of four maps of a backbone receives context from all higher ones in a top-down pathway, then from all lower ones
+in a bottom-up one; the results are exchanged and fused over three stages. The semantic segmentation network classifies
+the finest map; for instances Mask R-CNN reads all four.
 
 Published results (ResNet-101): PASCAL VOC 2012 val 82.5 -> 86.0 mIoU (Table 1, from an encoder and a decoder), COCO val
 37.5 -> 39.5 mask AP (Table 4, from Mask R-CNN).
@@ -12,20 +12,23 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from ..backbones.spec import BackboneSpec
 from ..registry import register_models
 from .fcn import MOBILENETV2
-from .fpn import SMALL_HEADS, STRIDES, TINY_HEADS, four_maps, mask_rcnn
+from .fpn import SMALL_HEADS, STRIDES, TINY_HEADS
 
 if TYPE_CHECKING:
     from ..segmenters.instance import InstanceSegmenter
     from ..segmenters.segmenter import Segmenter
 
-# On small backbones: narrow, with grouped encoders that all stages share; they stay smaller than the backbone.
-SMALL = dict(**MOBILENETV2, channels=32, groups=4, share_rce=True)
+PAPER = "ZigZagNet: fusing top-down and bottom-up context for object segmentation (Lin et al., CVPR 2019)"
 
 
 def zigzag(
-    backbone: str,
+    backbone: BackboneSpec,
+    num_classes: int = 21,
+    freeze_bn: bool = False,
+    *,
     channels: int = 128,
     stages: int = 3,
     regions: tuple[int, ...] = (3, 5, 7),
@@ -38,40 +41,32 @@ def zigzag(
     bottom_up: bool = True,
     norm: bool = True,
     empty_regions: bool = True,
-    num_classes: int = 21,
-    in_chans: int = 3,
-    pretrained_backbone: bool | str = False,
-    backbone_args: dict[str, Any] | None = None,
-    freeze_bn: bool = False,
 ) -> Segmenter:
-    """Classes read off the finest of the fused maps.
+    """Build a classifier on the finest of the fused maps.
 
     Args:
         backbone: a timm model with strides 4 8 16 32.
+        num_classes: K.
+        freeze_bn: keep the statistics of the backbone's batch norm in training.
         channels: C of all fused maps.
-        stages: T, exchanges between the two ways; 1 is none (Table 1).
+        stages: T, exchanges between the two pathways; 1 is none (Table 1).
         regions: K of the region context encoding; empty for none.
         groups: of its K x K convolutions.
-        pool: inside a region: "mean", or "sum" by the letter, which ties the weights to one size of image.
-        share_rce: one encoding for each map and way in all stages.
+        pool: inside a region: "mean", or "sum" as the paper has it, which ties the weights to one image size.
+        share_rce: one encoding for each map and pathway in all stages.
         combine: of contexts: "product", or "sum" (Table 2).
-        dense: pathways between all maps; else between neighbours (Table 1).
+        dense: pathways between all maps; else between neighbors (Table 1).
         fusion: False: one stage, read off its bottom-up maps (Table 1).
         bottom_up: False: one stage, top-down alone (Table 1).
         norm: norms that the paper does not have, without which numbers overflow from random weights.
-        empty_regions: take images whose coarsest map has fewer rows than regions; else they are refused.
-        num_classes: K.
-        in_chans: channels of the image.
-        pretrained_backbone: True for timm's weights, or a local file of them.
-        backbone_args: further keywords of the timm model.
-        freeze_bn: keep the statistics of the backbone's batch norm in training.
+        empty_regions: accept images whose coarsest map has fewer rows than regions; else they are refused.
     """
     from ..gates.zigzag import ZigZag
     from ..heads.fcn import FinestHead, LinearHead
     from ..segmenters.base import MIN_SIZE
     from ..segmenters.segmenter import Segmenter
 
-    pyramid = four_maps(backbone, in_chans, pretrained_backbone, backbone_args)
+    pyramid = backbone.pyramid(STRIDES)
     fuse = ZigZag(
         pyramid.channels,
         channels,
@@ -87,13 +82,16 @@ def zigzag(
         bottom_up=bottom_up,
         norm=norm,
     )
-    least = MIN_SIZE if empty_regions else max(MIN_SIZE, STRIDES[-1] * (max(regions, default=1) - 1) + 1)
+    min_size = MIN_SIZE if empty_regions else max(MIN_SIZE, STRIDES[-1] * (max(regions, default=1) - 1) + 1)
     head = FinestHead(fuse, LinearHead(channels, num_classes))
-    return Segmenter(pyramid, head, num_classes, in_chans, freeze_bn, min_size=least)
+    return Segmenter(pyramid, head, num_classes, backbone.in_chans, freeze_bn, min_size=min_size)
 
 
 def zigzag_maskrcnn(
-    backbone: str,
+    backbone: BackboneSpec,
+    num_classes: int = 21,
+    freeze_bn: bool = True,
+    *,
     channels: int = 128,
     stages: int = 3,
     regions: tuple[int, ...] = (3, 5, 7),
@@ -108,24 +106,30 @@ def zigzag_maskrcnn(
     anchors: tuple[int, ...] = (32, 64, 128, 256, 512),
     box_width: int = 1024,
     mask_width: int = 256,
-    num_classes: int = 21,
-    in_chans: int = 3,
-    pretrained_backbone: bool | str = False,
-    backbone_args: dict[str, Any] | None = None,
-    freeze_bn: bool = True,
 ) -> InstanceSegmenter:
-    """Mask R-CNN on the four fused maps; keywords of the maps as of :func:`zigzag`.
+    """Build Mask R-CNN on the four fused maps.
 
     Args:
         backbone: a timm model with strides 4 8 16 32.
+        num_classes: K, with the background, which is class 0.
+        freeze_bn: keep the statistics of the backbone's batch norm in training.
+        channels: C of all fused maps.
+        stages: T, exchanges between the two pathways; 1 is none (Table 1).
+        regions: K of the region context encoding; empty for none.
+        groups: of its K x K convolutions.
+        pool: inside a region: "mean", or "sum" as the paper has it, which ties the weights to one image size.
+        share_rce: one encoding for each map and pathway in all stages.
+        combine: of contexts: "product", or "sum" (Table 2).
+        dense: pathways between all maps; else between neighbors (Table 1).
+        norm: norms that the paper does not have, without which numbers overflow from random weights.
         min_size, max_size: images are resized so that the shorter side is min_size and the longer at most max_size.
         anchors: sides of the anchors on the five maps.
         box_width, mask_width: channels of the heads.
-        num_classes: with the background, which is class 0.
     """
     from ..gates.zigzag import ZigZag
+    from ..segmenters.instance import InstanceSegmenter
 
-    pyramid = four_maps(backbone, in_chans, pretrained_backbone, backbone_args)
+    pyramid = backbone.pyramid(STRIDES)
     neck = ZigZag(
         pyramid.channels,
         channels,
@@ -138,16 +142,29 @@ def zigzag_maskrcnn(
         dense=dense,
         norm=norm,
     )
-    heads = dict(min_size=min_size, max_size=max_size, anchors=anchors, box_width=box_width, mask_width=mask_width)
-    return mask_rcnn(pyramid, neck, channels, num_classes, in_chans, freeze_bn, heads)
+    return InstanceSegmenter(
+        pyramid,
+        neck,
+        channels,
+        num_classes,
+        backbone.in_chans,
+        freeze_bn,
+        min_size=min_size,
+        max_size=max_size,
+        anchors=anchors,
+        box_width=box_width,
+        mask_width=mask_width,
+    )
 
 
-# The rows of Table 1: one way and adjacent maps without encoding; the result of the bottom-up way alone; both fused
-# once; exchanged, between adjacent maps.
-ENCODER_DECODER = dict(stages=1, bottom_up=False, dense=False, regions=())
-NO_FUSION = dict(stages=1, fusion=False)
-NO_EXCHANGE = dict(stages=1)
-ADJACENT = dict(dense=False)
+# For small backbones: narrow, with grouped encoders that all stages share; they stay smaller than the backbone.
+SMALL: dict[str, Any] = dict(**MOBILENETV2, channels=32, groups=4, share_rce=True)
+# Table 1: the top-down pathway between neighbors, without encoding; the bottom-up maps alone; both
+# pathways, fused once; exchanges between neighbors.
+ENCODER_DECODER: dict[str, Any] = dict(stages=1, bottom_up=False, dense=False, regions=())
+NO_FUSION: dict[str, Any] = dict(stages=1, fusion=False)
+NO_EXCHANGE: dict[str, Any] = dict(stages=1)
+ADJACENT: dict[str, Any] = dict(dense=False)
 
 register_models(
     zigzag,
@@ -155,12 +172,14 @@ register_models(
         "zigzag_r50": dict(backbone="resnet50"),
         "zigzag_r101": dict(backbone="resnet101"),
         "zigzag_r152": dict(backbone="resnet152"),
+        # The rows of Table 1.
         "zigzag_r101_encoder_decoder": dict(backbone="resnet101", **ENCODER_DECODER),
         "zigzag_r101_no_fusion": dict(backbone="resnet101", **NO_FUSION),
         "zigzag_r101_no_exchange": dict(backbone="resnet101", **NO_EXCHANGE),
         "zigzag_r101_adjacent": dict(backbone="resnet101", **ADJACENT),
-        # Of Table 2.
+        # The sum of contexts, Table 2.
         "zigzag_r101_sum": dict(backbone="resnet101", combine="sum"),
+        # The same on a small backbone, with fewer channels.
         "zigzag_mobilenetv2": dict(**SMALL),
         "zigzag_mobilenetv2_encoder_decoder": dict(**SMALL, **ENCODER_DECODER),
         "zigzag_mobilenetv2_no_fusion": dict(**SMALL, **NO_FUSION),
@@ -168,6 +187,9 @@ register_models(
         "zigzag_mobilenetv2_adjacent": dict(**SMALL, **ADJACENT),
         "test_zigzag": dict(backbone="test_resnet", channels=16, stages=2, regions=(3, 5)),
     },
+    family="zigzag",
+    paper=PAPER,
+    output_stride=None,
 )
 register_models(
     zigzag_maskrcnn,
@@ -178,5 +200,8 @@ register_models(
         "zigzag_maskrcnn_mobilenetv2": dict(**SMALL, **SMALL_HEADS),
         "test_zigzag_maskrcnn": dict(backbone="test_resnet", channels=16, **TINY_HEADS),
     },
+    family="zigzag",
+    paper=PAPER,
     task="instance",
+    output_stride=None,
 )

@@ -1,4 +1,4 @@
-"""Golden logits: a fixed image and what a network answers to it."""
+"""Golden logits: a fixed image and the logits that a network gives for it."""
 
 from __future__ import annotations
 
@@ -11,18 +11,17 @@ from torch import Tensor
 from ..segmenters.base import BaseSegmenter
 
 GOLDEN = "golden.safetensors"
-
-
 # Height and width of the fixed image: odd, and no multiple of any stride.
 GOLDEN_SIZE = (65, 97)
-
-
-# In half precision logits may be off by this share of their spread; else by rounding alone.
+# Largest error of logits as a share of their standard deviation: weights in half precision, and rounding alone.
 FP16_TOLERANCE, FP32_TOLERANCE = 0.02, 1e-5
 
 
 def golden_image(channels: int) -> Tensor:
-    """A fixed image (1, channels, 65, 97) of values within 2, the same on every machine: no random numbers."""
+    """Return a fixed image (1, channels, 65, 97) with values in [-2, 2].
+
+    It is computed without random numbers, so that it is the same on every machine.
+    """
     height, width = GOLDEN_SIZE
     y, x = torch.arange(height)[:, None], torch.arange(width)[None]
     waves = [((y * (3 + k) + x * (5 + 2 * k)) % (17 + k) / (8 + k / 2) - 1) for k in range(channels)]
@@ -31,9 +30,9 @@ def golden_image(channels: int) -> Tensor:
 
 @torch.no_grad()
 def golden_logits(model: BaseSegmenter) -> Tensor:
-    """Logits of the fixed image, in evaluation mode: (1, K, 65, 97), or whatever :meth:`Network.probe` gives.
+    """Return the ``raw_outputs`` of the network for the fixed image: (1, K, 65, 97) for semantic segmentation.
 
-    The network's mode is as before.
+    They are computed in evaluation mode; the mode of the network is restored.
     """
     mode = model.training
     try:
@@ -42,13 +41,18 @@ def golden_logits(model: BaseSegmenter) -> Tensor:
         model.train(mode)
 
 
-def logit_error(expected: Tensor, found: Tensor) -> float:
-    return float((expected - found).abs().max() / expected.std().clamp_min(1e-12))
+def logit_error(expected: Tensor, actual: Tensor) -> float:
+    """Return the largest absolute difference as a share of the standard deviation of ``expected``."""
+    return float((expected - actual).abs().max() / expected.std().clamp_min(1e-12))
 
 
 def check_golden(model: BaseSegmenter, path: Path) -> None:
-    held = load_file(path)
+    """Raise ValueError unless the network gives the golden logits of a file."""
+    golden = load_file(path)
     with torch.no_grad():
-        off = logit_error(held["logits"], model.eval().raw_outputs(held["image"]))
-    if off > FP32_TOLERANCE:
-        raise ValueError(f"a network read back must give the golden logits; these are off by {off:.2g}")
+        error = logit_error(golden["logits"], model.eval().raw_outputs(golden["image"]))
+    if error > FP32_TOLERANCE:
+        raise ValueError(
+            f"a downloaded network must give the golden logits; their error is {error:.2g} of their spread: "
+            "publish it again"
+        )

@@ -1,13 +1,16 @@
-"""The model card: what the Hub and a reader are told of a network and its weights."""
+"""Render the model card of a network and its weights: the README.md that the Hub shows."""
 
 from __future__ import annotations
 
 import json
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
-# As the Hub spells the licences that it knows; any other is "other" there, with its own name beside it.
+from ..metrics.names import METRICS, format_metric, headline_key, metric_info
+
+# Licenses by the Hub's identifiers. Any other is "other" there, with its name in a field of its own.
 _HUB_LICENSES = {
     "apache-2.0",
     "mit",
@@ -49,128 +52,139 @@ _HUB_LICENSES = {
     "bsl-1.0",
     "ms-pl",
 }
-# What a network of each task finds, how it is used, and the first of its classes that is something to be found.
-_OF_TASK: dict[str, dict[str, Any]] = {
-    "semantic": {
-        "what": "Semantic segmentation of",
-        "tag": "semantic-segmentation",
-        "title": "Semantic segmentation",
-        "use": 'classes = gatezoo.predict(model, "image.jpg")  # (H, W) class indices',
-        "limit": "- Every pixel gets one of {count} classes, whether it shows any of them or not.",
-        "first": 0,
-    },
-    "instance": {
-        "what": "Objects",
-        "tag": "instance-segmentation",
-        "title": "Instance segmentation",
-        "use": 'objects = gatezoo.predict_instances(model, "image.jpg")  # boxes, labels, names, scores, masks',
-        "limit": "- Objects of other kinds than these are taken for one of them, or not found.",
-        "first": 1,
-    },
+
+
+@dataclass(frozen=True)
+class _TaskText:
+    """Text of a card that depends on the task.
+
+    Attributes:
+        title: name of the task.
+        tag: of the Hub.
+        usage: line of Python that predicts.
+        limit: line about classes beyond those of the training.
+        first_class: index of the first class that can be predicted.
+    """
+
+    title: str
+    tag: str
+    usage: str
+    limit: str
+    first_class: int
+
+
+_TASK_TEXTS = {
+    "semantic": _TaskText(
+        title="Semantic segmentation",
+        tag="semantic-segmentation",
+        usage='classes = gatezoo.predict(model, "image.jpg")  # (H, W) class indices',
+        limit="- Every pixel gets one of {count} classes, even if it shows none of them.",
+        first_class=0,
+    ),
+    "instance": _TaskText(
+        title="Instance segmentation",
+        tag="instance-segmentation",
+        usage='instances = gatezoo.predict_instances(model, "image.jpg")  # boxes, labels, names, scores, masks',
+        limit="- Instances of other classes than these are predicted as one of them, or missed.",
+        first_class=1,
+    ),
 }
-# An IoU below this is said to be weak.
-_WEAK = 0.3
+# Classes with an IoU below this are listed among the limits.
+_WEAK_IOU = 0.3
 
 
 def license_lines(license: str) -> dict[str, str]:
-    """The header's fields for a licence."""
+    """Return the fields of the card's header for a license."""
     name = license.strip().lower().replace(" ", "-")
     return {"license": name} if name in _HUB_LICENSES else {"license": "other", "license_name": name}
 
 
-def dataset_of(about: Mapping[str, Any]) -> str:
-    """'CamVid, 367 images' -> 'CamVid'."""
-    return re.split(r"[,;(]", about.get("train_data", ""))[0].strip()
+def dataset_of(cfg: Mapping[str, Any]) -> str:
+    """Return the name of the training data: "CamVid" of "CamVid, 367 images"."""
+    return re.split(r"[,;(]", cfg.get("train_data", ""))[0].strip()
 
 
 def render_model_card(config: Mapping[str, Any], name: str, source: str, task: str = "semantic") -> str:
-    """The text of README.md.
+    """Return the text of README.md.
 
     Args:
-        config: the network's configuration; what it does not tell is said not to be told.
+        config: content of ``config.json``; fields that it lacks are shown as "unknown".
         name: of the weights.
-        source: what ``create_model`` takes: ``hf-hub:org/repo`` or ``local-dir:FOLDER``.
+        source: argument of ``create_model``: ``hf-hub:org/repo`` or ``local-dir:FOLDER``.
         task: of the network.
     """
-    about, of_task = config["pretrained_cfg"], _OF_TASK[task]
-    # Every value as JSON, which is YAML too: nothing that a configuration tells can break out of its line.
-    facts = _header(config, name, of_task)
-    header = [f"{key}: {json.dumps(value, ensure_ascii=False)}" for key, value in facts.items()]
-    classes = ", ".join(about.get("class_names", ())[of_task["first"] :]) or f"{about['num_classes']} classes"
-    lines = ["---", *header, "---", "", f"# {name}", "", f"{of_task['what']}: {_safe(classes)}.", ""]
-    lines += ["## Use", "", "```python", "import gatezoo", ""]
-    lines += [f'model = gatezoo.create_model("{source}", pretrained=True).eval()']
-    lines += [of_task["use"], "```", ""]
-    lines += ["## Results", "", *_results(about), ""]
-    lines += ["## Training", "", f"Trained on: {_safe(about.get('train_data') or 'not told')}.", ""]
-    if about.get("command"):
-        lines += ["```", about["command"].replace("```", ""), "```", ""]
-    lines += ["## Intended use and limits", "", *_limits(about, of_task), ""]
-    lines += ["## Licence", "", f"Weights: {_safe(about.get('license') or 'not told')}."]
-    lines += [f"Data they were trained on: {_safe(about.get('data_license') or 'not told')}.", ""]
-    made = ", ".join(f"{key} {value}" for key, value in about.get("versions", {}).items())
-    lines += [f"`model.safetensors`: {about['size']} bytes, sha256 `{about['sha256']}`."]
-    return "\n".join(lines + ([f"Made with {_safe(made)}."] if made else [])) + "\n"
+    cfg, text = config["pretrained_cfg"], _TASK_TEXTS[task]
+    # Every value as JSON, which is also YAML: no value of a config can end its line.
+    header = [f"{key}: {json.dumps(value, ensure_ascii=False)}" for key, value in _header(config, name, text).items()]
+    classes = ", ".join(cfg.get("class_names", ())[text.first_class :]) or f"{cfg['num_classes']} classes"
+    lines = ["---", *header, "---", "", f"# {name}", "", f"{text.title} of: {_escape(classes)}.", ""]
+    lines += ["## Usage", "", "```python", "import gatezoo", ""]
+    lines += [f'model = gatezoo.create_model("{source}", pretrained=True).eval()', text.usage, "```", ""]
+    lines += ["## Results", "", *_results(cfg), ""]
+    lines += ["## Training", "", f"Training data: {_escape(cfg.get('train_data') or 'unknown')}.", ""]
+    if cfg.get("command"):
+        lines += ["```", cfg["command"].replace("```", ""), "```", ""]
+    lines += ["## Intended use and limits", "", *_limits(cfg, text), ""]
+    lines += ["## License", "", f"Weights: {_escape(cfg.get('license') or 'unknown')}."]
+    lines += [f"Training data: {_escape(cfg.get('data_license') or 'unknown')}.", ""]
+    lines += [f"`model.safetensors`: {cfg['size']} bytes, sha256 `{cfg['sha256']}`."]
+    if versions := ", ".join(f"{key} {value}" for key, value in cfg.get("versions", {}).items()):
+        lines += [f"Made with {_escape(versions)}."]
+    return "\n".join(lines) + "\n"
 
 
-def _header(config: Mapping[str, Any], name: str, of_task: Mapping[str, Any]) -> dict[str, Any]:
-    about = config["pretrained_cfg"]
+def _header(config: Mapping[str, Any], name: str, text: _TaskText) -> dict[str, Any]:
+    cfg = config["pretrained_cfg"]
     header: dict[str, Any] = {"library_name": "gatezoo", "pipeline_tag": "image-segmentation"}
-    header["tags"] = ["gatezoo", "image-segmentation", of_task["tag"], config["architecture"]]
-    if about.get("license"):
-        header |= license_lines(about["license"])
-    dataset, metrics = dataset_of(about), about.get("metrics", {})
+    header["tags"] = ["gatezoo", "image-segmentation", text.tag, config["architecture"]]
+    if cfg.get("license"):
+        header |= license_lines(cfg["license"])
+    dataset, metrics = dataset_of(cfg), cfg.get("metrics", {})
     slug = re.sub(r"[^a-z0-9._-]+", "-", dataset.lower()).strip("-.")
     if slug:
         header["datasets"] = [slug]
-    figures = [
-        {"type": kind, "name": title, "value": metrics[key]}
-        for key, kind, title in (
-            ("miou", "mean_iou", "mIoU"),
-            ("pixel_accuracy", "accuracy", "pixel accuracy"),
-            ("mean_accuracy", "mean_accuracy", "mean accuracy"),
-            ("mask_ap", "mean_average_precision", "mask AP"),
-            ("box_ap", "mean_average_precision", "box AP"),
-        )
-        if key in metrics
+    listed = [
+        {"type": info.hub_type, "name": info.title, "value": metrics[key]}
+        for key, info in METRICS.items()
+        if info.hub_type and key in metrics
     ]
-    if figures:
-        header["metrics"] = [figure["type"] for figure in figures]
-    if figures and slug:
-        task = {"type": "image-segmentation", "name": of_task["title"]}
-        data = {"type": slug, "name": dataset, "args": {"protocol": metrics.get("protocol", "not told")}}
-        header["model-index"] = [{"name": name, "results": [{"task": task, "dataset": data, "metrics": figures}]}]
+    if listed:
+        header["metrics"] = [metric["type"] for metric in listed]
+    if listed and slug:
+        task = {"type": "image-segmentation", "name": text.title}
+        data = {"type": slug, "name": dataset, "args": {"protocol": metrics.get("protocol", "unknown")}}
+        header["model-index"] = [{"name": name, "results": [{"task": task, "dataset": data, "metrics": listed}]}]
     return header
 
 
-def _results(about: Mapping[str, Any]) -> list[str]:
-    metrics = about.get("metrics", {})
-    if not metrics.keys() & {"miou", "mask_ap"}:
+def _results(cfg: Mapping[str, Any]) -> list[str]:
+    metrics = cfg.get("metrics", {})
+    if headline_key(metrics) is None:
         return ["Not measured."]
-    lines = [f"Protocol: {_safe(metrics.get('protocol', 'not told'))}.", "", "| figure | value |", "| --- | --- |"]
+    lines = [f"Protocol: {_escape(metrics.get('protocol', 'unknown'))}.", "", "| metric | value |", "| --- | --- |"]
     for key, value in metrics.items():
-        if isinstance(value, (int, float)):
-            lines.append(f"| {_safe(key)} | {100 * value:.1f} % |")
-    for name, value in zip(about.get("class_names", ()), metrics.get("iou", ())):
-        lines.append(f"| IoU of {_safe(name)} | {100 * value:.1f} % |" if value is not None else f"| {name} | absent |")
+        if isinstance(value, (int, float)) and not isinstance(value, bool):
+            lines.append(f"| {_escape(metric_info(key).title)} | {format_metric(key, value)} |")
+    for name, value in zip(cfg.get("class_names", ()), metrics.get("iou", ())):
+        lines.append(f"| {METRICS['iou'].title} of {_escape(name)} | {format_metric('iou', value)} |")
     return lines
 
 
-def _limits(about: Mapping[str, Any], of_task: Mapping[str, Any]) -> list[str]:
-    count, dataset = about["num_classes"], dataset_of(about) or "the training data"
+def _limits(cfg: Mapping[str, Any], text: _TaskText) -> list[str]:
+    dataset = dataset_of(cfg) or "the training data"
     lines = [
-        "- For research on gated segmentation networks and as a start for fine-tuning.",
-        of_task["limit"].format(count=count),
-        f"- Images unlike those of {_safe(dataset)} (another place, camera, weather, scale) were not measured and "
-        "will come out worse. Do not let it decide anything that can harm people.",
+        "- For research on gated segmentation networks, and to start fine-tuning from.",
+        text.limit.format(count=cfg["num_classes"]),
+        f"- Images unlike those of {_escape(dataset)} (another place, camera, weather, scale) were not evaluated; "
+        "expect lower scores. Do not use the predictions for decisions that can harm people.",
     ]
-    iou = zip(about.get("class_names", ()), about.get("metrics", {}).get("iou", ()))
-    weak = [f"{_safe(name)} ({100 * value:.0f} %)" for name, value in iou if value is not None and value < _WEAK]
+    iou = zip(cfg.get("class_names", ()), cfg.get("metrics", {}).get("iou", ()))
+    weak = [f"{_escape(name)} ({100 * value:.0f} %)" for name, value in iou if value is not None and value < _WEAK_IOU]
     if weak:
-        lines.append(f"- Hardly learnt: {', '.join(weak)}.")
+        lines.append(f"- Classes with a low IoU: {', '.join(weak)}.")
     return lines
 
 
-def _safe(text: str) -> str:
-    """Text that cannot start markup of its own."""
+def _escape(text: str) -> str:
+    """Return text without characters that start markup."""
     return re.sub(r"[<>\[\]`|\r\n]", " ", str(text))

@@ -1,4 +1,4 @@
-"""Publishing weights: rebuild, compare, write a folder, upload it, read it back, and enter it into the manifest."""
+"""Publish weights: rebuild, compare, write a folder, upload it, read it back, and add it to the manifest."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from ..pretrained import PretrainedCfg
 from ..registry import get_model_spec, get_pretrained_cfg
 from ..segmenters.base import BaseSegmenter
 from ..utils.environment import versions
-from ..utils.files import atomic_write
+from ..utils.files import write_bytes
 from ..weights.config import CARD, WEIGHTS
 from ..weights.integrity import sha256_of
 from ..weights.sources import resolve_weights
@@ -30,25 +30,26 @@ from .model_folder import make_pretrained_cfg, save_pretrained, write_model_fold
 
 @dataclass
 class Release:
-    """A folder that is ready to go, and what is said about it.
+    """A folder that is ready to be uploaded.
 
     Attributes:
-        cfg: the entry of the manifest, its hub source still missing.
-        off: how far the folder's logits are from the trained network's, as a share of their spread.
+        cfg: entry of the manifest, without its hub source.
+        folder: the folder.
+        error: difference between the folder's logits and the trained network's, see :func:`golden.logit_error`.
     """
 
     cfg: PretrainedCfg
     folder: Path
-    off: float
+    error: float
 
     def lines(self) -> list[str]:
-        """For whoever decides whether to publish it."""
+        """Return a summary to read before the upload."""
         files = [f"{path.name} {path.stat().st_size} bytes" for path in sorted(self.folder.iterdir())]
         cfg = self.cfg
         return [
             f"{cfg.name}: {cfg.num_classes} classes, sha256 {cfg.sha256}",
-            f"logits off by {self.off:.2g} of their spread; {headline(cfg.metrics)}",
-            f"licence {cfg.license}; data: {cfg.data_license}",
+            f"error of the logits {self.error:.2g} of their spread; {headline(cfg.metrics)}",
+            f"license {cfg.license}; data: {cfg.data_license}",
             f"files: {', '.join(files)}",
         ]
 
@@ -58,72 +59,80 @@ def build_release(
     folder: str | os.PathLike,
     repo: str,
     tag: str | None = None,
-    told: Mapping[str, Any] | None = None,
-    half: bool = False,
+    fields: Mapping[str, Any] | None = None,
+    fp16: bool = False,
 ) -> Release:
-    """Write the folder of a repository and see that the network it gives is the trained one. Nothing is sent.
+    """Write the folder of a repository and check that it gives the logits of the trained network.
+
+    Nothing is uploaded.
 
     Args:
-        source: a file that ``gatezoo train`` wrote, or ``name.tag`` of the manifest, whose file is taken as it is.
+        source: a checkpoint of ``gatezoo train``, or ``name.tag`` of the manifest, whose file is copied.
         folder: an empty or missing one.
-        repo: where it will go, for the card.
-        tag: of the new entry; of a name.tag its own.
-        told: fields of :class:`PretrainedCfg` that a training does not know: train_data, license, data_license,
-            command, metrics.
-        half: round the weights to half precision.
+        repo: where it will be uploaded to, for the card.
+        tag: of the new entry; weights of the manifest keep theirs.
+        fields: fields of :class:`PretrainedCfg` that a checkpoint lacks: train_data, license, data_license, command,
+            metrics.
+        fp16: round the weights to half precision.
 
     Raises:
-        ValueError: no licence of weights or data, no class names, metrics without protocol or command, a network
-            whose keywords are not its row's, or a folder whose logits are not those of the source.
+        ValueError: no license of weights or data, no class names, metrics without protocol or command, a network
+            whose keywords are not the registered ones, or a folder whose logits are not those of the source.
     """
     folder = Path(folder)
     if folder.is_dir() and any(folder.iterdir()):
-        raise ValueError(f"the folder to publish from must be empty; {folder} is not")
+        raise ValueError(f"the folder to publish must be empty; {folder} is not: choose another")
     if source.endswith(".safetensors"):
-        trained, cfg, blob = _from_training(source, tag, told or {}, half)
+        trained, cfg, weights_bytes = _from_training(source, tag, fields or {}, fp16)
     else:
-        trained, cfg, blob = _from_manifest(source, tag, told or {})
-    _check(cfg)
-    args = {**trained.model_kwargs, "num_classes": cfg.num_classes}
-    write_model_folder(folder, cfg.architecture, args, cfg.to_dict(), blob, f"hf-hub:{repo}", cfg.name)
-    cfg = dataclasses.replace(cfg, size=len(blob), sha256=sha256_of(folder / WEIGHTS))
-    force_download = create_model(f"local-dir:{folder}", pretrained=True)
-    expected, found = golden_logits(trained), golden_logits(force_download)
-    off = logit_error(expected, found)
-    if off > (FP16_TOLERANCE if half else FP32_TOLERANCE):
-        raise ValueError(f"a published network must give the trained one's logits; these are off by {off:.2g}")
-    image = golden_image(force_download.in_chans)
-    atomic_write(folder / GOLDEN, lambda path: path.write_bytes(save({"image": image, "logits": found})))
-    return Release(cfg, folder, off)
+        trained, cfg, weights_bytes = _from_manifest(source, tag, fields or {})
+    _check_cfg(cfg)
+    model_kwargs = {**trained.model_kwargs, "num_classes": cfg.num_classes}
+    write_model_folder(folder, cfg.architecture, model_kwargs, cfg.to_dict(), weights_bytes, f"hf-hub:{repo}", cfg.name)
+    cfg = dataclasses.replace(cfg, size=len(weights_bytes), sha256=sha256_of(folder / WEIGHTS))
+    rebuilt = create_model(f"local-dir:{folder}", pretrained=True)
+    logits = golden_logits(rebuilt)
+    error = logit_error(golden_logits(trained), logits)
+    if error > (FP16_TOLERANCE if fp16 else FP32_TOLERANCE):
+        raise ValueError(
+            f"a published network must give the trained one's logits; their error is {error:.2g} of their spread: "
+            "publish the checkpoint without --fp16, or report a bug"
+        )
+    write_bytes(folder / GOLDEN, save({"image": golden_image(rebuilt.in_chans), "logits": logits}))
+    return Release(cfg, folder, error)
 
 
 def publish(
-    publication: Release, repo: str, private: bool = False, manifest: str | os.PathLike | None = None
+    release: Release, repo: str, private: bool = False, manifest: str | os.PathLike | None = None
 ) -> PretrainedCfg:
-    """Upload, read back into an empty cache, check every byte and the logits, then write the manifest's entry.
+    """Upload a release, read it back into an empty cache, check all bytes and the logits, and write the entry.
 
     Args:
-        manifest: default: the one that is in use.
+        release: the folder.
+        repo: ``org/name``.
+        private: make a new repository private.
+        manifest: file to write the entry to; default: the manifest that is in use.
 
     Returns:
         The entry, with the source ``hf-hub:REPO@COMMIT/model.safetensors``.
 
     Raises:
-        ValueError: the hub refuses, or gives back something else than it was given. Then no entry is written.
+        ValueError: the Hub refuses, or returns other bytes than were uploaded. Then no entry is written.
     """
-    cfg, folder = publication.cfg, publication.folder
+    cfg, folder = release.cfg, release.folder
     commit = hub.upload(folder, repo, f"{cfg.name}, sha256 {cfg.sha256[:12]}", private)
-    with tempfile.TemporaryDirectory() as empty:
+    with tempfile.TemporaryDirectory() as cache_dir:
         for path in sorted(folder.iterdir()):
-            given = hub.fetch(repo, commit, path.name, empty)
-            if sha256_of(given) != sha256_of(path):
+            downloaded = hub.fetch(repo, commit, path.name, cache_dir)
+            if sha256_of(downloaded) != sha256_of(path):
                 raise ValueError(
-                    f"{path.name} of {repo}@{commit} must be what was sent; it has other bytes: send it again"
+                    f"{path.name} of {repo}@{commit} must be the uploaded file; it has other bytes: publish it again"
                 )
-        check_golden(create_model(f"hf-hub:{repo}@{commit}", pretrained=True, cache_dir=empty), folder / GOLDEN)
-    source = f"hf-hub:{repo}@{commit}/{WEIGHTS}"
-    kept = [held for held in cfg.sources if not held.startswith("hf-hub:")]
-    entry = dataclasses.replace(cfg, file=cfg.file or f"{cfg.name}.safetensors", sources=(*kept, source))
+        check_golden(create_model(f"hf-hub:{repo}@{commit}", pretrained=True, cache_dir=cache_dir), folder / GOLDEN)
+    kept = [source for source in cfg.sources if not source.startswith("hf-hub:")]
+    entry = dataclasses.replace(
+        cfg, file=cfg.file or f"{cfg.name}.safetensors", sources=(*kept, f"hf-hub:{repo}@{commit}/{WEIGHTS}")
+    )
     pretrained.replace_entry(Path(manifest) if manifest else pretrained.manifest_path(), entry)
     return entry
 
@@ -135,105 +144,117 @@ def push_to_hub(
     private: bool = False,
     message: str = "A network of gatezoo",
 ) -> str:
-    """Write a network as a folder and upload it, for ``create_model("hf-hub:ORG/REPO", pretrained=True)``.
+    """Save a network as a folder and upload it, for ``create_model("hf-hub:ORG/REPO", pretrained=True)``.
 
     Args:
-        license: of the weights; default: that of those it was made from.
+        model: a network that ``create_model`` made.
+        repo: ``org/name``.
+        license: of the weights; default: that of the weights it was made from.
+        private: make a new repository private.
+        message: of the commit.
 
     Returns:
         The 40-hex commit.
 
     Raises:
-        ValueError: no licence, no token that may write there, or no hub.
+        ValueError: no license, no token that may write there, or an unreachable Hub.
     """
     license = license or (model.pretrained_cfg.license if model.pretrained_cfg else "")
     if not license:
-        raise ValueError(
-            f"what is published must have a licence; {repo} would have none: give license='cc-by-4.0', say"
-        )
+        raise ValueError(f"published weights must have a license; {repo} has none: pass license='cc-by-4.0'")
     with tempfile.TemporaryDirectory() as folder:
         save_pretrained(model, folder, license=license)
         card = Path(folder) / CARD
-        card.write_text(
-            card.read_text(encoding="utf-8").replace("local-dir:THIS_FOLDER", f"hf-hub:{repo}"), encoding="utf-8"
-        )
+        text = card.read_text(encoding="utf-8").replace("local-dir:THIS_FOLDER", f"hf-hub:{repo}")
+        card.write_text(text, encoding="utf-8")
         return hub.upload(Path(folder), repo, message, private)
 
 
 def _from_training(
-    path: str, tag: str | None, told: Mapping[str, Any], half: bool
+    path: str, tag: str | None, fields: Mapping[str, Any], fp16: bool
 ) -> tuple[BaseSegmenter, PretrainedCfg, bytes]:
-    """The network as trained, its entry, and the bytes of the file to publish."""
+    """Return the trained network, its entry, and the bytes of the file to publish."""
     if not tag or not tag.replace("_", "").replace("-", "").isalnum():
-        raise ValueError(f"new weights must have a tag of letters, digits, - and _; got {tag!r}: --tag camvid, say")
+        raise ValueError(f"tag must consist of letters, digits, - and _; got {tag!r}: pass --tag, such as camvid")
     model = load_model(path)
-    if odd := sorted(get_model_spec(model.architecture).architecture_kwargs(model.model_kwargs)):
-        raise ValueError(f"only rows as registered are published; {path} has other keywords: {', '.join(odd)}")
+    assert model.architecture is not None
+    if changed := sorted(get_model_spec(model.architecture).architecture_kwargs(model.model_kwargs)):
+        raise ValueError(
+            f"a published network must be a registered model; {path} has other keywords, {', '.join(changed)}: "
+            "register a model with these"
+        )
     tensors = {key: value.detach().contiguous() for key, value in model.state_dict().items()}
-    if half:
+    if fp16:
         tensors = {key: value.half() if value.is_floating_point() else value for key, value in tensors.items()}
-    told = dict(told)
-    if metrics := told.get("metrics"):
-        measured = metrics.pop("weights", {}).get("sha256")
-        if measured != sha256_of(Path(path)):
+    fields = dict(fields)
+    if metrics := dict(fields.get("metrics") or {}):
+        if metrics.pop("weights", {}).get("sha256") != sha256_of(Path(path)):
             raise ValueError(
-                f"scores must be of the file that is published; these are of another than {path}: 'gatezoo eval'"
+                f"scores must be of the published file; these are not of {path}: evaluate it with 'gatezoo eval'"
             )
-        if half:
+        if fp16:
             metrics["protocol"] += "; measured before the weights were rounded to half precision"
-    about = make_pretrained_cfg(model) | {"tag": tag, "file": "", "sources": (), "versions": versions(), **told}
+        fields["metrics"] = metrics
     known = {field.name for field in dataclasses.fields(PretrainedCfg)}
-    return model, PretrainedCfg(**{key: value for key, value in about.items() if key in known}), save(tensors)
+    cfg = make_pretrained_cfg(model) | {"tag": tag, "file": "", "sources": (), "versions": versions(), **fields}
+    return model, PretrainedCfg(**{key: value for key, value in cfg.items() if key in known}), save(tensors)
 
 
-def _from_manifest(name: str, tag: str | None, told: Mapping[str, Any]) -> tuple[BaseSegmenter, PretrainedCfg, bytes]:
+def _from_manifest(name: str, tag: str | None, fields: Mapping[str, Any]) -> tuple[BaseSegmenter, PretrainedCfg, bytes]:
+    """Return the network of a manifest entry, the entry, and the bytes of its file."""
     cfg = get_pretrained_cfg(name)
     if cfg is None:
-        raise ValueError(f"{name} has no weights to publish: give a file that 'gatezoo train' wrote")
-    if tag not in (None, cfg.tag) or told:
-        raise ValueError(f"weights {cfg.name} are published as the manifest tells; leave out the tag and facts")
+        raise ValueError(f"the source must have weights; {name} has none: give a checkpoint of 'gatezoo train'")
+    if tag not in (None, cfg.tag) or fields:
+        raise ValueError(f"weights {cfg.name} must be published as in the manifest: leave out the tag and the fields")
     model = create_model(cfg.name, pretrained=True)
     return model, cfg, resolve_weights(cfg).read_bytes()
 
 
-def _check(cfg: PretrainedCfg) -> None:
-    for field, what in (("license", "the weights"), ("data_license", "the data"), ("train_data", "training data")):
+def _check_cfg(cfg: PretrainedCfg) -> None:
+    """Raise ValueError unless everything that a published entry must have is there."""
+    for field in ("license", "data_license", "train_data"):
         if not getattr(cfg, field):
-            told = "a name" if field == "train_data" else "a licence"
             raise ValueError(
-                f"{what} of what is published must have {told}; {cfg.name} tells none: --{field.replace('_', '-')}"
+                f"{field} of published weights must be given; {cfg.name} has none: pass --{field.replace('_', '-')}"
             )
     if len(cfg.class_names) != cfg.num_classes or len(cfg.palette) != cfg.num_classes:
-        raise ValueError(f"published weights must have {cfg.num_classes} class names and colours; {cfg.name} has not")
+        raise ValueError(
+            f"published weights must have {cfg.num_classes} class names and colors; {cfg.name} has "
+            f"{len(cfg.class_names)} and {len(cfg.palette)}: train with --classes"
+        )
     if cfg.metrics and not (cfg.metrics.get("protocol") and cfg.command):
         raise ValueError(
-            f"figures must have a protocol and the command of the training; {cfg.name} lacks one: --command"
+            f"metrics must have a protocol and the command of the training; {cfg.name} lacks one: pass --command"
         )
 
 
 def load_scores(path: str | os.PathLike) -> dict[str, Any]:
-    """Metrics of an entry from the scores.json that ``gatezoo eval --out`` wrote.
+    """Return the metrics of an entry from the scores.json of ``gatezoo eval --out``.
+
+    Returns:
+        The metrics with their protocol; "weights" identifies the file that was evaluated.
 
     Raises:
         ValueError: another kind of file.
     """
     try:
-        told = json.loads(Path(path).read_text(encoding="utf-8"))
-        scores, protocol = told["scores"], told["protocol"]
-        kept = {key: scores[key] for key in HEADLINES if key in scores}
-        if not kept:
+        report = json.loads(Path(path).read_text(encoding="utf-8"))
+        scores, protocol = report["scores"], report["protocol"]
+        metrics: dict[str, Any] = {key: round(float(scores[key]), 4) for key in HEADLINES if key in scores}
+        if not metrics:
             raise KeyError(" or ".join(HEADLINES))
-        figures = {key: round(float(value), 4) for key, value in kept.items()}
         if "iou" in scores:
-            figures["iou"] = [None if value is None else round(float(value), 4) for value in scores["iou"]]
+            metrics["iou"] = [None if value is None else round(float(value), 4) for value in scores["iou"]]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ValueError(f"scores must be the scores.json of 'gatezoo eval --out'; {path} is not: {error!r}") from None
-    data = told.get("data", {})
-    where = " ".join(str(data[key]) for key in ("dataset", "split") if data.get(key))
-    return {**figures, "protocol": f"{where}; {format_protocol(protocol)}", "weights": told.get("weights") or {}}
+    data = report.get("data", {})
+    split = " ".join(str(data[key]) for key in ("dataset", "split") if data.get(key))
+    return {**metrics, "protocol": f"{split}; {format_protocol(protocol)}", "weights": report.get("weights") or {}}
 
 
 def format_protocol(protocol: Any) -> str:
+    """Return the protocol of an evaluation as text: "mode whole, images 24"."""
     if isinstance(protocol, dict):
         return ", ".join(f"{key} {value}" for key, value in protocol.items() if value not in (None, False, ""))
     return str(protocol)

@@ -1,4 +1,4 @@
-"""Training recipes and the experiments of the papers' tables (``*.yaml``, one a table)."""
+"""Training recipes, and the experiments of the papers' tables (one ``*.yaml`` for each table)."""
 
 from .experiments import Experiment, Stage, experiments, find_experiment
 from .recipe import Recipe

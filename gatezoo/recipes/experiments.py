@@ -1,21 +1,21 @@
-"""The papers' experiments as data: ``*.yaml`` beside this file, one a table, read into experiments by name.
+"""Read the papers' experiments from ``*.yaml`` beside this file, one file for each table.
 
-A file tells the paper's table, the data set, how it is trained, and what the paper does not say (``assumed``: chosen
-here). Each experiment adds a model, keywords of its builder, the paper's figures as ``paper_results``, and ``results``,
-which stays null until somebody has measured it.
+A file contains the paper, the table, the data set, the recipe, and the fields of the recipe that the paper does not
+give (``assumed``: chosen here). Each experiment adds a model, keywords of its builder, the paper's scores as
+``paper_results``, and ``results``, which is null until it was measured.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..metrics.names import HEADLINES
+from ..metrics.names import metric_info
+from ..utils.choices import check_fields, suggest
 from .recipe import Recipe
 
 
@@ -25,8 +25,8 @@ class Stage:
 
     Attributes:
         name: of its folder.
-        model_kwargs: of the model's builder, in place of the experiment's.
-        recipe: the experiment's, with the fields that the stage tells.
+        model_kwargs: keywords of the model's builder, in place of the experiment's.
+        recipe: the experiment's, with the fields that the stage changes.
     """
 
     name: str
@@ -36,19 +36,25 @@ class Stage:
 
 @dataclass(frozen=True)
 class Experiment:
-    """A row of a paper's table: what to train on what, and what the paper got.
+    """A row of a paper's table: model, data set, recipe and results.
 
     Attributes:
         name: MODEL.DATASET, with a suffix where a table varies a keyword.
-        paper, source: the paper, and its table.
-        model: a model of the registry; ``model_kwargs`` go to its builder.
-        dataset: a reader of :mod:`gatezoo.data`, with its splits for training and validation; ``data`` are its options.
-        recipe: how it is trained.
+        paper: title of the paper.
+        source: its table.
+        model: a model of the registry.
+        dataset: a reader of :mod:`gatezoo.data`.
+        train_split: split to train on.
+        val_split: split to evaluate on.
+        recipe: how the model is trained.
+        model_kwargs: keywords of the model's builder.
+        data: options of the reader.
         stages: trained one after the other; empty for a single training.
-        scales, flip: of the evaluation.
-        assumed: fields of the recipe that the paper does not tell.
-        paper_results: the paper's figures, in percent.
-        results: ours, one for each seed from 0, as a list; None until measured.
+        scales: of the paper's evaluation.
+        flip: whether the paper's evaluation averages over horizontal flips.
+        assumed: fields of the recipe that the paper does not give.
+        paper_results: the paper's scores, in percent.
+        results: our scores, as a list with one value for each seed from 0; None until measured.
     """
 
     name: str
@@ -71,49 +77,51 @@ class Experiment:
 
 @functools.cache
 def experiments() -> dict[str, Experiment]:
-    """All experiments by name, in the order of the files."""
+    """Return all experiments by name, in the order of the files."""
     import yaml
 
     found: dict[str, Experiment] = {}
     for path in sorted(Path(__file__).parent.glob("*.yaml")):
         shared = yaml.safe_load(path.read_text(encoding="utf-8"))
-        for name, own in shared.pop("experiments").items():
+        for name, row in shared.pop("experiments").items():
             if name in found:
-                raise ValueError(f"an experiment must have a name of its own; {path.name} tells {name!r} again")
-            found[name] = _experiment(name, {**shared, **own, "recipe": shared["recipe"] | own.get("recipe", {})})
+                raise ValueError(f"names of experiments must be unique; {path.name} repeats {name!r}: rename it")
+            found[name] = _experiment(name, {**shared, **row, "recipe": shared["recipe"] | row.get("recipe", {})})
     return found
 
 
-def _experiment(name: str, told: Mapping[str, Any]) -> Experiment:
-    told = {key: tuple(value) if isinstance(value, list) else value for key, value in told.items()}
-    fields = {item.name for item in dataclasses.fields(Experiment)}
-    if unknown := sorted(told.keys() - fields):
-        raise ValueError(f"an experiment has the fields {', '.join(sorted(fields))}; {name!r} tells {unknown[0]!r}")
-    stages = tuple(_stage(name, stage, told) for stage in told.get("stages", ()))
-    return Experiment(name=name, **{**told, "recipe": Recipe.from_dict(told["recipe"]), "stages": stages})
+def _experiment(name: str, values: Mapping[str, Any]) -> Experiment:
+    fields: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
+    check_fields(f"experiment {name!r}", fields, (item.name for item in dataclasses.fields(Experiment)))
+    stages = tuple(_stage(name, stage, fields) for stage in fields.get("stages", ()))
+    return Experiment(name=name, **{**fields, "recipe": Recipe.from_dict(fields["recipe"]), "stages": stages})
 
 
-def _stage(name: str, stage: Mapping[str, Any], told: Mapping[str, Any]) -> Stage:
-    if "name" not in stage or stage.keys() - {"name", "model_kwargs", "recipe"}:
-        raise ValueError(f"a stage has a name, keywords and recipe; one of {name!r} tells {', '.join(sorted(stage))}")
-    recipe = Recipe.from_dict({**told["recipe"], **stage.get("recipe", {})})
-    return Stage(stage["name"], stage.get("model_kwargs", told.get("model_kwargs", {})), recipe)
+def _stage(name: str, stage: Mapping[str, Any], experiment: Mapping[str, Any]) -> Stage:
+    check_fields(f"a stage of {name!r}", stage, ("name", "model_kwargs", "recipe"))
+    if "name" not in stage:
+        raise ValueError(f"a stage must have a name; one of {name!r} has {', '.join(stage) or 'no field'}: add it")
+    recipe = Recipe.from_dict({**experiment["recipe"], **stage.get("recipe", {})})
+    return Stage(stage["name"], stage.get("model_kwargs", experiment.get("model_kwargs", {})), recipe)
 
 
-def format_metrics(figures: Mapping[str, float | Sequence[float]]) -> str:
-    """'mIoU 50.1, 51.2; pixel accuracy 89.0', of an experiment's figures."""
+def format_metrics(metrics: Mapping[str, float | Sequence[float]]) -> str:
+    """Format an experiment's scores: 'mIoU 50.1, 51.2; pixel accuracy 89.0'."""
 
-    def told(value: float | Sequence[float]) -> str:
+    def text(value: float | Sequence[float]) -> str:
         return f"{value:.1f}" if isinstance(value, float | int) else ", ".join(f"{seed:.1f}" for seed in value)
 
-    return "; ".join(f"{HEADLINES.get(key, key)} {told(value)}" for key, value in figures.items())
+    return "; ".join(f"{metric_info(key).title} {text(value)}" for key, value in metrics.items())
 
 
 def find_experiment(name: str) -> Experiment:
-    """An experiment by name. Raises ValueError for an unknown one, with near misses."""
+    """Return an experiment by name.
+
+    Raises:
+        ValueError: there is none of that name; the message suggests similar ones.
+    """
     known = experiments()
     if name not in known:
-        near = difflib.get_close_matches(name, known, n=3)
-        hint = f" Did you mean {', '.join(near)}?" if near else f" There are: {', '.join(known)}."
-        raise ValueError(f"there is no recipe {name!r}.{hint}")
+        hint = suggest(name, known) or ": 'gatezoo recipes' lists all"
+        raise ValueError(f"recipe must be the name of an experiment; got {name!r}{hint}")
     return known[name]

@@ -1,9 +1,10 @@
-"""What all networks of the zoo are, whatever they find in a image."""
+"""Base classes of all networks: what they have in common for every task, and for semantic segmentation."""
 
 from __future__ import annotations
 
+import dataclasses
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar
 
 import torch.nn.functional as F
@@ -12,37 +13,42 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from ..backbones.pyramid import Pyramid
 from ..backbones.stages import Stages
+from ..backbones.wide_resnet import WiderResNet38
 from ..layers.normalize import Normalize
 from ..layers.resize import resize_to
 from ..pretrained import PretrainedCfg
 from ..utils.palette import voc_palette
-from .outputs import SegmenterOutput
+from .outputs import PassOutput, SegmenterOutput
+
+Backbone = Pyramid | Stages | WiderResNet38
 
 
 class BaseSegmenter(nn.Module, ABC):
-    """A backbone, what reads it, and what is known of the weights.
+    """A backbone, the modules that read its maps, and the config of the weights.
+
+    Keys of the state dict are an on-disk format: renaming an attribute that holds parameters or buffers breaks every
+    published checkpoint, unless :mod:`gatezoo.weights.conversions` translates the old name.
 
     Attributes:
-        task: "semantic" (a class for every pixel) or "instance" (objects); that of its row in the registry.
-        num_classes: K; of an instance network with the background, which is class 0.
+        task: "semantic" (a class for every pixel) or "instance"; that of the model's spec in the registry.
+        num_classes: K; of an instance segmentation network with the background, which is class 0.
         in_chans: channels of the image.
-        freeze_bn: keep batch norm's running statistics (and use them) also in training, in all that is ``frozen``.
-        architecture, model_kwargs: name of the row and keywords of its builder, if ``create_model`` made the network.
+        freeze_bn: keep batch norm's running statistics (and use them) in training, too, within ``frozen_bn_scope``.
+        architecture, model_kwargs: name of the model and keywords of its builder, if ``create_model`` made the network.
         pretrained_cfg: how the weights were trained and what they expect; None without weights.
-        load_report: what loading weights did; None without weights.
+        load_report: what loading weights changed; None without weights.
         find_unused_parameters: a training step may leave some parameters without a gradient.
-        max_workload_kwargs: keywords of ``probe`` with which it does the most that a image can ask for.
+        max_workload_kwargs: keywords of ``raw_outputs`` with which it does the most work that an image can require.
     """
 
     task: ClassVar[str]
     max_workload_kwargs: ClassVar[Mapping[str, Any]] = {}
-    find_unused_parameters = False
     architecture: str | None = None
     model_kwargs: dict[str, Any] = {}
     pretrained_cfg: PretrainedCfg | None = None
-    load_report = None
+    load_report: Any = None
 
-    def __init__(self, backbone: Pyramid | Stages, num_classes: int, in_chans: int, freeze_bn: bool):
+    def __init__(self, backbone: Backbone, num_classes: int, in_chans: int, freeze_bn: bool):
         super().__init__()
         self.backbone = backbone
         self.num_classes = num_classes
@@ -50,12 +56,27 @@ class BaseSegmenter(nn.Module, ABC):
         self.freeze_bn = freeze_bn
 
     @property
-    def data_config(self) -> PretrainedCfg | Pyramid | Stages:
-        """Whatever knows the mean and std that the weights expect: the weights' own facts, else the backbone."""
+    def capabilities(self) -> frozenset[str]:
+        """What the network can do beyond its task, of the following.
+
+        * "iterations": it takes ``iterations`` at the call and has ``iterate``.
+        * "anytime": each iteration gives a complete prediction, so that one can stop after any of them.
+        * "depth": it predicts depth, ``outputs`` have ``log_depth``.
+        * "gates": it has modules whose outputs are gates, ``gate_modules()``.
+        """
+        return frozenset()
+
+    @property
+    def find_unused_parameters(self) -> bool:
+        return False
+
+    @property
+    def data_config(self) -> PretrainedCfg | Backbone:
+        """The config with the mean and std that the weights expect: the weights' own, else the backbone's."""
         return self.pretrained_cfg or self.backbone
 
     def make_normalize(self) -> Normalize:
-        """Create the module that turns uint8 images into what the weights expect."""
+        """Create the module that turns uint8 images into the normalized input of the network."""
         return Normalize(self.data_config.mean, self.data_config.std, self.in_chans)
 
     @property
@@ -68,33 +89,39 @@ class BaseSegmenter(nn.Module, ABC):
     def palette(self) -> list[tuple[int, int, int]]:
         """Colors of the classes: those of the weights, else those of PASCAL VOC."""
         cfg = self._class_cfg()
-        return [tuple(color) for color in cfg.palette] if cfg and cfg.palette else voc_palette(self.num_classes)
+        if cfg is None or not cfg.palette:
+            return voc_palette(self.num_classes)
+        return [(red, green, blue) for red, green, blue in cfg.palette]
 
     def _class_cfg(self) -> PretrainedCfg | None:
-        """The weights' config, if its classes are those of the network."""
+        """Return the weights' config if its classes are those of the network."""
         cfg = self.pretrained_cfg
         return cfg if cfg is not None and cfg.num_classes == self.num_classes else None
 
     @property
     def frozen_bn_scope(self) -> nn.Module:
-        """Where ``freeze_bn`` freezes: in the backbone. The norms of a head that is new have nothing to keep yet."""
+        """The module in which ``freeze_bn`` freezes: the backbone. Norms of a new head have nothing to keep yet."""
         return self.backbone
 
     @abstractmethod
-    def raw_outputs(self, image: Tensor, **call: Any) -> Tensor:
-        """Raw numbers of all output layers for a normalised batch, free of choices that hang on numbers.
+    def raw_outputs(self, image: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        """Return the raw numbers of all output layers for a normalized batch, independent of decisions on values.
 
-        For counting (it runs on the meta device) and for comparing two networks.
+        For counting (it runs on the meta device) and for comparing two networks. Further arguments are a subclass's.
         """
 
-    @abstractmethod
     def set_grad_checkpointing(self, enable: bool = True) -> None:
         """In training, recompute activations in the backward pass instead of keeping them: less memory, more time.
 
-        Batch norm that is not frozen counts each batch twice in its running statistics then.
+        Batch norm that is not frozen then counts each batch twice in its running statistics.
+
+        Raises:
+            ValueError: a backbone that does not support it.
         """
+        self.backbone.set_grad_checkpointing(enable)
 
     def train(self, mode: bool = True) -> BaseSegmenter:
+        """Set training or evaluation mode, leaving frozen batch norm in evaluation mode."""
         super().train(mode)
         kept = set(self.frozen_bn_scope.modules()) if self.freeze_bn else set()
         for module in self.modules():
@@ -104,21 +131,29 @@ class BaseSegmenter(nn.Module, ABC):
                 module.train(mode and learns and module not in kept)
         return self
 
-    def require_task(self, task: str, cure: str) -> None:
-        """Raise ValueError if the network is of another task."""
+    def require_task(self, task: str, hint: str) -> None:
+        """Raise ValueError if the network is of another task.
+
+        Args:
+            task: the task that is needed.
+            hint: what to do instead, the end of the message.
+        """
         if self.task != task:
             name = self.architecture or type(self).__name__
-            raise ValueError(f"this needs a network of the task {task!r}; {name} is of {self.task!r}: {cure}")
+            raise ValueError(f"task must be {task!r}; got {name} of task {self.task!r}: {hint}")
 
 
 MIN_SIZE = 32
 
 
 class SemanticSegmenter(BaseSegmenter):
-    """What all networks of classes share: a head, checks, sizes.
+    """A semantic segmentation network: a backbone and a head that are run in one or more passes.
+
+    A subclass yields the passes, coarse, in :meth:`run_passes`. This class checks and pads the images, resizes the
+    results and collects them.
 
     Attributes:
-        min_size: least height and width of a image.
+        min_size: least height and width of an image.
         takes_depth: it must be given the depth of the images at the call.
         predicts_depth: ``outputs`` have ``log_depth``.
     """
@@ -129,7 +164,7 @@ class SemanticSegmenter(BaseSegmenter):
 
     def __init__(
         self,
-        backbone: Pyramid | Stages,
+        backbone: Backbone,
         head: nn.Module,
         num_classes: int,
         in_chans: int,
@@ -140,41 +175,91 @@ class SemanticSegmenter(BaseSegmenter):
         self.head = head
         self.min_size = min_size
 
-    @abstractmethod
-    def forward(self, image: Tensor) -> Tensor:
-        """Normalised images (B, in_chans, H, W), H and W >= 32 -> logits (B, K, H, W).
+    @property
+    def capabilities(self) -> frozenset[str]:
+        depth = {"depth"} if self.predicts_depth else set()
+        gates = {"gates"} if self.gate_modules() else set()
+        return super().capabilities | depth | gates
 
-        Raises:
-            ValueError: another rank, number of channels or dtype, or a image that is too small.
+    @abstractmethod
+    def run_passes(self, padded: Tensor, details: bool) -> Iterator[PassOutput]:
+        """Yield the output of each pass, at the resolution of its maps. A pass runs when it is requested.
+
+        Args:
+            padded: batch (B, in_chans, H', W') of a size that the backbone takes.
+            details: also compute what ``outputs`` has beyond the logits.
         """
 
-    @abstractmethod
+    def forward(self, image: Tensor) -> Tensor:
+        """Compute the logits (B, K, H, W) of the last pass.
+
+        Args:
+            image: normalized images (B, in_chans, H, W), H and W >= ``min_size``.
+
+        Raises:
+            ValueError: another rank, number of channels or dtype, or an image that is too small.
+        """
+        return self._last_logits(image)
+
     def outputs(self, image: Tensor) -> SegmenterOutput:
-        """As ``forward``, with the logits and gates of every pass."""
+        """Compute the logits, gates and further predictions of every pass. Arguments as of ``forward``."""
+        return self._collect_outputs(image)
 
     def raw_outputs(self, image: Tensor, **call: Any) -> Tensor:
-        """The logits."""
+        """Return the logits."""
         return self(image, **self.extra_inputs({"depth": image[:, 0]}), **call)
 
     def gate_modules(self) -> dict[int, nn.Module]:
-        """The modules whose outputs are the gates, numbered as in ``outputs(image).gates``; empty if there are none."""
+        """Return the modules whose outputs are the gates, numbered as in ``outputs(image).gates``; {} without gates."""
         return {}
 
     def extra_inputs(self, maps: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Of the further maps of a batch, by name, those that the network takes at the call, as keywords."""
+        """Select from the further maps of a batch, by name, the keywords that the network takes at the call."""
         return {}
 
-    def init_missing(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Tensors of another network to start from, with what can be derived from them for parts that it lacks."""
-        return tensors
+    def init_missing(self, state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Return another network's tensors to start from, with those added that can be derived for missing parts."""
+        return state_dict
+
+    # The methods of this template have typed twins in the subclasses, whose signatures name the further inputs.
+
+    def _last_logits(self, image: Tensor, **inputs: Any) -> Tensor:
+        """Run all passes, and resize the logits of the last."""
+        padded = self._check_and_pad(image)
+        for output in self.run_passes(padded, details=False, **self._check_inputs(inputs, image)):
+            logits = output.logits
+        return self._resize_to_input(logits, padded, image)
+
+    def _iterate_logits(self, image: Tensor, **inputs: Any) -> Iterator[Tensor]:
+        """Yield the resized logits of each pass as soon as it is done."""
+        padded = self._check_and_pad(image)
+        for output in self.run_passes(padded, details=False, **self._check_inputs(inputs, image)):
+            yield self._resize_to_input(output.logits, padded, image)
+
+    def _collect_outputs(self, image: Tensor, **inputs: Any) -> SegmenterOutput:
+        """Run all passes, and resize and collect everything that they predict."""
+        padded = self._check_and_pad(image)
+        passes = []
+        for output in self.run_passes(padded, details=True, **self._check_inputs(inputs, image)):
+            resized: dict[str, Any] = {"logits": self._resize_to_input(output.logits, padded, image)}
+            resized["auxiliary"] = [self._resize_to_input(logits, padded, image) for logits in output.auxiliary]
+            if output.log_depth is not None:
+                resized["log_depth"] = self._resize_to_input(output.log_depth, padded, image)[:, 0]
+            passes.append(dataclasses.replace(output, **resized))
+        return SegmenterOutput.collect(passes)
+
+    def _check_inputs(self, inputs: dict[str, Any], image: Tensor) -> dict[str, Any]:
+        """Check the further inputs of a call, and pad those that are maps."""
+        return inputs
 
     def _check_and_pad(self, image: Tensor) -> Tensor:
-        """Check the batch; pad it on the right and below to what the backbone can take."""
+        """Check the batch; pad it on the right and below to a size that the backbone takes."""
         if image.ndim != 4 or image.shape[1] != self.in_chans:
             raise ValueError(f"images must be (B, {self.in_chans}, H, W); got {tuple(image.shape)}")
         if not image.is_floating_point():
             raise ValueError(
-                f"images must be floating point and normalised; got {image.dtype}: gatezoo.predict does it"
+                f"images must be floating point and normalized; got {image.dtype}: "
+                "use gatezoo.predict, or normalize them"
             )
         height, width = image.shape[-2:]
         if height < self.min_size or width < self.min_size:
@@ -189,7 +274,7 @@ class SemanticSegmenter(BaseSegmenter):
             return image
         return F.pad(image, (0, -width % divisor, 0, -height % divisor), value=value)
 
-    def _resize_to_input(self, logits: Tensor, padded: Tensor, image: Tensor) -> Tensor:
-        """Coarse logits of the padded batch -> logits at the size of the batch that came in."""
+    def _resize_to_input(self, coarse: Tensor, padded: Tensor, image: Tensor) -> Tensor:
+        """Resize a coarse map of the padded batch, and cut it to the size of the images."""
         height, width = image.shape[-2:]
-        return resize_to(logits, padded.shape[-2:])[..., :height, :width]
+        return resize_to(coarse, padded.shape[-2:])[..., :height, :width]

@@ -1,4 +1,4 @@
-"""Networks of objects: torchvision's Mask R-CNN engine over fused maps of any backbone."""
+"""Instance segmentation networks: torchvision's Mask R-CNN over fused maps of any backbone."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ from torchvision.models.detection.transform import resize_boxes
 from torchvision.ops import roi_align
 
 from ..backbones.pyramid import Pyramid
+from ..backbones.wide_resnet import WiderResNet38
+from ..layers.normalize import channel_stats
 from .base import BaseSegmenter
 from .roi_masks import RoIMasks
 from .targets import check_targets
@@ -23,10 +25,12 @@ from .targets import check_targets
 Instances = dict[str, Any]
 
 RATIOS = (0.5, 1.0, 2.0)
+# torchvision's RoI pooling reads the first four by these names.
+MAP_NAMES = ("0", "1", "2", "3", "pool")
 
 
-class _Width(nn.Module):
-    """All that torchvision's engine wants to know of a backbone when it is built."""
+class _BackboneStub(nn.Module):
+    """A backbone without layers: torchvision's engine reads only ``out_channels`` when it is built."""
 
     def __init__(self, channels: int):
         super().__init__()
@@ -36,8 +40,8 @@ class _Width(nn.Module):
 class InstanceSegmenter(BaseSegmenter):
     """Mask R-CNN (He et al., 2017) on fused maps: ``model(images)`` and ``model(images, targets)`` as torchvision's.
 
-    The fused maps of strides 4 8 16 32 and every second pixel of the last stand where the feature pyramid does.
-    Images come as torchvision's do, a list of (C, H, W) in 0 .. 1, each of its own size; the network normalises
+    The fused maps of strides 4 8 16 32 and every second pixel of the last take the place of the feature pyramid.
+    Images are given as to torchvision's, a list of (C, H, W) in 0 .. 1, each of its own size; the network normalizes
     them, with the mean and std of its weights, and resizes them.
 
     Args:
@@ -45,20 +49,23 @@ class InstanceSegmenter(BaseSegmenter):
         neck: list of its four maps -> list of four maps of ``channels`` channels.
         channels: C of the neck.
         num_classes: with the background, which is class 0.
-        min_size, max_size: of the resized image: its shorter side, unless the longer one would be above the most.
+        in_chans: channels of the image.
+        freeze_bn: keep the statistics of the backbone's batch norm in training.
+        min_size, max_size: length of the shorter side of the resized image, and the most that the longer one may have.
         anchors: sides of the anchors on the five maps, in pixels of the resized image.
         box_width, mask_width: channels of the heads.
 
     Attributes:
-        score_threshold, max_detections: in evaluation, least score of an object, and most objects of a image.
+        score_threshold, max_detections: in evaluation, least score of an instance, and most instances of an image.
+        normalization: mean and std to use in place of the weights' own; None for those.
     """
 
     task = "instance"
-    max_workload_kwargs = {"proposals": 1000, "objects": 100}
+    max_workload_kwargs = {"proposals": 1000, "instances": 100}
 
-    def __init__(
+    def __init__(  # noqa: PLR0913
         self,
-        backbone: Pyramid,
+        backbone: Pyramid | WiderResNet38,
         neck: nn.Module,
         channels: int,
         num_classes: int,
@@ -72,12 +79,14 @@ class InstanceSegmenter(BaseSegmenter):
     ):
         super().__init__(backbone, num_classes, in_chans, freeze_bn)
         if num_classes < 2:
-            raise ValueError(f"num_classes must count the background and at least one more; got {num_classes}")
+            raise ValueError(
+                f"num_classes must count the background and at least one more; got {num_classes}: pass at least 2"
+            )
         if len(anchors) != 5:
-            raise ValueError(f"anchors must be 5 sides, one for each map; got {list(anchors)}")
+            raise ValueError(f"anchors must be 5 sides, one for each map; got {list(anchors)}: give 5")
         self.neck = neck
         engine = MaskRCNN(
-            _Width(channels),
+            _BackboneStub(channels),
             min_size=min_size,
             max_size=max_size,
             rpn_anchor_generator=AnchorGenerator(tuple((side,) for side in anchors), (RATIOS,) * len(anchors)),
@@ -111,11 +120,12 @@ class InstanceSegmenter(BaseSegmenter):
         self.roi_heads.detections_per_img = value
 
     def forward(self, images: Sequence[Tensor], targets: Sequence[Instances] | None = None) -> Any:
-        """Images (and in training what they show) -> losses in training, objects in evaluation.
+        """Compute the losses in training, or find the instances in evaluation.
 
         Args:
             images: float (C, H, W) in 0 .. 1 each.
-            targets: for each image boxes (N, 4) x1 y1 x2 y2, labels (N,) in 1 .. K - 1, masks (N, H, W); N may be 0.
+            targets: in training, for each image boxes (N, 4) x1 y1 x2 y2, labels (N,) in 1 .. K - 1, masks (N, H, W); N
+                may be 0.
 
         Returns:
             In training a dict of losses (loss_classifier, loss_box_reg, loss_mask, loss_objectness, loss_rpn_box_reg).
@@ -125,78 +135,70 @@ class InstanceSegmenter(BaseSegmenter):
         Raises:
             ValueError: images or targets that are not of this form.
         """
-        self._check(images)
+        self._check_images(images)
         if self.training:
             if targets is None:
-                raise ValueError("training needs targets; got none: model(images, targets), or model.eval() to find")
-            targets = [self._plain(target) for target in targets]
+                raise ValueError("targets must be given in training; got None: pass targets, or call model.eval()")
+            targets = [_plain_tensors(target) for target in targets]
             check_targets([image.shape[-2:] for image in images], targets, self.num_classes)
         mean, std = self.normalization or (self.data_config.mean, self.data_config.std)
-        if len(mean) != self.in_chans:
-            mean, std = [sum(mean) / len(mean)] * self.in_chans, [sum(std) / len(std)] * self.in_chans
-        self.resize.image_mean, self.resize.image_std = mean, std
+        self.resize.image_mean, self.resize.image_std = channel_stats(mean, std, self.in_chans)
         batch, targets = self.resize(images, targets if self.training else None)
-        maps = dict(enumerate_maps(self.maps(batch.tensors)))
+        maps = dict(zip(MAP_NAMES, self.maps(batch.tensors), strict=True))
         # Boxes in 16 bits would be off by pixels.
         with torch.autocast(batch.tensors.device.type, enabled=False):
             proposals, losses = self.rpn(batch, maps, targets)
-            found, more = self.roi_heads(maps, proposals, batch.image_sizes, targets)
+            found, roi_losses = self.roi_heads(maps, proposals, batch.image_sizes, targets)
         if self.training:
-            return losses | more
+            return losses | roi_losses
         return [
-            self._at_size(objects, inner, image.shape[-2:])
-            for objects, inner, image in zip(found, batch.image_sizes, images)
+            _at_image_size(instances, inner, image.shape[-2:])
+            for instances, inner, image in zip(found, batch.image_sizes, images)
         ]
 
     def maps(self, image: Tensor) -> list[Tensor]:
-        """Normalised batch (B, C, H, W) -> the five maps that the engine reads, float32, finest first."""
+        """Return the five maps that the engine reads, float32, finest first, of a normalized batch (B, C, H, W)."""
         fused = self.neck(self.backbone(image))
         return [x.float() for x in (*fused, F.max_pool2d(fused[-1], 1, 2))]
 
-    def raw_outputs(self, image: Tensor, proposals: int = 8, objects: int = 2) -> Tensor:
-        """Logits and box offsets of every anchor of a batch of one, and those and masks of fixed places, flat.
+    def raw_outputs(self, image: Tensor, proposals: int = 8, instances: int = 2) -> Tensor:
+        """Return logits and box offsets of every anchor, and logits, offsets and masks at fixed places, flat.
 
         Args:
-            proposals, objects: number of places whose boxes, and of those whose masks are looked at.
+            image: normalized batch of one.
+            proposals: number of places whose boxes are classified.
+            instances: number of those places whose masks are computed.
         """
         divisor = self.resize.size_divisible
         height, width = image.shape[-2:]
         maps = self.maps(F.pad(image, (0, -width % divisor, 0, -height % divisor)))
         finest = maps[0]
         whole = finest.new_tensor([0, 0, finest.shape[-1], finest.shape[-2]])
-        # Ever smaller boxes about one corner: all differ, and none needs a number to be known.
+        # Ever smaller boxes at one corner: all differ, and none depends on the values of the maps.
         boxes = whole / torch.arange(1, proposals + 1, device=finest.device)[:, None]
         objectness, offsets = self.rpn.head(maps)
         found = [*objectness, *offsets]
         features = self.roi_heads.box_head(roi_align(finest, [boxes], 7, sampling_ratio=2))
         found += self.roi_heads.box_predictor(features)
-        features = self.roi_heads.mask_head(roi_align(finest, [boxes[:objects]], 14, sampling_ratio=2))
+        features = self.roi_heads.mask_head(roi_align(finest, [boxes[:instances]], 14, sampling_ratio=2))
         found.append(self.roi_heads.mask_predictor(features))
         return torch.cat([x.flatten() for x in found])
 
-    def set_grad_checkpointing(self, enable: bool = True) -> None:
-        self.backbone.set_grad_checkpointing(enable)
-
-    def _check(self, images: Sequence[Tensor]) -> None:
+    def _check_images(self, images: Sequence[Tensor]) -> None:
         for image in images:
             if image.ndim != 3 or image.shape[0] != self.in_chans:
                 raise ValueError(f"each image must be ({self.in_chans}, H, W); got {tuple(image.shape)}")
             if not image.is_floating_point():
                 raise ValueError(f"images must be floating point in 0 .. 1; got {image.dtype}: divide by 255")
 
-    @staticmethod
-    def _plain(target: Instances) -> Instances:
-        """Without the data set's own types, which would carry their box format along."""
-        plain = {key: target[key] for key in ("boxes", "labels", "masks") if key in target}
-        return {key: value.as_subclass(Tensor) for key, value in plain.items()}
 
-    @staticmethod
-    def _at_size(objects: Instances, inner: tuple[int, int], size: tuple[int, int]) -> Instances:
-        """Objects of the resized image, at the size of the image that came in."""
-        boxes = resize_boxes(objects["boxes"], inner, size)
-        return {**objects, "boxes": boxes, "masks": RoIMasks(objects["masks"], boxes, size)}
+def _plain_tensors(target: Instances) -> Instances:
+    """Return the target without the data set's tensor subclasses, which would carry their box format along."""
+    plain = {key: target[key] for key in ("boxes", "labels", "masks") if key in target}
+    return {key: value.as_subclass(Tensor) for key, value in plain.items()}
 
 
-def enumerate_maps(maps: Sequence[Tensor]) -> list[tuple[str, Tensor]]:
-    """Maps by the names that torchvision's RoI pooling knows the first four by, and "pool" for the last."""
-    return list(zip(("0", "1", "2", "3", "pool"), maps, strict=True))
+def _at_image_size(instances: Instances, inner: Sequence[int], size: Sequence[int]) -> Instances:
+    """Return the instances of the resized image at the size of the original."""
+    boxes = resize_boxes(instances["boxes"], list(inner), list(size))
+    return {**instances, "boxes": boxes, "masks": RoIMasks(instances["masks"], boxes, size)}

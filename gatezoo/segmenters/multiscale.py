@@ -1,17 +1,18 @@
-"""A network on scaled copies of the image, whose predictions are weighed: the rival of gated pooling."""
+"""Network on scaled copies of the image whose predictions are weighted: the alternative to gated pooling."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
 
 from torch import Tensor, nn
 
 from ..backbones.pyramid import Pyramid
+from ..backbones.wide_resnet import WiderResNet38
 from ..heads.depth_pooling import PoolingHead
-from ..layers.resize import resize_to
+from ..layers.resize import resize_to, sum_tensors
 from .base import SemanticSegmenter
-from .outputs import SegmenterOutput
+from .outputs import PassOutput
 
 
 class MultiScaleSegmenter(SemanticSegmenter):
@@ -20,13 +21,18 @@ class MultiScaleSegmenter(SemanticSegmenter):
     The w_s come from the maps before the classifier, resized to those of the largest copy.
 
     Args:
+        backbone: of the deepest map alone.
+        head: classifies the map of each copy.
         gate: S maps -> weights (B, S, h, w).
         scales: of the copies, the largest first.
+        num_classes: K.
+        in_chans: channels of the image.
+        freeze_bn: keep the statistics of the backbone's batch norm in training.
     """
 
     def __init__(
         self,
-        backbone: Pyramid,
+        backbone: Pyramid | WiderResNet38,
         head: PoolingHead,
         gate: nn.Module,
         scales: Sequence[float],
@@ -39,28 +45,15 @@ class MultiScaleSegmenter(SemanticSegmenter):
         # As fractions: an exported network computes its sizes from whole numbers.
         self.scales = [Fraction(scale).limit_denominator(64) for scale in scales]
 
-    def forward(self, image: Tensor) -> Tensor:
-        padded = self._check_and_pad(image)
-        logits, _ = self._weighed(padded)
-        return self._resize_to_input(logits, padded, image)
-
-    def outputs(self, image: Tensor) -> SegmenterOutput:
-        padded = self._check_and_pad(image)
-        coarse, weights = self._weighed(padded)
-        logits = self._resize_to_input(coarse, padded, image)
-        return SegmenterOutput(logits, iterations=[logits], scales=[weights])
-
-    def set_grad_checkpointing(self, enable: bool = True) -> None:
-        self.backbone.set_grad_checkpointing(enable)
-
-    def _weighed(self, padded: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits (B, K, h, w) and weights (B, S, h, w) at the size of the largest copy's map."""
-        features, logits = [], []
+    def run_passes(self, padded: Tensor, details: bool) -> Iterator[PassOutput]:
+        """Run all copies in one pass; logits and weights have the size of the largest copy's map."""
+        features: list[Tensor] = []
+        logits: list[Tensor] = []
         for scale in self.scales:
-            size = tuple(side * scale.numerator // scale.denominator for side in padded.shape[-2:])
-            loop = self.head(*self.backbone(self._pad(resize_to(padded, size))))
-            target = (features or [loop.feature])[0].shape[-2:]
-            features.append(resize_to(loop.feature, target))
-            logits.append(resize_to(loop.logits, target))
+            height, width = (side * scale.numerator // scale.denominator for side in padded.shape[-2:])
+            output = self.head(*self.backbone(self._pad(resize_to(padded, (height, width)))))
+            target = (features or [output.feature])[0].shape[-2:]
+            features.append(resize_to(output.feature, target))
+            logits.append(resize_to(output.logits, target))
         weights = self.gate(features)
-        return sum(weights[:, s : s + 1] * each for s, each in enumerate(logits)), weights
+        yield PassOutput(sum_tensors(weights[:, s : s + 1] * each for s, each in enumerate(logits)), scales=weights)

@@ -1,8 +1,8 @@
-"""Masks of objects as networks find them: small, each within its box, drawn into the image when asked for."""
+"""Instance masks at the network's small resolution, each within its box, drawn at image size on demand."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -15,11 +15,11 @@ from torchvision.models.detection.roi_heads import (
 
 
 class RoIMasks:
-    """Masks that read as torchvision's (N, 1, H, W) of probabilities, and hold (N, 1, m, m).
+    """Masks that are indexed like torchvision's probabilities (N, 1, H, W), but hold only (N, 1, m, m).
 
     ``masks[i]``, a slice or a list of numbers draws those alone, ``masks >= 0.5`` all of them as bool, ``dense()`` all
-    as they are, ``drawn()`` and ``windows()`` one after the other: a hundred objects of a large image are gigabytes
-    at once.
+    as probabilities, ``drawn()`` and ``windows()`` one after the other: a hundred instances of a large image are
+    gigabytes at once.
 
     Attributes:
         rois: probabilities (N, 1, m, m), each spread over its box.
@@ -27,20 +27,23 @@ class RoIMasks:
         size: (H, W).
     """
 
-    def __init__(self, rois: Tensor, boxes: Tensor, size: tuple[int, int]):
-        self.rois, self.boxes, self.size = rois, boxes, tuple(size)
+    def __init__(self, rois: Tensor, boxes: Tensor, size: Sequence[int]):
+        height, width = size
+        self.rois, self.boxes, self.size = rois, boxes, (height, width)
 
     def __len__(self) -> int:
         return len(self.rois)
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
-        return (len(self), 1, *self.size)
+        return len(self), 1, self.size[0], self.size[1]
 
-    def __getitem__(self, which: int | slice | list[int] | Tensor) -> Tensor:
-        if isinstance(which, int):
-            return self[which : which + 1 or None][0] if -len(self) <= which < len(self) else self._outside(which)
-        return paste_masks_in_image(self.rois[which], self.boxes[which], self.size)
+    def __getitem__(self, index: int | slice | list[int] | Tensor) -> Tensor:
+        if isinstance(index, int):
+            if not -len(self) <= index < len(self):
+                raise IndexError(f"masks are numbered 0 .. {len(self) - 1}; got {index}")
+            return self[index : index + 1 or None][0]
+        return paste_masks_in_image(self.rois[index], self.boxes[index], self.size)
 
     def __ge__(self, threshold: float) -> Tensor:
         drawn = torch.empty(self.shape, dtype=torch.bool, device=self.rois.device)
@@ -49,7 +52,7 @@ class RoIMasks:
         return drawn
 
     def windows(self, threshold: float = 0.5) -> Iterator[tuple[int, int, Tensor]]:
-        """Of each mask (top, left, bool (h, w)): the part of the image outside of which it is false."""
+        """Yield (top, left, bool (h, w)) of each mask: the part of the image outside of which it is false."""
         height, width = self.size
         rois, scale = expand_masks(self.rois, padding=1)
         for roi, box in zip(rois[:, 0], expand_boxes(self.boxes, scale).to(torch.int64)):
@@ -60,22 +63,16 @@ class RoIMasks:
             yield top, left, drawn >= threshold
 
     def drawn(self, threshold: float = 0.5) -> Iterator[Tensor]:
-        """Each mask as bool (H, W), where it is at least the threshold."""
+        """Yield each mask as bool (H, W), true where it is at least the threshold."""
         for top, left, part in self.windows(threshold):
             whole = part.new_zeros(self.size)
             whole[top : top + part.shape[0], left : left + part.shape[1]] = part
             yield whole
 
     def dense(self) -> Tensor:
-        """All masks, (N, 1, H, W) of float, as torchvision's networks give them."""
+        """Return all masks as probabilities (N, 1, H, W), as torchvision's networks do."""
         return self[:]
 
-    def select(self, which: Tensor) -> RoIMasks:
-        """Some of them, still small."""
-        return RoIMasks(self.rois[which], self.boxes[which], self.size)
-
     def cpu(self) -> RoIMasks:
+        """Return the masks on the CPU."""
         return RoIMasks(self.rois.cpu(), self.boxes.cpu(), self.size)
-
-    def _outside(self, which: int) -> Tensor:
-        raise IndexError(f"masks are numbered 0 .. {len(self) - 1}; got {which}")

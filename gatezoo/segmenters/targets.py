@@ -1,4 +1,4 @@
-"""What a network of objects is taught by: the form of a target, and what is wrong with one."""
+"""Check the targets that an instance segmentation network is trained with."""
 
 from __future__ import annotations
 
@@ -8,22 +8,34 @@ from typing import Any
 from torch import Tensor
 
 
-def check_targets(sizes: Sequence[tuple[int, int]], targets: Sequence[dict[str, Any]], num_classes: int) -> None:
-    """Raise ValueError unless there is a target for each image, each of these parts and all of N objects:
+def check_targets(sizes: Sequence[Sequence[int]], targets: Sequence[dict[str, Any]], num_classes: int) -> None:
+    """Check that there is a target for each image, and that its parts describe the same N instances.
 
-    boxes float (N, 4) x1 y1 x2 y2 with area, inside the image; labels int64 (N,) in 1 .. num_classes - 1;
-    masks (N, H, W). N may be 0.
+    The parts are boxes, float (N, 4) x1 y1 x2 y2 with area, inside the image; labels, int64 (N,) in
+    1 .. num_classes - 1; masks (N, H, W). N may be 0.
+
+    Args:
+        sizes: (H, W) of each image.
+        targets: one for each image.
+        num_classes: with the background, which is class 0.
+
+    Raises:
+        ValueError: any other target; the message names it by number.
     """
     if len(targets) != len(sizes):
-        raise ValueError(f"there must be one target for each image; got {len(targets)} for {len(sizes)}")
+        raise ValueError(
+            f"targets must be one for each image; got {len(targets)} for {len(sizes)}: "
+            "give a target of N = 0 to an image without instances"
+        )
     for number, (size, target) in enumerate(zip(sizes, targets)):
+        height, width = size
         try:
-            _check(tuple(size), target, num_classes)
+            _check_target((height, width), target, num_classes)
         except ValueError as error:
             raise ValueError(f"target {number}: {error}") from None
 
 
-def _check(size: tuple[int, int], target: dict[str, Any], num_classes: int) -> None:
+def _check_target(size: tuple[int, int], target: dict[str, Any], num_classes: int) -> None:
     missing = [key for key in ("boxes", "labels", "masks") if not isinstance(target.get(key), Tensor)]
     if missing:
         raise ValueError(f"it must have the tensors boxes, labels and masks; {missing[0]} is none")
@@ -39,7 +51,7 @@ def _check(size: tuple[int, int], target: dict[str, Any], num_classes: int) -> N
     empty = ~(boxes[:, 2:] > boxes[:, :2]).all(1)
     if empty.any():
         raise ValueError(
-            f"boxes must have a width and a height; got {boxes[empty][0].tolist()}: leave such objects out"
+            f"boxes must have a width and a height; got {boxes[empty][0].tolist()}: remove instances without area"
         )
     height, width = size
     if boxes.min() < 0 or boxes[:, 2].max() > width or boxes[:, 3].max() > height:

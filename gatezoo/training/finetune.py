@@ -19,13 +19,22 @@ from ..factory import create_model
 from ..metrics import SegmentationResult
 from ..publishing.model_folder import save_pretrained
 from ..recipes.recipe import Recipe
+from ..segmenters.base import SemanticSegmenter
 from .launch import _checkpoint_metadata, _set_classes, _set_depth_thresholds
-from .trainer import train
+from .options import RunOptions
+from .trainer import Trainer
 
 
 @dataclass(frozen=True)
 class FinetuneResult:
-    """What fine-tuning gave: scores on the held-out images before and after, and the model folder."""
+    """Result of fine-tuning.
+
+    Attributes:
+        before: scores on the held-out images before training.
+        after: scores on them after training.
+        seconds: time that training and both evaluations took.
+        folder: the model folder.
+    """
 
     before: SegmentationResult
     after: SegmentationResult
@@ -44,33 +53,54 @@ def finetune(
     device: str = "cpu",
     resume: bool = False,
 ) -> FinetuneResult:
-    """Fit published weights to other images: all is trained on; another number of classes gives a new classifier.
+    """Fine-tune all parameters of published weights on other images.
 
-    ``val_data`` tell how well it went and nothing else: no checkpoint is chosen by them, what is kept is the last
-    one, as the folder ``out/model`` for ``create_model("local-dir:...")``.
+    If the number of classes differs, the classifier is replaced by a new one. Held-out images (``val_data``) are used
+    for scores only, never for checkpoint selection: the last checkpoint is kept, as the folder ``out/model`` for
+    ``create_model("local-dir:...")``.
 
     Args:
-        recipe: fields of :class:`gatezoo.recipes.Recipe` that shall be others than here: half the usual rate, the
-            crop of the weights, as many steps as ``epochs`` tells.
-        epochs: rounds over the training images.
+        name: model with weights: NAME, NAME.TAG or local-dir:FOLDER.
+        train_data: images to train on.
+        val_data: held-out images.
+        out: folder for checkpoints, logs and the model folder.
+        recipe: fields of :class:`gatezoo.recipes.Recipe` that replace the defaults of fine-tuning: half the usual
+            learning rate, the crop size of the weights, and the number of steps that ``epochs`` gives.
+        epochs: number of epochs; ignored if ``recipe`` has ``steps``.
+        workers: processes that decode and augment images, for each process that trains; 0: none.
+        device: "cpu" or "cuda".
+        resume: continue the training in ``out``.
+
+    Raises:
+        ValueError: the network is not a semantic segmentation network; and all errors of
+            :func:`gatezoo.training.trainer.train`.
     """
-    told = dict(recipe or {})
-    began = time.monotonic()
-    torch.manual_seed(told.get("seed", 0))
+    fields = dict(recipe or {})
+    options = RunOptions(out, device, workers, resume)
+    start = time.monotonic()
+    torch.manual_seed(fields.get("seed", 0))
     model = create_model(name, pretrained=True, num_classes=train_data.num_classes, freeze_bn=True)
-    model.require_task("semantic", "train objects with 'gatezoo train --pretrained'")
+    model.require_task("semantic", "train instance segmentation with 'gatezoo train --pretrained'")
+    assert isinstance(model, SemanticSegmenter)
+    assert model.pretrained_cfg is not None
     _set_classes(model, train_data)
-    told = {"lr": 0.005, "crop_size": model.pretrained_cfg.recipe.get("crop_size", Recipe.crop_size), **told}
-    told.setdefault("batch_size", min(Recipe.batch_size, len(train_data)))
+    fields = {"lr": 0.005, "crop_size": model.pretrained_cfg.recipe.get("crop_size", Recipe.crop_size), **fields}
+    fields.setdefault("batch_size", min(Recipe.batch_size, len(train_data)))
     _set_depth_thresholds(model, train_data)
-    told.setdefault("steps", math.ceil(epochs * len(train_data) / told["batch_size"]))
-    told = {"eval_interval": told["steps"], "checkpoint_interval": max(1, told["steps"] // 10), **told}
+    fields.setdefault("steps", math.ceil(epochs * len(train_data) / fields["batch_size"]))
+    fields = {"eval_interval": fields["steps"], "checkpoint_interval": max(1, fields["steps"] // 10), **fields}
     before = evaluate(model, val_data, device=device)
-    about = _checkpoint_metadata(model, train_data)
-    train(model, train_data, val_data, out, Recipe.from_dict(told), about, device, workers, resume)
-    trained = create_model(model.architecture, checkpoint_path=Path(out) / "last.safetensors")
+    metadata = _checkpoint_metadata(model, train_data)
+    Trainer(model, train_data, val_data, Recipe.from_dict(fields), options, metadata).run()
+    trained = create_model(metadata["architecture"], checkpoint_path=Path(out) / "last.safetensors")
+    assert isinstance(trained, SemanticSegmenter)
+    assert trained.pretrained_cfg is not None
     after = evaluate(trained, val_data, device=device)
-    metrics = {"miou": after.miou, "pixel_accuracy": after.pixel_accuracy, "mean_accuracy": after.mean_accuracy}
-    metrics["protocol"] = f"{len(val_data)} images held out, single scale"
+    metrics = {
+        "miou": after.miou,
+        "pixel_accuracy": after.pixel_accuracy,
+        "mean_accuracy": after.mean_accuracy,
+        "protocol": f"{len(val_data)} images held out, single scale",
+    }
     trained.pretrained_cfg = dataclasses.replace(trained.pretrained_cfg, metrics=metrics)
-    return FinetuneResult(before, after, time.monotonic() - began, save_pretrained(trained, Path(out) / "model"))
+    return FinetuneResult(before, after, time.monotonic() - start, save_pretrained(trained, Path(out) / "model"))

@@ -1,4 +1,4 @@
-"""What a machine does to a long run: signals to end, memory that runs out, workers that are killed."""
+"""Handle interruptions of a long run: termination signals, lack of memory, killed workers."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 import torch
 
@@ -15,16 +16,16 @@ import torch
 class Interrupts:
     """Context in which SIGTERM and Ctrl-C set ``received`` instead of ending the process; a second one ends it.
 
-    Only the main thread can take signals; in another nothing changes.
+    Only the main thread can receive signals; in another thread nothing changes.
     """
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.received: int | None = None
-        self._before: dict[int, object] = {}
+        self._previous: dict[int, Any] = {}
 
     def __enter__(self) -> Interrupts:
         if threading.current_thread() is threading.main_thread():
-            self._before = {number: signal.signal(number, self._note) for number in (signal.SIGTERM, signal.SIGINT)}
+            self._previous = {number: signal.signal(number, self._note) for number in (signal.SIGTERM, signal.SIGINT)}
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -35,28 +36,30 @@ class Interrupts:
         self._restore()
 
     def _restore(self) -> None:
-        for number, handler in self._before.items():
+        for number, handler in self._previous.items():
             signal.signal(number, handler)
-        self._before = {}
+        self._previous = {}
 
 
 @contextlib.contextmanager
 def explain_runtime_errors(folder: Path) -> Iterator[None]:
-    """Context that turns errors of the machine into one line that says what to change.
+    """Turn lack of memory and killed workers into a one-line ValueError with a suggested fix.
 
     Args:
-        folder: where the training keeps its state.
+        folder: where the training saves its state.
     """
     try:
         yield
     except RuntimeError as error:
         text = str(error)
-        kept = f"the last good state is in {folder}, resume goes on from it"
+        saved = f"the last good state is in {folder}, --resume continues from it"
         if isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in text:
             raise ValueError(
-                "a step must fit into memory, and did not: lower batch_size (and raise grad_accum_steps) or crop, "
-                f"raise the output stride, or set grad_checkpointing; {kept}"
+                "a step must fit into memory, and did not: lower batch_size (and raise grad_accum_steps) or crop_size, "
+                f"raise the output stride, or set grad_checkpointing; {saved}"
             ) from error
         if "DataLoader worker" in text and "killed" in text:
-            raise ValueError(f"data workers must live, and one was killed (memory?): use fewer; {kept}") from error
+            raise ValueError(
+                f"data workers must stay alive; one was killed (memory?): use fewer workers; {saved}"
+            ) from error
         raise

@@ -1,4 +1,4 @@
-"""From names to a training: what ``gatezoo train`` and ``gatezoo finetune`` do."""
+"""Build a network by name and train it: the steps behind ``gatezoo train`` and ``gatezoo finetune``."""
 
 from __future__ import annotations
 
@@ -8,37 +8,50 @@ from typing import Any
 
 import torch
 
-from ..data.base import SegmentationDataset, depth_quantiles
+from ..data.base import SegmentationDataset
+from ..data.create import AnyDataset
 from ..factory import create_model, load_checkpoint
 from ..recipes.recipe import Recipe
 from ..registry import get_model_spec
 from ..segmenters.base import BaseSegmenter
 from ..segmenters.depth import DepthGated
-from .trainer import train
+from .messages import log_info
+from .options import RunOptions
+from .trainer import Trainer
 
 
 def train_model(
     name: str,
-    train_data: SegmentationDataset,
-    val_data: SegmentationDataset,
-    out: str | os.PathLike,
+    train_data: AnyDataset,
+    val_data: AnyDataset,
     recipe: Recipe,
+    options: RunOptions,
+    *,
     pretrained: bool = False,
     pretrained_backbone: str | None = None,
     initial_checkpoint: str | os.PathLike | None = None,
     model_kwargs: dict[str, Any] | None = None,
     freeze_bn: bool = True,
-    workers: int = 1,
-    device: str = "cpu",
-    resume: bool = False,
-    log_with: str | None = None,
 ) -> dict[str, Any]:
     """Build a network by name and train it on a data set.
 
     Args:
-        pretrained_backbone: "timm" for timm's published weights, or a local file of them.
-        initial_checkpoint: a checkpoint of any network of the zoo; its tensors that fit are taken over.
-        model_kwargs: further keywords of the model's builder. They are kept in the checkpoint.
+        name: of the model, as ``NAME`` or ``NAME.TAG``.
+        train_data: images to train on.
+        val_data: images to evaluate on.
+        recipe: how the network is trained.
+        options: output folder, device and further options of the run.
+        pretrained: start from the model's published weights.
+        pretrained_backbone: "timm" for timm's published weights of the backbone, or a local file of them.
+        initial_checkpoint: a checkpoint of any network of the zoo; its tensors that fit are loaded.
+        model_kwargs: further keywords of the model's builder. They are stored in the checkpoint.
+        freeze_bn: keep the running statistics of batch norm: those of the backbone, and all of a recurrent network.
+
+    Returns:
+        As :func:`gatezoo.training.trainer.train`.
+
+    Raises:
+        ValueError: as :func:`gatezoo.training.trainer.train`.
     """
     torch.manual_seed(recipe.seed)
     model = create_model(
@@ -51,31 +64,40 @@ def train_model(
     )
     _set_classes(model, train_data)
     if initial_checkpoint:
-        print(load_checkpoint(model, initial_checkpoint, strict=False))
+        log_info(str(load_checkpoint(model, initial_checkpoint, strict=False)))
     _set_depth_thresholds(model, train_data)
-    about = _checkpoint_metadata(model, train_data)
-    return train(model, train_data, val_data, out, recipe, about, device, workers, resume, log_with)
+    return Trainer(model, train_data, val_data, recipe, options, _checkpoint_metadata(model, train_data)).run()
 
 
-def _set_classes(model: BaseSegmenter, data: SegmentationDataset) -> None:
-    """Weights that are about to learn a data set have its classes, whatever they had."""
+def _set_classes(model: BaseSegmenter, data: AnyDataset) -> None:
+    """Replace the classes in the pretrained config by those of the data set, and clear its metrics."""
     if model.pretrained_cfg:
-        about = {"num_classes": data.num_classes, "class_names": data.classes, "palette": data.palette, "metrics": {}}
-        about["ignore_index"] = getattr(data, "ignore_index", 255)
-        model.pretrained_cfg = dataclasses.replace(model.pretrained_cfg, **about)
+        model.pretrained_cfg = dataclasses.replace(
+            model.pretrained_cfg,
+            num_classes=data.num_classes,
+            class_names=data.classes,
+            palette=data.palette,
+            metrics={},
+            ignore_index=getattr(data, "ignore_index", 255),
+        )
 
 
-def _set_depth_thresholds(model: BaseSegmenter, data: SegmentationDataset) -> None:
-    """Scales by depth hold equally many pixels of the training data each, unless their thresholds were told."""
-    by_depth = isinstance(model, DepthGated) and len(model.thresholds) and "thresholds" not in model.model_kwargs
-    if by_depth and "depth" in data.layers:
-        model.set_thresholds(depth_quantiles(data, len(model.thresholds) + 1))
+def _set_depth_thresholds(model: BaseSegmenter, data: AnyDataset) -> None:
+    """Set the thresholds between scales to quantiles of the training depth, unless they were given as a keyword.
+
+    Each scale then has equally many pixels.
+    """
+    if not isinstance(model, DepthGated) or len(model.thresholds) == 0 or "thresholds" in model.model_kwargs:
+        return
+    if isinstance(data, SegmentationDataset) and "depth" in data.layers:
+        model.set_thresholds(data.depth_quantiles(len(model.thresholds) + 1))
 
 
-def _checkpoint_metadata(model: BaseSegmenter, data: SegmentationDataset) -> dict[str, Any]:
-    """What a checkpoint must tell for ``create_model`` to build its network."""
+def _checkpoint_metadata(model: BaseSegmenter, data: AnyDataset) -> dict[str, Any]:
+    """Return the metadata that ``create_model`` needs to build the network of a checkpoint."""
+    assert model.architecture is not None  # create_model made it
     return {
-        "model": model.architecture,
+        "architecture": model.architecture,
         "num_classes": data.num_classes,
         "class_names": data.classes,
         "palette": data.palette,

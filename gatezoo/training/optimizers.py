@@ -1,4 +1,4 @@
-"""Optimizers over a network's parameters, from timm's factory, and the rates over the steps."""
+"""Create optimizers with timm's factory, and compute the learning rate of each step."""
 
 from __future__ import annotations
 
@@ -10,15 +10,19 @@ from torch.optim import Optimizer
 
 from ..recipes.recipe import Recipe
 from ..segmenters.base import BaseSegmenter
+from ..utils.choices import check_choice
 
 
 def create_optimizer(model: BaseSegmenter, recipe: Recipe) -> Optimizer:
-    """timm's optimizer ``recipe.opt``: the backbone at ``lr``, what is new faster; no decay for biases and norms.
+    """Create timm's optimizer ``recipe.opt`` over the parameters of a network.
 
-    Parameters that ``recipe.trainable_prefix`` leaves out stop asking for gradients.
+    The backbone learns at ``lr``, new layers at ``lr * head_lr_mult``; biases and norms have no weight decay.
+    Parameters whose names do not start with ``recipe.trainable_prefix`` no longer require gradients.
+
+    Raises:
+        ValueError: an unknown optimizer, or a prefix of no parameter.
     """
-    if recipe.opt not in list_optimizers():
-        raise ValueError(f"opt must be an optimizer of timm's: {', '.join(list_optimizers())}; got {recipe.opt!r}")
+    check_choice("opt", recipe.opt, map(str, list_optimizers()))
     groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(parameter.requires_grad and name.startswith(recipe.trainable_prefix))
@@ -26,21 +30,24 @@ def create_optimizer(model: BaseSegmenter, recipe: Recipe) -> Optimizer:
             groups.setdefault((name.startswith("backbone."), parameter.ndim > 1), []).append(parameter)
     if not groups:
         raise ValueError(
-            f"trainable_prefix must begin the name of a parameter of the network; got {recipe.trainable_prefix!r}"
+            f"trainable_prefix must begin the name of a parameter of the network; got {recipe.trainable_prefix!r}: "
+            f"pass a prefix such as {next(name for name, _ in model.named_parameters())!r}"
         )
     parameters = [
         {
             "params": members,
-            "lr": recipe.lr * (1 if old else recipe.head_lr_mult),
-            "weight_decay": recipe.weight_decay if decays else 0.0,
+            "lr": recipe.lr * (1 if in_backbone else recipe.head_lr_mult),
+            "weight_decay": recipe.weight_decay if has_decay else 0.0,
         }
-        for (old, decays), members in groups.items()
+        for (in_backbone, has_decay), members in groups.items()
     ]
     return create_optimizer_v2(parameters, recipe.opt, lr=recipe.lr, momentum=recipe.momentum)
 
 
 def lr_factor(step: int, recipe: Recipe) -> float:
-    """Factor of the rates at a step, 0 .. steps - 1."""
-    rise = min(1.0, (step + 1) / recipe.warmup) if recipe.warmup else 1.0
-    done = step / recipe.steps
-    return rise * ((1 - done) ** recipe.power if recipe.sched == "poly" else (1 + math.cos(math.pi * done)) / 2)
+    """Return the factor of the learning rates at a step, 0 .. steps - 1: warmup times schedule."""
+    warmup = min(1.0, (step + 1) / recipe.warmup) if recipe.warmup else 1.0
+    progress = step / recipe.steps
+    return warmup * (
+        (1 - progress) ** recipe.power if recipe.sched == "poly" else (1 + math.cos(math.pi * progress)) / 2
+    )

@@ -1,10 +1,11 @@
-"""The folder of a training: what it keeps, and what it goes on from."""
+"""Read and write the folder of a training run."""
 
 from __future__ import annotations
 
 import csv
 import io
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,40 +14,45 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
-from ..utils.files import atomic_write, ensure_dir
+from ..utils.files import ensure_dir, write_bytes, write_json, write_text
 
 COLUMNS = ("step", "loss", "lr", "images_per_s")
+STATE = "trainer_state.pt"
+HISTORY = "history.json"
 
 
 class RunFolder:
-    """Files of a training, each written beside and then renamed, so that a kill at any moment leaves whole ones.
+    """Folder of a training run. Files are written atomically: a kill at any moment leaves whole ones.
 
-    ``last.safetensors`` and ``best.safetensors`` hold weights and, in their header, how they came about;
-    ``state.pt`` everything to go on from; ``record.json`` the evaluations; ``summary.csv`` a row a line of the log.
+    ``last.safetensors`` and ``best.safetensors`` hold weights, with their metadata in the header;
+    ``trainer_state.pt`` holds everything needed to resume; ``history.json`` the evaluations; ``summary.csv`` one row
+    for each line of the log.
 
     Args:
-        figures: of an evaluation, further columns of the log.
+        path: of the folder.
+        resume: continue the training in it.
+        metric_names: metrics of an evaluation, which become further columns of the log.
 
     Raises:
         ValueError: the folder holds a training and ``resume`` is not set.
     """
 
-    def __init__(self, path: str | Path, resume: bool, figures: Sequence[str]):
-        self.path, self._columns = Path(path), (*COLUMNS, *figures)
-        self._state, self._summary = self.path / "state.pt", self.path / "summary.csv"
-        if self._state.exists() and not resume:
+    def __init__(self, path: str | os.PathLike, resume: bool, metric_names: Sequence[str]):
+        self.path, self._columns = Path(path), (*COLUMNS, *metric_names)
+        self.state_path, self._summary = self.path / STATE, self.path / "summary.csv"
+        if self.state_path.exists() and not resume:
             raise ValueError(
-                f"the folder of a new training must hold none yet; {path} does: pass resume or choose another"
+                f"the folder of a new training must not hold one yet; {path} does: pass --resume or choose another"
             )
 
     def load(self) -> dict[str, Any] | None:
-        """The state last saved, on the CPU; None if there is none."""
-        if not self._state.exists():
+        """Load the last saved state to the CPU; None if there is none."""
+        if not self.state_path.exists():
             return None
-        return torch.load(self._state, weights_only=True, map_location="cpu")
+        return torch.load(self.state_path, weights_only=True, map_location="cpu")
 
     def start(self, step: int) -> None:
-        """Make the folder; forget rows of the log beyond ``step``, which will be written again."""
+        """Create the folder, and drop rows of the log after ``step``, which will be written again."""
         ensure_dir(self.path)
         rows = []
         if self._summary.exists():
@@ -56,22 +62,29 @@ class RunFolder:
         writer = csv.DictWriter(text, self._columns)
         writer.writeheader()
         writer.writerows(rows)
-        atomic_write(self._summary, lambda path: path.write_text(text.getvalue()))
+        write_text(self._summary, text.getvalue())
 
     def log(self, row: dict[str, Any]) -> None:
         """Append a row to the log."""
         with self._summary.open("a", newline="") as file:
             csv.DictWriter(file, self._columns).writerow(row)
 
-    def save(self, state: dict[str, Any], weights: dict[str, Tensor], header: dict[str, Any], best: bool) -> None:
-        """Write all files for one step. The state comes last: what it speaks of is there."""
-        metadata = {"gatezoo": json.dumps(header)}
+    def save(self, state: dict[str, Any], weights: dict[str, Tensor], metadata: dict[str, Any], best: bool) -> None:
+        """Write all files of one step.
+
+        Args:
+            state: everything needed to resume. It is written last, so that every file it refers to exists.
+            weights: state dict of the network.
+            metadata: for the header of the checkpoints, with the evaluations under ``history``.
+            best: write ``best.safetensors`` too.
+        """
+        header = {"gatezoo": json.dumps(metadata)}
         tensors = {key: value.detach().cpu().contiguous() for key, value in weights.items()}
-        # Through memory, so that a full disk is one kind of error whatever the format.
-        checkpoint = save(tensors, metadata)
+        # Through memory, so that a full disk raises the same kind of error for any format.
+        checkpoint = save(tensors, header)
         for name in ("best", "last") if best else ("last",):
-            atomic_write(self.path / f"{name}.safetensors", lambda path: path.write_bytes(checkpoint))
-        atomic_write(self.path / "record.json", lambda path: path.write_text(json.dumps(header["record"], indent=1)))
+            write_bytes(self.path / f"{name}.safetensors", checkpoint)
+        write_json(self.path / HISTORY, metadata["history"])
         memory = io.BytesIO()
         torch.save(state, memory)
-        atomic_write(self._state, lambda path: path.write_bytes(memory.getbuffer()))
+        write_bytes(self.state_path, memory.getbuffer())

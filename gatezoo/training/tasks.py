@@ -1,4 +1,4 @@
-"""What a training must know of the task it is for: what is trained, on what batches, and how it is judged."""
+"""Define for each task what is trained, on which batches, and how it is evaluated."""
 
 from __future__ import annotations
 
@@ -9,9 +9,7 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
-from torch.utils.data import Dataset
 
-from ..data.base import check_depth
 from ..data.class_weights import class_weights
 from ..data.instances import detection_collate
 from ..data.transforms import train_transform
@@ -25,41 +23,64 @@ from ..segmenters.instance import InstanceSegmenter
 from ..segmenters.recurrent import IterativeSegmenter
 from ..segmenters.segmenter import Segmenter
 
+Transform = Callable[[dict[str, Any]], dict[str, Any]]
+
 
 class TrainingTask(ABC):
-    """A task, as a training sees it.
+    """A task as the trainer sees it. Data sets are those of :mod:`gatezoo.data`, or others with their attributes.
 
     Attributes:
-        figures: of an evaluation, those that the log shows; checkpoints are judged by the first.
-        title: what the first is called.
-        collate: items -> batch; None for torch's own.
+        metric_names: metrics of an evaluation that the log shows. The first one selects the best checkpoint.
+        metric_title: title of the first one.
     """
 
-    figures: ClassVar[tuple[str, ...]]
-    title: ClassVar[str]
-    collate: ClassVar[Callable[[Sequence], Any] | None] = None
+    metric_names: ClassVar[tuple[str, ...]]
+    metric_title: ClassVar[str]
+
+    @property
+    def collate(self) -> Callable[[Sequence[Any]], Any] | None:
+        """Function items -> batch; None for torch's own."""
+        return None
 
     @abstractmethod
-    def module(
-        self, model: BaseSegmenter, data: Dataset, recipe: Recipe, mean: Sequence[float], std: Sequence[float]
+    def make_module(
+        self, model: BaseSegmenter, data: Any, recipe: Recipe, mean: Sequence[float], std: Sequence[float]
     ) -> nn.Module:
-        """What is trained: ``module(*self.inputs(batch)) -> loss``, with the network as its attribute ``model``."""
+        """Make the module to train: ``module(*self.unpack(batch)) -> loss``, with the network as attribute ``model``.
+
+        Args:
+            model: the network.
+            data: to train on.
+            recipe: gives the losses and their weights.
+            mean: of the pixels in [0, 1].
+            std: of the pixels in [0, 1].
+
+        Raises:
+            ValueError: network, data and recipe do not fit together.
+        """
 
     @abstractmethod
-    def inputs(self, batch: Any) -> tuple:
-        """A batch as the module's arguments."""
+    def unpack(self, batch: Any) -> tuple[Any, ...]:
+        """Return the module's arguments for a batch."""
 
     @abstractmethod
-    def evaluate(self, network: BaseSegmenter, data: Dataset, module: nn.Module, device: str) -> dict[str, Any]:
-        """Figures of the network (that of the module, or an average of it) as plain data."""
+    def evaluate(self, network: BaseSegmenter, data: Any, module: nn.Module, device: str) -> dict[str, Any]:
+        """Return scores as plain data.
 
-    def augment(self, data: Dataset, recipe: Recipe, mean: Sequence[float]) -> None:
-        """Give the data to train on their random transform."""
-        data.transform = train_transform(
+        Args:
+            network: that of ``module``, or an average of it.
+            data: to evaluate on.
+            module: that :meth:`make_module` made.
+            device: that the network runs on.
+        """
+
+    def train_transform(self, data: Any, recipe: Recipe, mean: Sequence[float]) -> Transform:
+        """Return the random transform for items of the training data."""
+        return train_transform(
             recipe.crop_size,
             recipe.scale_range,
             getattr(data, "ignore_index", 255),
-            mean,
+            tuple(mean),
             rotate=recipe.rotate,
             cat_max_ratio=recipe.cat_max_ratio,
             hflip=recipe.hflip,
@@ -68,12 +89,16 @@ class TrainingTask(ABC):
 
 
 class SemanticTask(TrainingTask):
-    """A class for every pixel."""
+    """Semantic segmentation: a class for every pixel."""
 
-    figures = ("miou", "pixel_accuracy", "mean_accuracy")
-    title = "mIoU"
+    metric_names = ("miou", "pixel_accuracy", "mean_accuracy")
+    metric_title = "mIoU"
 
-    def module(self, model, data, recipe, mean, std):
+    def make_module(
+        self, model: BaseSegmenter, data: Any, recipe: Recipe, mean: Sequence[float], std: Sequence[float]
+    ) -> SemanticObjective:
+        """Make the objective with the recipe's losses and class weights."""
+        assert isinstance(model, SemanticSegmenter)
         class_frequencies = data.class_frequencies(present_only=recipe.class_weights == "median")
         weight = class_weights(class_frequencies, recipe.class_weights)
         loss = make_loss(recipe.loss, weight, data.ignore_index)
@@ -81,26 +106,37 @@ class SemanticTask(TrainingTask):
         if recipe.depth_loss_weight or recipe.scale_loss_weight:
             depth_loss = DepthLoss(recipe.depth_loss_weight, recipe.scale_loss_weight)
         if depth_loss or model.takes_depth:
-            check_depth(data, "depth_loss, scale_loss and a gate of given depth")
+            data.require_depth("depth_loss_weight, scale_loss_weight and a gate of given depth")
         weights = recipe.iteration_loss_weight, recipe.aux_loss_weight, recipe.seg_loss_weight
         return SemanticObjective(model, Normalize(mean, std, model.in_chans), loss, *weights, depth_loss)
 
-    def inputs(self, batch):
+    def unpack(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Return images, label maps and depth."""
         return batch["image"].contiguous(memory_format=torch.channels_last), batch["mask"], batch.get("depth")
 
-    def evaluate(self, network, data, module, device):
+    def evaluate(self, network: BaseSegmenter, data: Any, module: nn.Module, device: str) -> dict[str, Any]:
+        """Return the scores of :func:`gatezoo.evaluation.semantic.evaluate`."""
+        assert isinstance(network, SemanticSegmenter)
+        assert isinstance(module, SemanticObjective)
         return asdict(evaluate(network, data, normalize=module.normalize, device=device))
 
 
 class InstanceTask(TrainingTask):
-    """Objects. The losses are the detector's own."""
+    """Instance segmentation, with the detector's own losses."""
 
-    figures = ("mask_ap", "mask_ap50", "box_ap")
-    title = "mask AP"
-    collate = staticmethod(detection_collate)
+    metric_names = ("mask_ap", "mask_ap50", "box_ap")
+    metric_title = "mask AP"
 
-    def module(self, model, data, recipe, mean, std):
-        usual = Recipe()
+    @property
+    def collate(self) -> Callable[[Sequence[Any]], Any]:
+        """Function items -> (images, targets)."""
+        return detection_collate
+
+    def make_module(
+        self, model: BaseSegmenter, data: Any, recipe: Recipe, mean: Sequence[float], std: Sequence[float]
+    ) -> InstanceObjective:
+        """Make the objective; the recipe must not set losses."""
+        assert isinstance(model, InstanceSegmenter)
         for name in (
             "loss",
             "iteration_loss_weight",
@@ -109,37 +145,45 @@ class InstanceTask(TrainingTask):
             "depth_loss_weight",
             "scale_loss_weight",
         ):
-            if getattr(recipe, name) != getattr(usual, name):
-                raise ValueError(f"{name} is of networks of classes; got {getattr(recipe, name)!r}: leave it out")
+            value = getattr(recipe, name)
+            if value != getattr(Recipe(), name):
+                raise ValueError(f"{name} is only supported for semantic segmentation; got {value!r}: leave it out")
         return InstanceObjective(model, mean, std)
 
-    def inputs(self, batch):
+    def unpack(self, batch: tuple[Any, ...]) -> tuple[Any, ...]:
+        """Return images and targets."""
         return batch
 
-    def evaluate(self, network, data, module, device):
+    def evaluate(self, network: BaseSegmenter, data: Any, module: nn.Module, device: str) -> dict[str, Any]:
+        """Return the scores of :func:`gatezoo.evaluation.instance.evaluate_instances`."""
+        assert isinstance(network, InstanceSegmenter)
         return evaluate_instances(network, data, device)
 
 
 TASKS: dict[str, TrainingTask] = {"semantic": SemanticTask(), "instance": InstanceTask()}
 
 
-def has_auxiliary(model: SemanticSegmenter) -> bool:
-    """Whether a network has auxiliary heads."""
+def has_auxiliary(model: BaseSegmenter) -> bool:
+    """Return whether a network has auxiliary heads."""
     return isinstance(model, Segmenter) and len(model.auxiliary) > 0
 
 
 class SemanticObjective(nn.Module):
-    """``task(uint8 images (B, C, H, W), labels (B, H, W)) -> loss``.
+    """Network and losses of semantic segmentation: ``(uint8 images (B, C, H, W), labels (B, H, W)) -> loss``.
 
-    loss = L(last pass) + iteration_loss_weight * sum of L(each pass before it) + aux_loss_weight * sum of loss(auxiliary logits, labels),
-    and of a pass L = seg_loss_weight * loss(logits, labels) + depth_loss(depth, scales).
+    loss = L(last pass) + iteration_loss_weight * sum of L(each pass before it)
+    + aux_loss_weight * sum of loss(auxiliary logits, labels), where for one pass
+    L = seg_loss_weight * loss(logits, labels) + depth_loss(depth, scales).
 
     Args:
+        model: the network.
+        normalize: uint8 images -> input of the network.
         loss: of logits and labels.
-        iteration_loss_weight: weight of the earlier passes of an unrolled network; 0 trains the last alone, as most papers do.
+        iteration_loss_weight: weight of the earlier passes of an unrolled network; with 0 only the last is trained, as
+            in most papers.
         aux_loss_weight: weight of the auxiliary heads of a network that has some; with 0 they are not run.
         seg_loss_weight: weight of ``loss`` in a pass.
-        depth_loss: for networks that predict depth; the task is then called with the depth too.
+        depth_loss: for networks that predict depth; the module is then called with the depth too.
     """
 
     def __init__(
@@ -154,7 +198,10 @@ class SemanticObjective(nn.Module):
     ):
         super().__init__()
         if depth_loss is not None and not model.predicts_depth:
-            raise ValueError("a depth loss needs a network that predicts depth; this one does not: set it to 0")
+            raise ValueError(
+                "a depth loss needs a network that predicts depth; this one does not: "
+                "set depth_loss_weight and scale_loss_weight to 0"
+            )
         self.model = model
         self.normalize = normalize
         self.loss = loss
@@ -164,34 +211,47 @@ class SemanticObjective(nn.Module):
         self.depth_loss = depth_loss
 
     def forward(self, images: Tensor, labels: Tensor, depth: Tensor | None = None) -> Tensor:
-        """``depth`` (B, H, W) in metres, NaN where it is unknown; None of data without."""
+        """Compute the loss.
+
+        Args:
+            images: uint8 (B, C, H, W).
+            labels: (B, H, W).
+            depth: (B, H, W) in metres, NaN where it is unknown; None for data without depth.
+        """
         images, labels = self.normalize(images), labels.long()
-        given = self.model.extra_inputs({} if depth is None else {"depth": depth})
-        several = self.iteration_loss_weight and isinstance(self.model, IterativeSegmenter)
-        if self.depth_loss is None and not several and not self.aux_loss_weight:
-            return self.seg_loss_weight * self.loss(self.model(images, **given).float(), labels)
+        extra = self.model.extra_inputs({} if depth is None else {"depth": depth})
+        all_passes = self.iteration_loss_weight and isinstance(self.model, IterativeSegmenter)
+        if self.depth_loss is None and not all_passes and not self.aux_loss_weight:
+            return self.seg_loss_weight * self.loss(self.model(images, **extra).float(), labels)
         if self.depth_loss is not None and depth is None:
-            raise ValueError("a depth loss needs data with depth; these have none: open them so, or set it to 0")
-        outputs, total = self.model.outputs(images, **given), 0.0
+            raise ValueError(
+                "a depth loss needs data with depth; these have none: "
+                "open them with depth, or set depth_loss_weight and scale_loss_weight to 0"
+            )
+        outputs = self.model.outputs(images, **extra)
+        total: Tensor | float = 0.0
         for number, logits in enumerate(outputs.iterations):
             weight = 1.0 if number == len(outputs.iterations) - 1 else self.iteration_loss_weight
             if not weight:
                 continue
             value = self.seg_loss_weight * self.loss(logits.float(), labels) if self.seg_loss_weight else 0.0
             if self.depth_loss is not None:
-                said = outputs.log_depth[number], outputs.scale_logits[number]
-                value = value + self.depth_loss(*said, depth, self.model.thresholds)
+                predicted = outputs.log_depth[number], outputs.scale_logits[number]
+                value = value + self.depth_loss(*predicted, depth, self.model.thresholds)
             total = total + weight * value
         for logits in outputs.auxiliary if self.aux_loss_weight else ():
             total = total + self.aux_loss_weight * self.loss(logits.float(), labels)
+        assert isinstance(total, Tensor)  # a recipe has at least one loss
         return total
 
 
 class InstanceObjective(nn.Module):
-    """``task(uint8 images [(C, H, W)], targets) -> loss``, the sum of a detector's losses.
+    """Network and losses of instance segmentation: ``(uint8 images [(C, H, W)], targets) -> sum of the losses``.
 
     Args:
-        mean, std: of the pixels in [0, 1]; the network is told, and normalises by them from now on.
+        model: the network. From now on it normalizes by ``mean`` and ``std``.
+        mean: of the pixels in [0, 1].
+        std: of the pixels in [0, 1].
     """
 
     def __init__(self, model: InstanceSegmenter, mean: Sequence[float], std: Sequence[float]):
@@ -200,5 +260,6 @@ class InstanceObjective(nn.Module):
         model.normalization = (tuple(mean), tuple(std))
 
     def forward(self, images: Sequence[Tensor], targets: Sequence[dict[str, Tensor]]) -> Tensor:
+        """Compute the loss."""
         losses = self.model([image.as_subclass(Tensor) / 255 for image in images], targets)
         return torch.stack([loss.float() for loss in losses.values()]).sum()

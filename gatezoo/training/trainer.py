@@ -1,48 +1,50 @@
-"""Training: a network, a recipe and a data set of labelled images, on one process or many.
+"""Train a network by a recipe on labeled images, in one process or several.
 
-What is trained, on what batches and how it is judged is the task's: :mod:`gatezoo.training.tasks`.
+What is trained, on which batches, and how it is evaluated depends on the task: :mod:`gatezoo.training.tasks`.
 """
 
 from __future__ import annotations
 
 import contextlib
 import math
+import os
 import signal
 import sys
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, replace
-from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import Accelerator, DataLoaderConfiguration, DistributedDataParallelKwargs
 from accelerate.utils import gather_object
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
-from torch.utils.data import Dataset
 
+from ..data.create import AnyDataset
 from ..data.loader import EpochStream, create_loader
 from ..recipes.recipe import Recipe
 from ..segmenters.base import BaseSegmenter
 from ..utils.environment import versions
 from ..weights.conversions import FORMAT_VERSION
+from .accelerator import make_accelerator
 from .interrupts import Interrupts, explain_runtime_errors
+from .messages import log_info
 from .optimizers import create_optimizer, lr_factor
+from .options import RunOptions
 from .precision import mixed_precision, resolve_amp_dtype
 from .run_folder import RunFolder
-from .tasks import TASKS, has_auxiliary
+from .tasks import TASKS
 
-# Steps in a row that may be left out for an infinite gradient.
+# Steps in a row that may be skipped for an infinite gradient.
 MAX_SKIPPED = 10
 
 
 def train(
     model: BaseSegmenter,
-    train_data: Dataset,
-    val_data: Dataset,
-    out: str | Path,
+    train_data: AnyDataset,
+    val_data: AnyDataset,
+    out: str | os.PathLike,
     recipe: Recipe,
     about: dict[str, Any] | None = None,
     device: str = "cpu",
@@ -50,86 +52,100 @@ def train(
     resume: bool = False,
     log_with: str | None = None,
 ) -> dict[str, Any]:
-    """Train, evaluate now and then, and keep the best and the last checkpoint in the folder ``out``.
+    """Train a network, evaluate it regularly, and keep the best and the last checkpoint in the folder ``out``.
 
-    Runs as it is on one process, and on several under ``torchrun`` or ``accelerate launch``. What the folder holds
-    says :class:`gatezoo.training.run_folder.RunFolder`; ``resume`` goes on from it, to the bit on a CPU. SIGTERM
-    and Ctrl-C save, then end the process with 128 + the number of the signal.
+    Runs in one process, and in several under ``torchrun`` or ``accelerate launch``. The files of the folder are
+    described at :class:`gatezoo.training.run_folder.RunFolder`; ``resume`` continues from them, on a CPU with the same
+    bits as an uninterrupted run. SIGTERM and Ctrl-C save, then end the process with 128 + the number of the signal.
 
     Args:
-        about: further facts for the checkpoints' header: the model's name and keywords, class names.
-        workers: processes that decode and augment, for each process that trains.
-        log_with: a tracker of accelerate's: "tensorboard", "wandb", ...
+        model: the network.
+        train_data: images to train on. Their transform is replaced by the recipe's.
+        val_data: images to evaluate on.
+        out: folder for checkpoints and logs.
+        recipe: how the network is trained.
+        about: further metadata for the header of the checkpoints: name and keywords of the model, class names.
+        device: "cpu" or "cuda".
+        workers: processes that decode and augment images, for each process that trains; 0: none.
+        resume: continue the training in ``out``.
+        log_with: tracker of Accelerate: "tensorboard", "wandb", ...
 
     Returns:
-        The header of the checkpoints, with the record of evaluations.
+        The metadata of the checkpoints, with the evaluations under "history".
 
     Raises:
-        ValueError: losses or gradients that stay infinite, memory that runs out, a worker that was killed, a folder
-            that cannot be written; or ``out`` holds another training and ``resume`` is not set.
+        ValueError: losses or gradients stay infinite, memory runs out, a worker was killed, or the folder cannot be
+            written; or ``out`` holds another training and ``resume`` is not set.
     """
-    return Trainer(model, train_data, val_data, out, recipe, about or {}, device, workers, resume, log_with).run()
+    options = RunOptions(out, device, workers, resume, log_with)
+    return Trainer(model, train_data, val_data, recipe, options, about).run()
 
 
 class Trainer:
-    """One training. See :func:`train`."""
+    """One training run; see :func:`train`.
+
+    Args:
+        model: the network.
+        train_data: images to train on.
+        val_data: images to evaluate on.
+        recipe: how the network is trained.
+        options: output folder, device and further options of the run.
+        metadata: further metadata for the header of the checkpoints.
+    """
 
     def __init__(
         self,
         model: BaseSegmenter,
-        train_data: Dataset,
-        val_data: Dataset,
-        out: str | Path,
+        train_data: AnyDataset,
+        val_data: AnyDataset,
         recipe: Recipe,
-        about: dict[str, Any],
-        device: str,
-        workers: int,
-        resume: bool,
-        log_with: str | None,
+        options: RunOptions,
+        metadata: dict[str, Any] | None = None,
     ):
         self.model, self.val_data = model, val_data
-        self.job = TASKS[model.task]
-        self.folder = RunFolder(out, resume, self.job.figures)
-        self.accelerator = _accelerator(model, recipe, device, out, log_with)
+        self.task = TASKS[model.task]
+        self.folder = RunFolder(options.out, options.resume, self.task.metric_names)
+        self.accelerator = make_accelerator(model, recipe, options)
         self.device = self.accelerator.device
         self.recipe = recipe = replace(recipe, amp_dtype=resolve_amp_dtype(recipe.amp_dtype, self.device))
         torch.use_deterministic_algorithms(recipe.deterministic)
         torch.manual_seed(recipe.seed + self.accelerator.process_index)
 
-        expected = model.data_config
-        mean, std = recipe.mean or expected.mean, recipe.std or expected.std
-        self.header = {"recipe": asdict(recipe), "mean": mean, "std": std, **about}
-        self.header |= {"format_version": FORMAT_VERSION, "versions": versions()}
+        config = model.data_config
+        mean, std = recipe.mean or config.mean, recipe.std or config.std
+        self.metadata = {"recipe": asdict(recipe), "mean": mean, "std": std, **(metadata or {})}
+        self.metadata |= {"format_version": FORMAT_VERSION, "versions": versions()}
         if recipe.sync_bn:
             model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
         if recipe.grad_checkpointing:
             model.set_grad_checkpointing()
-        self.task = self.job.module(model, train_data, recipe, mean, std)
-        self.task.to(self.device, memory_format=torch.channels_last)
+        self.objective = self.task.make_module(model, train_data, recipe, mean, std)
+        self.objective.to(self.device).to(memory_format=torch.channels_last)
         if recipe.torchcompile:
-            self.task.compile()
+            self.objective.compile()
         self.optimizer = create_optimizer(model, recipe)
-        self.task.train()  # now that it is settled what is trained
+        self.objective.train()  # now that it is settled which parameters are trained
         self.base_lrs = [group["lr"] for group in self.optimizer.param_groups]
-        self.ema_model = None
+        self.ema_model: AveragedModel | None = None
         if recipe.ema_decay:
-            blend = get_ema_multi_avg_fn(recipe.ema_decay)
-            self.ema_model = AveragedModel(model, multi_avg_fn=blend, use_buffers=True)
+            average = get_ema_multi_avg_fn(recipe.ema_decay)
+            self.ema_model = AveragedModel(model, multi_avg_fn=average, use_buffers=True)
 
-        self.step, self.skipped, self.loss_ema = 0, 0, None
+        self.step, self.skipped = 0, 0
+        self.loss_ema: float | None = None  # exponential moving average; None before the first finite loss
         self.history: list[dict[str, Any]] = []
-        self.rng = None
+        self.rng: torch.Tensor | None = None
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=recipe.amp_dtype == "fp16")
         if state := self.folder.load():
             self._restore(state)
-        self.job.augment(train_data, recipe, mean)
+        train_data.transform = self.task.train_transform(train_data, recipe, mean)
         crops = recipe.batch_size * recipe.grad_accum_steps
         stream = EpochStream(train_data, recipe.steps * crops, recipe.seed, self.step * crops)
-        loader = create_loader(stream, recipe.batch_size, workers, self.device.type, self.job.collate)
-        self.wrapped, self.loader = self.accelerator.prepare(self.task, loader)
+        loader = create_loader(stream, recipe.batch_size, options.workers, self.device.type, self.task.collate)
+        self.wrapped, self.loader = self.accelerator.prepare(self.objective, loader)
 
     def run(self) -> dict[str, Any]:
-        """Train to the last step."""
+        """Train to the last step and return the metadata of the checkpoints, with the evaluations under "history"."""
         main = self.accelerator.is_main_process
         if main:
             self.folder.start(self.step)
@@ -144,29 +160,27 @@ class Trainer:
             Interrupts() as interrupts,
             Progress(*columns, disable=not (main and sys.stdout.isatty())) as progress,
         ):
-            bar = progress.add_task("train", total=self.recipe.steps, init_missing=self.step, loss=math.nan)
-            batches, began, first = iter(self.loader), time.monotonic(), self.step
+            bar = progress.add_task("train", total=self.recipe.steps, completed=self.step, loss=math.nan)
+            batches, start_time, first_step = iter(self.loader), time.monotonic(), self.step
             while self.step < self.recipe.steps:
-                self.train_step(batches, progress.console.print)
-                progress.update(bar, init_missing=self.step, loss=self.loss_ema)
-                images_per_second = (self.step - first) * self.recipe.batch_size * self.recipe.grad_accum_steps
-                self.on_step_end(images_per_second / (time.monotonic() - began), progress)
+                self.train_step(batches)
+                progress.update(bar, completed=self.step, loss=self._shown_loss())
+                images = (self.step - first_step) * self.recipe.batch_size * self.recipe.grad_accum_steps
+                self.on_step_end(images / (time.monotonic() - start_time), progress.disable)
                 if number := self.stop_signal(interrupts):
                     self._save()
-                    progress.console.print(
-                        f"stopped by {signal.Signals(number).name} after step {self.step}: resume to go on"
-                    )
+                    log_info(f"stopped by {signal.Signals(number).name} after step {self.step}: --resume continues")
                     raise SystemExit(128 + number)
         self.accelerator.end_training()
-        return {**self.header, "record": self.history}
+        return {**self.metadata, "history": self.history}
 
-    def train_step(self, batches: Iterator, say) -> None:
-        """One step of the optimizer."""
+    def train_step(self, batches: Iterator[Any]) -> None:
+        """Run one step of the optimizer."""
         recipe, total = self.recipe, torch.zeros((), device=self.device)
-        for group, base in zip(self.optimizer.param_groups, self.base_lrs, strict=True):
-            group["lr"] = base * lr_factor(self.step, recipe)
+        for group, base_lr in zip(self.optimizer.param_groups, self.base_lrs, strict=True):
+            group["lr"] = base_lr * lr_factor(self.step, recipe)
         for micro in range(recipe.grad_accum_steps):
-            inputs = self.job.inputs(next(batches))
+            inputs = self.task.unpack(next(batches))
             last = micro == recipe.grad_accum_steps - 1
             with contextlib.nullcontext() if last else self.accelerator.no_sync(self.wrapped):
                 with self.autocast:
@@ -174,53 +188,72 @@ class Trainer:
                 self.accelerator.backward(self.scaler.scale(loss))
             total += loss.detach()
         self.scaler.unscale_(self.optimizer)
-        norm = nn.utils.clip_grad_norm_(self.task.parameters(), recipe.clip_grad).item()
+        norm = nn.utils.clip_grad_norm_(self.objective.parameters(), recipe.clip_grad).item()
         value = self.accelerator.reduce(total, "mean").item()
-        if math.isfinite(norm) or self.scaler.is_enabled():  # which leaves infinite gradients out by itself
+        if math.isfinite(norm) or self.scaler.is_enabled():  # an enabled scaler skips infinite gradients itself
             self.scaler.step(self.optimizer)
             self.scaler.update()
             self.skipped = 0
             if self.ema_model:
                 self.ema_model.update_parameters(self.model)
         else:
-            # In bf16 a gradient overflows once in a long while; a run of them is a training gone wrong.
+            # In bf16 a gradient overflows once in a long while; several in a row mean that the training diverges.
             self.skipped += 1
-            say(f"step {self.step}: loss {value}, gradient norm {norm}: step skipped")
+            log_info(f"step {self.step}: loss {value}, gradient norm {norm}: step skipped")
             if self.skipped == MAX_SKIPPED:
                 raise ValueError(
                     f"losses and gradients must be finite; {MAX_SKIPPED} steps up to step {self.step} were not: "
-                    "lower lr, set amp to none, or look at the data"
+                    "lower lr, set amp_dtype to none, or check the data"
                 )
         self.optimizer.zero_grad()
         if math.isfinite(value):
             self.loss_ema = value if self.loss_ema is None else 0.98 * self.loss_ema + 0.02 * value
         self.step += 1
 
-    def on_step_end(self, images_per_second: float, progress: Progress) -> None:
-        """Log, evaluate and save as often as the recipe says."""
+    def on_step_end(self, images_per_second: float, log_steps: bool) -> None:
+        """Log, evaluate and save at the recipe's intervals.
+
+        Args:
+            images_per_second: speed since the start of the run.
+            log_steps: log a message at ``log_interval`` too; otherwise only after an evaluation.
+        """
         recipe, main = self.recipe, self.accelerator.is_main_process
         row = {"step": self.step, "loss": self.loss_ema, "lr": self.optimizer.param_groups[0]["lr"]}
         row["images_per_s"] = images_per_second
         evaluates = self.step % recipe.eval_interval == 0 or self.step == recipe.steps
         if evaluates:
-            network = self.ema_model.module if self.ema_model else self.model
-            scores = self.job.evaluate(network, self.val_data, self.task, str(self.device))
-            self.task.train()
+            scores = self.task.evaluate(self._averaged_model(), self.val_data, self.objective, str(self.device))
+            self.objective.train()
             self.history.append({"step": self.step, "loss": self.loss_ema, **scores})
-            row |= {key: scores[key] for key in self.job.figures}
-            if main:
-                score = f"val {self.job.title} {scores[self.job.figures[0]]:.4f}"
-                progress.console.print(f"step {self.step}: loss {self.loss_ema:.3f}, {score}")
+            row |= {name: scores[name] for name in self.task.metric_names}
+            score = scores[self.task.metric_names[0]]
+            log_info(f"step {self.step}: loss {self._shown_loss():.3f}, val {self.task.metric_title} {score:.4f}")
         if main and (evaluates or self.step % recipe.log_interval == 0):
             self.folder.log(row)
             self.accelerator.log({key: value for key, value in row.items() if key != "step"}, step=self.step)
-            if progress.disable and not evaluates:
-                print(
-                    f"step {self.step}/{recipe.steps} loss {self.loss_ema:.3f} {images_per_second:.2f} images/s",
-                    flush=True,
-                )
+            if log_steps and not evaluates:
+                speed = f"{images_per_second:.2f} images/s"
+                log_info(f"step {self.step}/{recipe.steps} loss {self._shown_loss():.3f} {speed}")
         if evaluates or (recipe.checkpoint_interval and self.step % recipe.checkpoint_interval == 0):
             self._save()
+
+    def stop_signal(self, interrupts: Interrupts) -> int:
+        """Return the signal that any process received, 0 if none; all processes must end at the same step."""
+        number = interrupts.received or 0
+        if self.accelerator.num_processes > 1:
+            number = int(self.accelerator.gather(torch.tensor([number], device=self.device)).max())
+        return number
+
+    def _averaged_model(self) -> BaseSegmenter:
+        """Return the network to evaluate and to save: the average of the weights, if one is kept."""
+        if self.ema_model is None:
+            return self.model
+        network = self.ema_model.module
+        assert isinstance(network, BaseSegmenter)
+        return network
+
+    def _shown_loss(self) -> float:
+        return math.nan if self.loss_ema is None else self.loss_ema
 
     def _save(self) -> None:
         rng = gather_object([torch.get_rng_state()])
@@ -228,60 +261,32 @@ class Trainer:
             state = {
                 "model": self.model.state_dict(),
                 "optimizer": self.optimizer.state_dict(),
-                "average": self.ema_model.state_dict() if self.ema_model else None,
+                "ema_model": self.ema_model.state_dict() if self.ema_model else None,
                 "scaler": self.scaler.state_dict(),
                 "rng": rng,
                 "step": self.step,
                 "skipped": self.skipped,
-                "mean_loss": self.loss_ema,
-                "record": self.history,
+                "loss_ema": self.loss_ema,
+                "history": self.history,
             }
-            network = self.ema_model.module if self.ema_model else self.model
-            header = {**self.header, "step": self.step, "record": self.history}
-            figures = [row[self.job.figures[0]] for row in self.history]
-            best = bool(figures) and self.history[-1]["step"] == self.step and figures[-1] == max(figures)
-            self.folder.save(state, network.state_dict(), header, best)
+            metadata = {**self.metadata, "step": self.step, "history": self.history}
+            scores = [row[self.task.metric_names[0]] for row in self.history]
+            best = bool(scores) and self.history[-1]["step"] == self.step and scores[-1] == max(scores)
+            self.folder.save(state, self._averaged_model().state_dict(), metadata, best)
         self.accelerator.wait_for_everyone()
 
     def _restore(self, state: dict[str, Any]) -> None:
         try:
             self.model.load_state_dict(state["model"])
         except RuntimeError as error:
-            message = f"resume must go on with the network of {self.folder.path / 'state.pt'}; this is another"
-            raise ValueError(f"{message}: give the same model, keywords and classes") from error
+            message = f"resume must continue with the network of {self.folder.state_path}; this is another"
+            raise ValueError(f"{message}: pass the same model, keywords and classes") from error
         self.optimizer.load_state_dict(state["optimizer"])
         if self.ema_model:
-            self.ema_model.load_state_dict(state["average"])
-        self.step, self.skipped, self.loss_ema = state["step"], state["skipped"], state["mean_loss"]
-        self.history = state["record"]
+            self.ema_model.load_state_dict(state["ema_model"])
+        self.step, self.skipped, self.loss_ema = state["step"], state["skipped"], state["loss_ema"]
+        self.history = state["history"]
         if self.scaler.is_enabled():
             self.scaler.load_state_dict(state["scaler"])
         if len(state["rng"]) == self.accelerator.num_processes:
             self.rng = state["rng"][self.accelerator.process_index]
-
-    def stop_signal(self, interrupts: Interrupts) -> int:
-        """The signal that any process received; they must all end at the same step."""
-        number = interrupts.received or 0
-        if self.accelerator.num_processes > 1:
-            number = int(self.accelerator.gather(torch.tensor([number], device=self.device)).max())
-        return number
-
-
-def _accelerator(
-    model: BaseSegmenter, recipe: Recipe, device: str, out: str | Path, log_with: str | None
-) -> Accelerator:
-    unused = model.find_unused_parameters or (has_auxiliary(model) and not recipe.aux_loss_weight)
-    accelerator = Accelerator(
-        cpu=device == "cpu",
-        # Each batch is cut into the processes' shares, so that the number of processes changes no result.
-        dataloader_config=DataLoaderConfiguration(split_batches=True),
-        kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=unused)],
-        log_with=log_with,
-        project_dir=out,
-    )
-    count = accelerator.num_processes
-    if recipe.batch_size % count:
-        raise ValueError(f"batch_size must be a multiple of the {count} processes; got {recipe.batch_size}")
-    if recipe.sync_bn and accelerator.device.type == "cpu":
-        raise ValueError("sync_bn must run on GPUs, torch has none for CPUs: leave it out, or freeze_bn")
-    return accelerator

@@ -1,21 +1,21 @@
-"""The C library's allocator, set for programs that allocate and free the same large tensors again and again."""
+"""Settings of the C library's memory allocator, for programs that allocate the same large tensors again and again."""
 
 from __future__ import annotations
 
 import ctypes
 
-# Numbers of glibc's malloc.h.
+# Options of mallopt, numbered as in glibc's malloc.h.
 _M_TRIM_THRESHOLD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -4, -8
 
 
 def disable_malloc_trim() -> bool:
-    """Use freed memory again instead of giving it back to the system; for a whole process, at its start.
+    """Keep freed memory in the process for reuse instead of returning it to the system.
 
-    glibc asks the system anew for each large activation and gives it back after use, and the system fills every page
-    with zeros when it is first written.
+    By default glibc requests each large activation from the system and returns it after use, and the system fills
+    every page with zeros when it is first written. The setting holds for the whole process: call it at the start.
 
     Returns:
-        Whether the C library could be told; only glibc can.
+        Whether the setting was applied; only glibc supports it.
     """
     try:
         mallopt = ctypes.CDLL("libc.so.6").mallopt

@@ -1,24 +1,26 @@
-"""The autograd graph of a computation, looked at."""
+"""Inspect the autograd graph of a computation."""
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import Tensor
 
-# What autograd calls convolutions, linear layers with bias, and without.
+# Autograd's names of convolutions, of linear layers with bias, and of those without.
 WEIGHTED = ("ConvolutionBackward", "AddmmBackward", "MmBackward")
 
 
 def count_weighted_layers(output: Tensor) -> int:
-    """Convolutions and linear layers on the longest path to a tensor from what it was computed of."""
-    lengths: dict[object, int] = {}
-    waiting = [output.grad_fn]
-    while waiting:
-        node = waiting[-1]
-        below = [function for function, _ in node.next_functions if function is not None]
-        open_ = [function for function in below if function not in lengths]
-        if open_:
-            waiting += open_
+    """Return the number of convolutions and linear layers on the longest path from the inputs to ``output``."""
+    lengths: dict[Any, int] = {}
+    stack: list[Any] = [output.grad_fn]
+    while stack:
+        node = stack[-1]
+        inputs = [function for function, _ in node.next_functions if function is not None]
+        pending = [function for function in inputs if function not in lengths]
+        if pending:
+            stack += pending
             continue
-        lengths[node] = max((lengths[function] for function in below), default=0) + node.name().startswith(WEIGHTED)
-        waiting.pop()
+        lengths[node] = max((lengths[function] for function in inputs), default=0) + node.name().startswith(WEIGHTED)
+        stack.pop()
     return lengths[output.grad_fn]

@@ -1,4 +1,4 @@
-"""The processes that work together, where a program was started as several (``torchrun``)."""
+"""Communication between the processes of a distributed run (``torchrun``)."""
 
 from __future__ import annotations
 
@@ -13,36 +13,38 @@ from torch import Tensor
 
 
 def init_distributed(device: str) -> str:
-    """Work together with the processes that ``torchrun`` started beside this one, until the program ends.
+    """Join the process group that ``torchrun`` started; it is left when the program ends.
+
+    Does nothing in a single process.
 
     Returns:
-        The device of this process: of "cuda" the GPU with its number on this machine.
+        The device of this process: for "cuda" the GPU with the process's number on this machine.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) > 1 and not dist.is_initialized():
-        dist.init_process_group("gloo")  # figures are exchanged, which lie on no GPU
+        dist.init_process_group("gloo")  # counts and scores are exchanged, which are not on a GPU
         atexit.register(dist.destroy_process_group)
     return f"cuda:{os.environ['LOCAL_RANK']}" if device == "cuda" and get_rank_and_world_size()[1] > 1 else device
 
 
 def get_rank_and_world_size() -> tuple[int, int]:
-    """This process' number and how many there are: (0, 1) for one on its own."""
+    """Return the number of this process and the number of processes: (0, 1) for a single one."""
     if dist.is_available() and dist.is_initialized():
         return dist.get_rank(), dist.get_world_size()
     return 0, 1
 
 
 def all_gather_object(value: Any) -> list[Any]:
-    """The values of all processes in order of rank. Every process must call it."""
-    count = get_rank_and_world_size()[1]
-    if count == 1:
+    """Return the values of all processes in order of rank. Every process must call it."""
+    world_size = get_rank_and_world_size()[1]
+    if world_size == 1:
         return [value]
-    values: list[Any] = [None] * count
+    values: list[Any] = [None] * world_size
     dist.all_gather_object(values, value)
     return values
 
 
 def gather_interleaved(values: Sequence[Any]) -> list[Any]:
-    """What was dealt out in turn (rank 0 the first, rank 1 the second ...), in the order it had.
+    """Gather items that were distributed in turn (rank 0 the first, rank 1 the second ...), in their original order.
 
     Every process must call it; their numbers of values may differ by one.
     """
@@ -51,7 +53,7 @@ def gather_interleaved(values: Sequence[Any]) -> list[Any]:
 
 
 def reduce_mean(count: Tensor) -> Tensor:
-    """Mean of a count over the processes of a distributed run, at least the smallest number above zero."""
+    """Return the mean of a count over the processes of a distributed run, at least the smallest positive number."""
     if dist.is_available() and dist.is_initialized():
         dist.all_reduce(count)
         count = count / dist.get_world_size()

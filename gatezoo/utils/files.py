@@ -1,29 +1,70 @@
-"""Writing files so that a reader never meets half of one."""
+"""Write files atomically: readers see the old content or the new, never a part."""
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 
 def ensure_dir(path: Path) -> None:
-    """Make a folder for results, and those above it. Raises ValueError if it cannot be."""
+    """Create an output folder and its parents.
+
+    Raises:
+        ValueError: the folder cannot be created.
+    """
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise ValueError(f"the output folder must be writable; {path}: {error.strerror}") from None
+        raise ValueError(
+            f"the output folder must be writable; got {path}, {error.strerror or error}: choose another"
+        ) from None
 
 
 def atomic_write(path: Path, write: Callable[[Path], object]) -> None:
-    """Let ``write`` fill a file beside ``path``, then rename it to ``path``; on an error leave nothing behind."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}.part{path.suffix}")
+    """Call ``write`` with a temporary path beside ``path``, then rename that file to ``path``.
+
+    The temporary file is removed if ``write`` fails.
+
+    Raises:
+        ValueError: the file cannot be written.
+    """
+    tmp_path = path.with_name(f".{path.name}.{os.getpid()}.part{path.suffix}")
     try:
-        write(beside)
-        os.replace(beside, path)
+        write(tmp_path)
+        os.replace(tmp_path, path)
     except OSError as error:
         raise ValueError(
             f"the folder {path.parent} must be writable; {error.strerror or error}: choose another"
         ) from error
     finally:
-        beside.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            tmp_path.unlink()
+
+
+def write_bytes(path: Path, data: bytes | memoryview) -> None:
+    """Write bytes atomically."""
+    atomic_write(path, lambda tmp_path: tmp_path.write_bytes(data))
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write text as UTF-8, atomically; line ends stay as they are."""
+    write_bytes(path, text.encode("utf-8"))
+
+
+def write_json(path: Path, value: Any, indent: int | None = 1, allow_nan: bool = True) -> None:
+    """Write a value as JSON in UTF-8, atomically, with a line end.
+
+    Args:
+        path: the file.
+        value: anything that :mod:`json` can write.
+        indent: spaces per level; None for a single line.
+        allow_nan: write NaN and infinity, which strict JSON does not have.
+
+    Raises:
+        ValueError: the file cannot be written, or NaN or infinity without ``allow_nan``.
+    """
+    write_text(path, json.dumps(value, indent=indent, ensure_ascii=False, allow_nan=allow_nan) + "\n")

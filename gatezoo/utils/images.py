@@ -1,8 +1,10 @@
-"""Reading images as cameras and editors write them."""
+"""Read image files as cameras and editors write them."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +15,9 @@ IMAGE_SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".we
 
 
 def to_rgb(image: Image.Image) -> torch.Tensor:
-    """A PIL image of any mode, EXIF rotation applied, transparency on white -> uint8 (3, H, W)."""
+    """Convert a PIL image of any mode to uint8 (3, H, W): EXIF rotation is applied, transparency is laid on white."""
     image = ImageOps.exif_transpose(image)
-    if image.mode.startswith("I") or image.mode == "F":  # 16 and 32 bit grey: PIL would clip, not scale
+    if image.mode.startswith("I") or image.mode == "F":  # 16 and 32 bit gray: PIL would clip, not scale
         values = np.asarray(image, dtype=np.float64)
         image = Image.fromarray((values * (255 / max(values.max(), 1))).astype(np.uint8))
     if image.has_transparency_data:
@@ -24,20 +26,37 @@ def to_rgb(image: Image.Image) -> torch.Tensor:
     return torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1)
 
 
-def load_image(path: str | os.PathLike) -> torch.Tensor:
-    """A image file -> uint8 (3, H, W).
+@contextmanager
+def open_pil(path: str | os.PathLike, what: str) -> Iterator[Image.Image]:
+    """Open an image file with Pillow, decode it, and close it at the end of the ``with`` block.
+
+    Errors of Pillow inside the block, such as those of EXIF data, are treated as errors of the file.
+
+    Args:
+        path: the file.
+        what: name of its content in messages, such as "an image" or "labels".
 
     Raises:
-        ValueError: there is no such file, it is no image, or it is cut short.
+        ValueError: no such file, not an image, or truncated.
     """
     path = Path(path)
     if not path.is_file():
-        raise ValueError(f"a image must be a file; there is none at {path}")
+        raise ValueError(f"{what} must be a file; there is none at {path}")
     try:
         with Image.open(path) as image:
             image.load()
-            return to_rgb(image)
+            yield image
     except UnidentifiedImageError:
-        raise ValueError(f"a image must be in a format that Pillow reads; {path} is not") from None
+        raise ValueError(f"{what} must be in a format that Pillow reads; {path} is not") from None
     except (OSError, SyntaxError, Image.DecompressionBombError) as error:
-        raise ValueError(f"the image {path} cannot be read: {error}") from None
+        raise ValueError(f"{what} must be an intact file; {path} cannot be read: {error}") from None
+
+
+def load_image(path: str | os.PathLike) -> torch.Tensor:
+    """Load an image file as uint8 (3, H, W).
+
+    Raises:
+        ValueError: no such file, not an image, or truncated.
+    """
+    with open_pil(path, "an image") as image:
+        return to_rgb(image)

@@ -1,4 +1,4 @@
-"""Names of a package that are imported when they are first used."""
+"""Import the public names of a package on first use (PEP 562)."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import Any
 
 
 def lazy_exports(package: str, modules: Mapping[str, str]) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
-    """Create ``__getattr__`` and ``__dir__`` (PEP 562) of a package whose public names are imported on first use.
+    """Create ``__getattr__`` and ``__dir__`` of a package whose public names are imported on first use.
 
     Args:
         package: ``__name__`` of the package.
-        modules: the module, relative to the package, of each public name.
+        modules: the module of each public name, relative to the package.
 
     Example::
 

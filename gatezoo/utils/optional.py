@@ -1,4 +1,4 @@
-"""Optional dependencies."""
+"""Import optional dependencies."""
 
 from __future__ import annotations
 
@@ -7,10 +7,14 @@ from types import ModuleType
 
 
 def require_package(module: str, purpose: str) -> ModuleType:
-    """Import a module of the ``data`` extra.
+    """Import and return a module of the ``data`` extra.
+
+    Args:
+        module: dotted name of the module.
+        purpose: the files that need it, for the message: "MATLAB files".
 
     Raises:
-        ValueError: it is not installed; says how to install it.
+        ValueError: the package is not installed; the message has the command that installs it.
     """
     try:
         return import_module(module)

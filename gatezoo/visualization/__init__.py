@@ -1,1 +1,1 @@
-"""Draw images from arrays; knows no network."""
+"""Draw images from arrays, without knowledge of networks."""

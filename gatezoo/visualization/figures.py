@@ -1,4 +1,9 @@
-"""Class maps as images."""
+"""Figures of label maps, instances and confusion matrices.
+
+Two libraries draw them. Figures of ``gatezoo predict``, such as those of iterations, depth and instances, are composed
+with Pillow, because they must work in a plain installation, which has no Matplotlib. Plots with axes and color bars,
+the confusion matrix and the gates, use Matplotlib, which comes with the ``train`` extra.
+"""
 
 from __future__ import annotations
 
@@ -15,41 +20,55 @@ from .overlay import fade, highlight
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+Color = tuple[int, int, int]
+# A captioned image of a grid; None for an empty place.
+Tile = tuple[str, Image.Image | None]
 
-_MARGIN, _LINE = 8, 20
-_ENLARGED = 1000  # the longer side of a small image with captions
+_MARGIN, _LINE_HEIGHT = 8, 20
+_MIN_ENLARGED_SIDE = 1000  # small images with captions are enlarged up to this length of the longer side
 
 
 def index_image(classes: np.ndarray, palette: Palette) -> Image.Image:
-    """Class map (H, W) -> a palette image whose pixel values are the classes (16-bit grey beyond 256 of them)."""
+    """Convert a label map (H, W) to a palette image of class indices (16-bit gray for more than 256 classes)."""
     if classes.dtype != np.uint8:
         return Image.fromarray(classes.astype(np.uint16))
     image = Image.fromarray(classes)
-    image.putpalette([value for colour in palette for value in colour])
+    image.putpalette([value for color in palette for value in color])
     return image
 
 
 def iterations_figure(
-    image: torch.Tensor | None, maps: Sequence[np.ndarray], names: Sequence[str], palette: Palette
+    image: torch.Tensor, maps: Sequence[np.ndarray], names: Sequence[str], palette: Palette
 ) -> Image.Image:
-    """One figure: the image, the class map of each pass, and below it where that pass changed the one before.
+    """Draw an image, the label map of each iteration and, below it, the pixels that the iteration changed.
 
-    Without a image (None) the changes are drawn on white.
+    Args:
+        image: uint8 (3, H, W).
+        maps: label map (H, W) of each iteration.
+        names: of the classes.
+        palette: color of each class.
     """
-    columns: list[list[tuple[str, Image.Image | None]]] = []
-    faint = Image.new("RGB", maps[0].shape[::-1], "white")
-    if image is not None:
-        shown = Image.fromarray(image.permute(1, 2, 0).numpy())
-        faint = fade(shown)
-        columns.append([("image", shown), ("", None)])
+    background = Image.fromarray(image.permute(1, 2, 0).numpy())
+    first: list[Tile] = [("image", background), ("", None)]
+    return image_grid([first, *iteration_columns(fade(background), maps, palette)], class_legend(maps, names, palette))
+
+
+def iteration_columns(background: Image.Image, maps: Sequence[np.ndarray], palette: Palette) -> list[list[Tile]]:
+    """Return a column of two tiles for each iteration: its label map, and its changes on a background."""
+    columns: list[list[Tile]] = []
     for number, classes in enumerate(maps, start=1):
-        below: tuple[str, Image.Image | None] = ("", None)
+        changes: Tile = ("", None)
         if number > 1:
             changed = classes != maps[number - 2]
-            below = (f"changed in pass {number}: {changed.mean():.1%}", highlight(faint, changed))
-        columns.append([(f"pass {number}", index_image(classes, palette).convert("RGB")), below])
-    present = np.unique(np.concatenate([classes.ravel() for classes in maps]))
-    return image_grid(columns, [(names[k], tuple(palette[k])) for k in present])
+            changes = (f"changed in pass {number}: {changed.mean():.1%}", highlight(background, changed))
+        columns.append([(f"pass {number}", index_image(classes, palette).convert("RGB")), changes])
+    return columns
+
+
+def class_legend(maps: Sequence[np.ndarray], names: Sequence[str], palette: Palette) -> list[tuple[str, Color]]:
+    """Return name and color of the classes that occur in label maps."""
+    present = np.unique(np.concatenate([np.unique(classes) for classes in maps]))
+    return [(names[k], palette[k]) for k in present]
 
 
 def draw_instances(
@@ -59,56 +78,64 @@ def draw_instances(
     captions: Sequence[str],
     alpha: float = 0.5,
 ) -> Image.Image:
-    """Objects over the image, uint8 (3, H, W): each mask in a colour of its own, with its box and caption.
+    """Draw instances over an image: each mask in its own color, with its box and caption.
 
-    Masks are taken one at a time, as (top, left, bool (h, w)). Where they overlap, the first object's colour stays.
-    A small image is enlarged by a whole number, to at most 1000 pixels, lest captions hide what they name.
+    Where masks overlap, the color of the first instance is drawn. A small image is enlarged by a whole number, up to
+    1000 pixels, so that captions do not cover the instances.
+
+    Args:
+        image: uint8 (3, H, W).
+        masks: consumed one at a time, as (top, left, bool (h, w)).
+        boxes: x1 y1 x2 y2 of each instance.
+        captions: of each instance.
+        alpha: opacity of the masks.
     """
     drawn = image.permute(1, 2, 0).numpy().copy()
     free = np.ones(drawn.shape[:2], bool)
-    colours = voc_palette(len(boxes) + 1)[1:]
-    for (top, left, mask), colour in zip(masks, colours, strict=True):
-        place = np.s_[top : top + mask.shape[0], left : left + mask.shape[1]]
-        where = mask.cpu().numpy() & free[place]
-        free[place] &= ~where
-        part = drawn[place]
-        part[where] = ((1 - alpha) * part[where] + alpha * np.array(colour)).round()
-    zoom = max(1, _ENLARGED // max(drawn.shape))
+    colors = voc_palette(len(boxes) + 1)[1:]
+    for (top, left, mask), color in zip(masks, colors, strict=True):
+        window = np.s_[top : top + mask.shape[0], left : left + mask.shape[1]]
+        visible = mask.cpu().numpy() & free[window]
+        free[window] &= ~visible
+        pixels = drawn[window]
+        pixels[visible] = ((1 - alpha) * pixels[visible] + alpha * np.array(color)).round()
+    zoom = max(1, _MIN_ENLARGED_SIDE // max(drawn.shape))
     figure = ImageOps.scale(Image.fromarray(drawn), zoom, Image.Resampling.NEAREST)
     draw, font = ImageDraw.Draw(figure), ImageFont.load_default(size=12)
-    for box, caption, colour in reversed(list(zip(boxes, captions, colours, strict=True))):
-        left, top, right, bottom = (zoom * edge for edge in box)
-        draw.rectangle((left, top, right, bottom), outline=colour)
-        edges = draw.textbbox((left + 2, max(0, top - 14)), caption, font=font)
-        draw.rectangle(edges, fill="black")
-        draw.text((left + 2, max(0, top - 14)), caption, fill=_readable(colour), font=font)
+    for box, caption, color in reversed(list(zip(boxes, captions, colors, strict=True))):
+        x1, y1, x2, y2 = (zoom * edge for edge in box)
+        draw.rectangle((x1, y1, x2, y2), outline=color)
+        corner = (x1 + 2, max(0, y1 - 14))
+        draw.rectangle(draw.textbbox(corner, caption, font=font), fill="black")
+        draw.text(corner, caption, fill=_lighten(color), font=font)
     return figure
 
 
-def _readable(colour: tuple[int, int, int]) -> tuple[int, int, int]:
-    """The colour, light enough to be read on black."""
-    return tuple(max(value, 128) for value in colour)
+def _lighten(color: Color) -> Color:
+    """Return a color that is light enough to be read on black."""
+    red, green, blue = (max(value, 128) for value in color)
+    return red, green, blue
 
 
-def confusion_figure(matrix: np.ndarray, names: Sequence[str]) -> Image.Image:
-    """Confusion matrix n[label, prediction] (K, K) as a image: a row is a class' labelled pixels, in per cent.
+def confusion_figure(confusion_matrix: np.ndarray, names: Sequence[str]) -> Image.Image:
+    """Draw a confusion matrix n[label, prediction] (K, K), each row in per cent of the labelled pixels of its class.
 
     Rows of classes without labels are blank. Up to 30 classes the numbers are written into the cells.
 
     Raises:
         ValueError: matplotlib is not installed.
     """
-    count, numbers = len(names), len(names) <= 30
+    count, with_numbers = len(names), len(names) <= 30
     with np.errstate(invalid="ignore"):
-        shares = matrix / matrix.sum(1, keepdims=True)
-    side = 3 + count * (0.45 if numbers else 0.16)
-    figure = new_figure("the image of a confusion matrix", side, side)
+        shares = confusion_matrix / confusion_matrix.sum(1, keepdims=True)
+    side = 3 + count * (0.45 if with_numbers else 0.16)
+    figure = new_figure("the figure of a confusion matrix", side, side)
     axes = figure.add_subplot()
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    for row, column in np.argwhere(shares >= 0.005) if numbers else ():
-        ink = "white" if shares[row, column] > 0.5 else "black"
-        axes.text(column, row, f"{100 * shares[row, column]:.0f}", ha="center", va="center", color=ink)
-    size = 10 if numbers else 6
+    for row, column in np.argwhere(shares >= 0.005) if with_numbers else ():
+        color = "white" if shares[row, column] > 0.5 else "black"
+        axes.text(column, row, f"{100 * shares[row, column]:.0f}", ha="center", va="center", color=color)
+    size = 10 if with_numbers else 6
     axes.set_xticks(range(count), names, rotation=90, fontsize=size)
     axes.set_yticks(range(count), names, fontsize=size)
     axes.set_xlabel("predicted, % of the labelled pixels")
@@ -116,8 +143,12 @@ def confusion_figure(matrix: np.ndarray, names: Sequence[str]) -> Image.Image:
     return figure_to_image(figure)
 
 
-def new_figure(what: str, width: float, height: float) -> Figure:
-    """A figure of matplotlib's, of so many times 100 pixels, for ``what``.
+def new_figure(title: str, width: float, height: float) -> Figure:
+    """Create an empty Matplotlib figure.
+
+    Args:
+        title: noun for the figure in an error message.
+        width, height: in units of 100 pixels.
 
     Raises:
         ValueError: matplotlib is not installed.
@@ -125,12 +156,12 @@ def new_figure(what: str, width: float, height: float) -> Figure:
     try:
         from matplotlib.figure import Figure
     except ImportError:
-        raise ValueError(f"{what} needs matplotlib: pip install 'gatezoo[train]'") from None
+        raise ValueError(f"{title} requires matplotlib: pip install 'gatezoo[train]'") from None
     return Figure(figsize=(width, height), dpi=100, layout="constrained")
 
 
 def figure_to_image(figure: Figure) -> Image.Image:
-    """A figure of matplotlib's as a image, drawn without a screen."""
+    """Render a Matplotlib figure off-screen to a PIL image."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
     canvas = FigureCanvasAgg(figure)
@@ -138,30 +169,37 @@ def figure_to_image(figure: Figure) -> Image.Image:
     return Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
 
 
-def image_grid(columns, legend: list[tuple[str, tuple[int, int, int]]]) -> Image.Image:
-    """Columns of captioned images of one size, and a legend below that breaks into lines."""
+def image_grid(columns: Sequence[Sequence[Tile]], legend: Sequence[tuple[str, Color]]) -> Image.Image:
+    """Compose columns of captioned images of one size, with a legend below that is broken into lines.
+
+    Args:
+        columns: of tiles (caption, image or None), all of one length; the first tile has an image.
+        legend: name and color of each entry.
+    """
     font = ImageFont.load_default(size=14)
-    width, height = columns[0][0][1].size
-    rows = len(columns[0])
-    full = _MARGIN + len(columns) * (width + _MARGIN)
-    places, x, line = [], _MARGIN, 0
-    for name, colour in legend:
-        wide = 24 + int(font.getlength(name)) + 16
-        if x + wide > full and x > _MARGIN:
+    first = columns[0][0][1]
+    assert first is not None
+    (tile_width, tile_height), rows = first.size, len(columns[0])
+    width = _MARGIN + len(columns) * (tile_width + _MARGIN)
+    entries, x, line = [], _MARGIN, 0
+    for name, color in legend:
+        entry_width = 24 + int(font.getlength(name)) + 16
+        if x + entry_width > width and x > _MARGIN:
             x, line = _MARGIN, line + 1
-        places.append((x, line, name, colour))
-        x += wide
-    top = _MARGIN + rows * (_LINE + height + _MARGIN)
-    figure = Image.new("RGB", (full, top + (line + 1) * _LINE + _MARGIN), "white")
+        entries.append((x, line, name, color))
+        x += entry_width
+    legend_top = _MARGIN + rows * (_LINE_HEIGHT + tile_height + _MARGIN)
+    figure = Image.new("RGB", (width, legend_top + (line + 1) * _LINE_HEIGHT + _MARGIN), "white")
     draw = ImageDraw.Draw(figure)
     for column, tiles in enumerate(columns):
         for row, (caption, tile) in enumerate(tiles):
-            left, upper = _MARGIN + column * (width + _MARGIN), _MARGIN + row * (_LINE + height + _MARGIN)
-            draw.text((left, upper), caption, fill="black", font=font)
+            left = _MARGIN + column * (tile_width + _MARGIN)
+            top = _MARGIN + row * (_LINE_HEIGHT + tile_height + _MARGIN)
+            draw.text((left, top), caption, fill="black", font=font)
             if tile is not None:
-                figure.paste(tile, (left, upper + _LINE))
-    for x, line, name, colour in places:
-        y = top + line * _LINE
-        draw.rectangle((x, y + 2, x + 16, y + 14), fill=colour, outline="grey")
+                figure.paste(tile, (left, top + _LINE_HEIGHT))
+    for x, line, name, color in entries:
+        y = legend_top + line * _LINE_HEIGHT
+        draw.rectangle((x, y + 2, x + 16, y + 14), fill=tuple(color), outline="grey")
         draw.text((x + 22, y), name, fill="black", font=font)
     return figure

@@ -1,20 +1,24 @@
-"""One figure of a image, its classes and the gates that made them (GFF, Figs. 6, 7 and 9)."""
+"""Figure of an image, its label map and the gates of the network (GFF, Figs. 6, 7 and 9)."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from PIL import Image
 
 from ..utils.palette import Palette
-from .figures import figure_to_image, new_figure
-from .overlay import fade, overlay
+from .figures import Color, figure_to_image, new_figure
+from .overlay import HIGHLIGHT_COLOR, fade, overlay
+
+if TYPE_CHECKING:
+    from matplotlib.patches import Patch
 
 COLUMNS = 4
-COLOURS = {"changed": (255, 0, 90), "broken": (220, 30, 30), "mended": (0, 150, 60)}
+COLORS = {"changed": HIGHLIGHT_COLOR, "worse": (220, 30, 30), "better": (0, 150, 60)}
 
 
 def gates_figure(
@@ -23,81 +27,88 @@ def gates_figure(
     gates: Mapping[str, np.ndarray],
     names: Sequence[str],
     palette: Palette,
-    closed: str | None = None,
+    ablated: str | None = None,
     changes: Mapping[str, np.ndarray] | None = None,
 ) -> Image.Image:
-    """Draw image, prediction, each gate on one scale with a colour bar, and what a closed gate changes.
+    """Draw image, prediction, all gates on one scale with a color bar, and the changes by an ablated gate.
 
     Args:
         image: (3, H, W), values in 0 .. 255.
-        classes: the class of every pixel, (H, W).
+        classes: label map, (H, W).
         gates: each gate by its name, (H, W).
         names: of the classes.
-        palette: their colours.
-        closed: name of the gate that was closed, if one was.
-        changes: masks (H, W) of what that changed, from :func:`prediction_changes`.
+        palette: color of each class.
+        ablated: name of the gate that was set to zero; None for none.
+        changes: masks (H, W) of the pixels that this changed, from :func:`prediction_changes`.
 
     Raises:
         ValueError: matplotlib is not installed.
     """
     image = image.round().to(torch.uint8)
-    shown = Image.fromarray(image.permute(1, 2, 0).numpy())
-    tiles = [("image", shown), ("prediction", overlay(image, classes, palette))]
-    if closed:
-        tiles.append(_changes_tile(shown, closed, changes or {}))
+    background = Image.fromarray(image.permute(1, 2, 0).numpy())
+    tiles = [("image", background), ("prediction", overlay(image, classes, palette))]
+    if ablated:
+        tiles.append(_changes_tile(background, ablated, changes or {}))
     count = len(tiles) + len(gates)
     columns = min(COLUMNS, count)
     rows = math.ceil(count / columns)
     width = 3.6
-    height = width * shown.height / shown.width
+    height = width * background.height / background.width
     figure = new_figure("the figure of gates", columns * width + 1, rows * (height + 0.35) + 0.5)
     axes = figure.subplots(rows, columns, squeeze=False).ravel()
-    for place in axes:
-        place.set_axis_off()
-    for place, (title, tile) in zip(axes, tiles):
-        place.imshow(tile)
-        place.set_title(title, fontsize=10)
-    low, high = scale(gates)
-    for place, (name, gate) in zip(axes[len(tiles) :], gates.items()):
-        drawn = place.imshow(gate, cmap="viridis", vmin=low, vmax=high)
-        place.set_title(f"{name}, mean {gate.mean():.2f}", fontsize=10)
+    for axis in axes:
+        axis.set_axis_off()
+    for axis, (title, tile) in zip(axes, tiles):
+        axis.imshow(tile)
+        axis.set_title(title, fontsize=10)
+    low, high = color_range(gates)
+    for axis, (name, gate) in zip(axes[len(tiles) :], gates.items()):
+        drawn = axis.imshow(gate, cmap="viridis", vmin=low, vmax=high)
+        axis.set_title(f"{name}, mean {gate.mean():.2f}", fontsize=10)
     figure.colorbar(drawn, ax=list(axes), label="gate: 0 closed, 1 open" if (low, high) == (0, 1) else "gate")
     patches = [_patch(names[k], palette[k]) for k in np.unique(classes)]
     figure.legend(handles=patches, loc="outside lower center", ncols=min(8, len(patches)), fontsize=9, frameon=False)
     return figure_to_image(figure)
 
 
-def scale(gates: Mapping[str, np.ndarray]) -> tuple[float, float]:
-    """What the ends of the colour bar stand for: 0 and 1, or the gates' extremes where they go beyond."""
+def color_range(gates: Mapping[str, np.ndarray]) -> tuple[float, float]:
+    """Return the ends of the color bar: 0 and 1, or the extremes of the gates where these lie outside."""
     low = min(float(gate.min()) for gate in gates.values())
     high = max(float(gate.max()) for gate in gates.values())
     return min(0.0, low), max(1.0, high)
 
 
-def _changes_tile(shown: Image.Image, closed: str, changes: Mapping[str, np.ndarray]) -> tuple[str, Image.Image]:
-    marked, parts = fade(shown), []
+def _changes_tile(background: Image.Image, ablated: str, changes: Mapping[str, np.ndarray]) -> tuple[str, Image.Image]:
+    tile, parts = fade(background), []
     for name, mask in changes.items():
-        marked.paste(COLOURS[name], mask=Image.fromarray(mask))
+        tile.paste(COLORS[name], mask=Image.fromarray(mask))
         parts.append(f"{name} {mask.mean():.1%}")
-    return f"{closed} = 0: {', '.join(parts)}", marked
+    return f"{ablated} = 0: {', '.join(parts)}", tile
 
 
-def _patch(name: str, colour: tuple[int, int, int]):
+def _patch(name: str, color: Color) -> Patch:
     from matplotlib.patches import Patch
 
-    return Patch(facecolor=[value / 255 for value in colour], edgecolor="grey", label=name)
+    red, green, blue = color
+    return Patch(facecolor=(red / 255, green / 255, blue / 255), edgecolor="grey", label=name)
 
 
 def prediction_changes(
     before: np.ndarray, after: np.ndarray, labels: np.ndarray | None = None, ignore_index: int = 255
 ) -> dict[str, np.ndarray]:
-    """Where a change of the prediction shows, as masks (H, W) by name.
+    """Compare two predictions and return masks (H, W) of the changed pixels by name.
 
-    Without labels: "changed", another class than before. With labels: "broken", right before and wrong after, and
-    "mended", wrong before and right after; pixels that do not count are neither.
+    Args:
+        before, after: label maps, (H, W).
+        labels: true label map, (H, W).
+        ignore_index: label that does not count.
+
+    Returns:
+        Without labels "changed", the pixels of another class than before. With labels "worse", correct before and wrong
+        after, and "better", wrong before and correct after; pixels that do not count are neither.
 
     Raises:
-        ValueError: labels of another size than the image's.
+        ValueError: the labels have another size than the image.
     """
     changed = before != after
     if labels is None:
@@ -107,5 +118,5 @@ def prediction_changes(
             f"labels must have the size of their image, {before.shape[0]}x{before.shape[1]}; "
             f"got {labels.shape[0]}x{labels.shape[1]}"
         )
-    counts = labels != ignore_index
-    return {"broken": counts & changed & (before == labels), "mended": counts & changed & (after == labels)}
+    counted = labels != ignore_index
+    return {"worse": counted & changed & (before == labels), "better": counted & changed & (after == labels)}

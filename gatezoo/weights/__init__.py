@@ -1,1 +1,1 @@
-"""From a weight source to tensors in a network: locate, verify, read, convert, load."""
+"""From a source of weights to tensors in a network: locate, verify, read, convert, load."""

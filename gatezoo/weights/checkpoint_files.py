@@ -1,4 +1,4 @@
-"""Files of tensors: safetensors, and PyTorch's own where they hold nothing that could run."""
+"""Read checkpoint files: safetensors, and PyTorch files that hold nothing but tensors."""
 
 from __future__ import annotations
 
@@ -15,16 +15,21 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-# A network of thousands of tensors needs a few hundred kilobytes to name them.
+from ..pretrained import upgrade_metadata
+
+# Bytes. The header of a network of thousands of tensors has a few hundred kilobytes.
 MAX_HEADER = 8 << 20
 PICKLES = (".pth", ".pt", ".ckpt", ".tar", ".bin")
-# Where training programs keep the network's tensors, the averaged ones first, and what they put before the names.
+# Where training programs store the state dict, averaged weights first, and the prefixes they put before its keys.
 STATE_DICT_KEYS = ("state_dict_ema", "model_ema", "state_dict", "model")
 _PREFIXES = ("module.", "_orig_mod.")
 
 
 def read_checkpoint(path: str | os.PathLike) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Tensors of a safetensors file, and the facts that training wrote into its header ({} if none); or of a ``.pth``.
+    """Return the tensors of a checkpoint and the metadata that training wrote into its header.
+
+    The metadata is {} for a PyTorch file and for a safetensors file of another program; older metadata is returned
+    under the present keys.
 
     Raises:
         ValueError: no such file, another format, a damaged file, or one that holds more than tensors.
@@ -32,27 +37,27 @@ def read_checkpoint(path: str | os.PathLike) -> tuple[dict[str, Tensor], dict[st
     path = Path(path)
     if path.suffix in PICKLES:
         return _extract_state_dict(_load_pickle(path), path), {}
-    with _opened(path) as file:
-        return {key: file.get_tensor(key) for key in file.keys()}, _facts(file)  # noqa: SIM118 - not a dict
+    with _open_safetensors(path) as file:
+        return {key: file.get_tensor(key) for key in file.keys()}, _metadata(file)  # noqa: SIM118 - not a dict
 
 
-def checkpoint_facts(path: str | os.PathLike) -> dict[str, Any]:
-    """The facts alone; no tensor is read. Raises as :func:`read_checkpoint` does."""
+def checkpoint_metadata(path: str | os.PathLike) -> dict[str, Any]:
+    """Return the metadata of a checkpoint without reading a tensor. Raises as :func:`read_checkpoint` does."""
     if Path(path).suffix in PICKLES:
         return {}
-    with _opened(path) as file:
-        return _facts(file)
+    with _open_safetensors(path) as file:
+        return _metadata(file)
 
 
-def _facts(file: Any) -> dict[str, Any]:
-    facts = json.loads((file.metadata() or {}).get("gatezoo", "{}"))
-    if not isinstance(facts, dict):
-        raise ValueError("its facts are no object")
-    return facts
+def _metadata(file: Any) -> dict[str, Any]:
+    metadata = json.loads((file.metadata() or {}).get("gatezoo", "{}"))
+    if not isinstance(metadata, dict):
+        raise ValueError("its metadata is not an object")
+    return upgrade_metadata(metadata)
 
 
 @contextlib.contextmanager
-def _opened(path: str | os.PathLike) -> Iterator[Any]:
+def _open_safetensors(path: str | os.PathLike) -> Iterator[Any]:
     path = Path(path)
     _check_file(path)
     try:
@@ -60,7 +65,7 @@ def _opened(path: str | os.PathLike) -> Iterator[Any]:
         with safe_open(path, framework="pt") as file:
             yield file
     except (SafetensorError, ValueError, OSError, RecursionError) as error:
-        raise ValueError(f"a checkpoint must be a whole .safetensors file; {path} is not: {error}") from None
+        raise ValueError(f"a checkpoint must be a complete .safetensors file; {path} is not: {error}") from None
 
 
 def _check_file(path: Path) -> None:
@@ -69,13 +74,15 @@ def _check_file(path: Path) -> None:
 
 
 def _check_header(path: Path) -> None:
-    """Refuse a header whose length is a lie, or so long that reading it is the attack."""
+    """Refuse a header whose stated length is beyond the file, or too long to be read safely."""
     size = path.stat().st_size
     with path.open("rb") as file:
         start = file.read(8)
     length = struct.unpack("<Q", start)[0] if len(start) == 8 else size
     if length > min(MAX_HEADER, size - 8):
-        raise ValueError(f"its header must be at most {MAX_HEADER} bytes and in the file of {size}; it claims {length}")
+        raise ValueError(
+            f"its header must be at most {MAX_HEADER} bytes and within the file of {size}; it claims {length}"
+        )
 
 
 def _load_pickle(path: Path) -> Any:
@@ -84,33 +91,38 @@ def _load_pickle(path: Path) -> Any:
         return torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, OSError) as error:
         raise ValueError(
-            f"a {path.suffix} file must hold tensors alone; {path} asks for {_unsafe_globals(path, error)}, and that could run: "
-            "save its state_dict() by itself, or as safetensors"
+            f"a {path.suffix} file must hold tensors alone; {path} needs {_unsafe_globals(path, error)}, which could "
+            "run code: save its state_dict() by itself, or as safetensors"
         ) from None
 
 
 def _unsafe_globals(path: Path, error: Exception) -> str:
-    """What a pickle wants to call."""
+    """Return the names of the functions and classes that a pickle would call."""
     try:
         names = torch.serialization.get_unsafe_globals_in_checkpoint(path)
     except (ValueError, RuntimeError, pickle.UnpicklingError, EOFError, OSError):
         names = []
-    return ", ".join(sorted(names)) or f"what torch.load refuses ({_first_line(error)})"
+    return ", ".join(sorted(names)) or f"something that torch.load refuses ({_first_line(error)})"
 
 
 def _first_line(error: Exception) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0]
 
 
-def _extract_state_dict(held: Any, path: Path) -> dict[str, Tensor]:
-    place = next(
-        (held[key] for key in STATE_DICT_KEYS if isinstance(held, Mapping) and isinstance(held.get(key), Mapping)), held
-    )
-    if not isinstance(place, Mapping) or not place or not all(isinstance(value, Tensor) for value in place.values()):
+def _extract_state_dict(content: Any, path: Path) -> dict[str, Tensor]:
+    state_dict = content
+    if isinstance(content, Mapping):
+        state_dict = next((content[key] for key in STATE_DICT_KEYS if isinstance(content.get(key), Mapping)), content)
+    if (
+        not isinstance(state_dict, Mapping)
+        or not state_dict
+        or not all(isinstance(value, Tensor) for value in state_dict.values())
+    ):
         raise ValueError(
-            f"a checkpoint must be a state dict, or hold one as {', '.join(STATE_DICT_KEYS)}; {path} does not"
+            f"a checkpoint must be a state dict, or hold one as {', '.join(STATE_DICT_KEYS)}; {path} does not: "
+            "save model.state_dict()"
         )
-    return {_strip_prefixes(str(key)): value for key, value in place.items()}
+    return {_strip_prefixes(str(key)): value for key, value in state_dict.items()}
 
 
 def _strip_prefixes(key: str) -> str:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from pathlib import Path
 
 from ..pretrained import PretrainedCfg
 
 
 def sha256_of(path: Path) -> str:
-    """Hex digest of a file."""
+    """Return the hex sha256 of a file."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while block := file.read(1 << 20):
@@ -17,14 +18,18 @@ def sha256_of(path: Path) -> str:
     return digest.hexdigest()
 
 
-def keys_sha256(shapes: dict[str, tuple[int, ...]]) -> str:
-    """Digest of the names and shapes of a state dict, to tell a renamed network from a damaged file."""
+def keys_sha256(shapes: Mapping[str, tuple[int, ...]]) -> str:
+    """Return the digest of the names and shapes of a state dict: renamed tensors change it, damaged values do not."""
     lines = [f"{key} {list(shape)}" for key, shape in sorted(shapes.items())]
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
 def verify(path: Path, cfg: PretrainedCfg) -> None:
-    """Raise ValueError unless the file is, byte for byte, the one that the manifest speaks of."""
+    """Check size and sha256 of a file against its config.
+
+    Raises:
+        ValueError: the file differs from that of the config.
+    """
     size = path.stat().st_size
     if size != cfg.size:
         raise ValueError(

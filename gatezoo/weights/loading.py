@@ -1,8 +1,8 @@
-"""Networks and the tensors of files: place them, say what was done."""
+"""Load tensors into a network and report the result."""
 
 from __future__ import annotations
 
-import os
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,7 +11,6 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from ..backbones.base import adapt_input_conv
-from ..pretrained import PretrainedCfg
 from ..segmenters.base import BaseSegmenter
 
 aten = torch.ops.aten
@@ -19,14 +18,14 @@ aten = torch.ops.aten
 
 @dataclass
 class LoadReport:
-    """What loading weights did, by names of tensors. ``str()`` of it is one line.
+    """Result of loading weights, by names of tensors. ``str()`` gives one line.
 
     Attributes:
-        loaded: taken over as they are.
-        adapted: first convolutions fitted to another number of channels.
-        reinitialised: of another shape than the checkpoint's (other classes or channels): left as initialised.
-        missing: not in the checkpoint, left as initialised. Only without ``strict``.
-        unexpected: only in the checkpoint, left out. Only without ``strict``.
+        loaded: copied as they are.
+        adapted: first convolutions adapted to another number of channels.
+        reinitialised: of another shape than in the checkpoint (other classes or channels), left as initialized.
+        missing: not in the checkpoint, left as initialized. Only without ``strict``.
+        unexpected: only in the checkpoint, ignored. Only without ``strict``.
     """
 
     loaded: list[str] = field(default_factory=list)
@@ -38,50 +37,50 @@ class LoadReport:
     def __str__(self) -> str:
         parts = [f"{len(self.loaded)} loaded"]
         for kind in ("adapted", "reinitialised", "missing", "unexpected"):
-            names = getattr(self, kind)
-            parts += (
-                [f"{len(names)} {kind} ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})"] if names else []
-            )
+            if names := getattr(self, kind):
+                parts.append(f"{len(names)} {kind} ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})")
         return ", ".join(parts)
 
 
-class no_init_weights(TorchDispatchMode):
-    """Context in which random initialisation does nothing: for networks whose every tensor is about to be replaced."""
+class no_init_weights(TorchDispatchMode):  # noqa: N801 - used like a function, as torch.no_grad is
+    """Context in which random initialization does nothing, for networks whose tensors are all about to be replaced."""
 
     _random = frozenset({aten.uniform_.default, aten.normal_.default, aten.erfinv_.default, aten.bernoulli_.float})
 
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+    def __torch_dispatch__(self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
         return args[0] if func in self._random else func(*args, **(kwargs or {}))
 
 
 def load_tensors(
-    model: BaseSegmenter, tensors: dict[str, Tensor], resized: bool = False, strict: bool = True
+    model: BaseSegmenter, tensors: Mapping[str, Tensor], ignore_mismatched_sizes: bool = False, strict: bool = True
 ) -> LoadReport:
-    """Place tensors in a network, as float32, without a copy where the file has float32 too.
+    """Load tensors into a network as float32, without a copy where they are float32 already.
 
     Args:
-        resized: the network has other classes or channels than the checkpoint: tensors of another shape stay as
-            initialised, and a first convolution is adapted (the colours summed or repeated).
+        ignore_mismatched_sizes: leave tensors of another shape than the checkpoint's as initialized, and adapt the
+            first convolution (colors summed or repeated): for other numbers of classes or channels.
         strict: refuse missing and unexpected names.
 
     Raises:
-        ValueError: names or shapes that do not fit, and are not allowed to differ.
+        ValueError: names or shapes that do not fit and are not allowed to differ.
     """
     own = model.state_dict()
     report = LoadReport(
         missing=[key for key in own if key not in tensors], unexpected=[key for key in tensors if key not in own]
     )
     if strict and (report.missing or report.unexpected):
-        raise ValueError(f"the tensors of a checkpoint must be those of the network; {report}: is it another model's?")
+        raise ValueError(
+            f"the tensors of a checkpoint must be those of the network; {report}: use a checkpoint of this model"
+        )
     state = {}
     for key in own.keys() & tensors.keys():
         tensor, shape = tensors[key].to(own[key].dtype), own[key].shape
         if tensor.shape == shape:
             report.loaded.append(key)
-        elif not resized:
+        elif not ignore_mismatched_sizes:
             raise ValueError(
                 f"tensor {key} must be {tuple(shape)} as in the network; the checkpoint has {tuple(tensor.shape)}: "
-                "give the checkpoint's num_classes and in_chans, or leave them to it"
+                "pass the checkpoint's num_classes and in_chans, or leave both out"
             )
         elif key.startswith("backbone.") and tensor.ndim == 4 and shape[1] == model.in_chans:
             tensor = adapt_input_conv(model.in_chans, tensor)
@@ -92,15 +91,3 @@ def load_tensors(
         state[key] = tensor
     model.load_state_dict(state, strict=False, assign=True)
     return report
-
-
-def cfg_of_checkpoint(
-    path: str | os.PathLike, facts: dict[str, Any], fallback: PretrainedCfg | None
-) -> PretrainedCfg | None:
-    """What the header of a trained checkpoint tells; for bare weights, what is known of the tag they are loaded for."""
-    if "model" not in facts:
-        return fallback
-    known = ("num_classes", "mean", "std", "class_names", "palette", "in_chans", "ignore_index", "recipe")
-    known += ("versions", "format_version", "train_data", "license", "data_license")
-    told = {key: facts[key] for key in known if key in facts}
-    return PretrainedCfg(architecture=facts["model"], tag="local", file=str(path), **told)

@@ -1,3 +1,7 @@
+"""Backbones of timm: geometry, blocks, refusals and weights."""
+
+import functools
+
 import pytest
 import timm
 import torch
@@ -39,12 +43,12 @@ def staged(request):
 
 
 @torch.no_grad()
-def test_stages_composed_are_the_timm_network(staged):
+def test_stages_in_order_equal_the_timm_network(staged):
     image = torch.randn(1, 3, 64, 96)
     args = {"strict_img_size": False} if staged.name.startswith("swin") else {}
     reference = timm.create_model(staged.name, features_only=True, **args).eval()
     reference.load_state_dict(staged.net.state_dict())
-    expected = [staged._turn(m) for m in reference(image)]
+    expected = [staged._to_nchw(m) for m in reference(image)]
     maps = staged(image)
     assert len(maps) == len(expected) == len(staged)
     # f_1 includes the pool that timm puts at the start of its second stage, so its end is compared there.
@@ -54,7 +58,7 @@ def test_stages_composed_are_the_timm_network(staged):
 
 
 @torch.no_grad()
-def test_stages_declare_what_they_give_and_leave_their_inputs_alone(staged):
+def test_stages_match_their_declared_shapes_and_keep_their_inputs(staged):
     image = torch.randn(1, 3, 256, 384)
     maps, copies = [image], [image.clone()]
     for block in range(1, len(staged) + 1):
@@ -67,7 +71,7 @@ def test_stages_declare_what_they_give_and_leave_their_inputs_alone(staged):
 
 @torch.no_grad()
 @pytest.mark.parametrize("name", ["resnet18", "mobilenetv2_035", "convnext_atto", "mambaout_femto", "vgg11_bn"])
-def test_a_block_runs_alone_on_any_input_of_its_width(name):
+def test_block_runs_alone_on_any_input_of_its_width(name):
     stages = Stages(name).eval()
     for block in range(1, len(stages) + 1):
         out = stages.run(block, torch.rand(2, stages.channels[block - 1], 45, 37))
@@ -76,7 +80,7 @@ def test_a_block_runs_alone_on_any_input_of_its_width(name):
 
 @torch.no_grad()
 @pytest.mark.parametrize("name", ["resnet18", "swin_tiny_patch4_window7_224", "hrnet_w18_small", "pvt_v2_b0"])
-def test_pyramid_gives_the_strides_asked_for(name):
+def test_pyramid_has_the_requested_strides(name):
     pyramid = Pyramid(name, (4, 8, 16, 32)).eval()
     maps = pyramid(torch.randn(1, 3, 64, 96))
     for f, channels, stride in zip(maps, pyramid.channels, (4, 8, 16, 32), strict=True):
@@ -95,7 +99,7 @@ def test_output_stride(name, output_stride):
 
 
 @torch.no_grad()
-def test_a_stride_wanted_again_is_an_earlier_stage_of_it():
+def test_repeated_stride_is_an_earlier_stage_of_it():
     pyramid = Pyramid("resnet18", (4, 8, 8), output_stride=8).eval()
     image = torch.randn(1, 3, 64, 64)
     maps = pyramid.net(image)
@@ -117,7 +121,7 @@ def test_in_chans(in_chans):
     ("name", "divisor"),
     [("resnet18", 1), ("swin_tiny_patch4_window7_224", 4), ("hrnet_w18_small", 32), ("maxvit_tiny_tf_224", 224)],
 )
-def test_sizes_a_backbone_asks_for(name, divisor):
+def test_size_divisor(name, divisor):
     assert Pyramid(name).size_divisor == divisor
 
 
@@ -126,13 +130,13 @@ def test_sizes_a_backbone_asks_for(name, divisor):
     [
         (lambda: Stages("resnt18"), "backbone must be a timm model; got 'resnt18'. Did you mean resnet18"),
         (lambda: Stages("hrnet_w18_small"), "blocks of an unrolled network must run one after the other"),
-        (lambda: Stages("vit_tiny_patch16_224"), "no such chain"),
-        (lambda: Stages("xcit_nano_12_p16_224"), "no such chain"),
+        (lambda: Stages("vit_tiny_patch16_224"), "got backbone 'vit_tiny_patch16_224', which is not such a chain"),
+        (lambda: Stages("xcit_nano_12_p16_224"), "not such a chain"),
         (lambda: Stages("xception41"), "wraps it as FeatureHookNet"),
-        (lambda: Stages("selecsls42b"), "no such chain"),
+        (lambda: Stages("selecsls42b"), "not such a chain"),
         (
             lambda: Pyramid("pvt_v2_b0", output_stride=8),
-            r"output_stride of backbone 'pvt_v2_b0' can be \[32\]; got 8",
+            r"output_stride of backbone 'pvt_v2_b0' must be one of \[32\]; got 8",
         ),
         (lambda: Pyramid("resnet18", output_stride=4), "output_stride must be one of"),
         (
@@ -144,12 +148,71 @@ def test_sizes_a_backbone_asks_for(name, divisor):
             r"strides of backbone 'resnet18' at output_stride=8 are \[2, 4, 8, 8, 8\]; got 4, 8, 8, 8, 8",
         ),
         (lambda: Pyramid("resnet18", backbone_args={"no_such": 1}), "does not take .*no_such"),
-        (lambda: Pyramid("resnet18", pretrained="no/such.safetensors"), "there is no file"),
+        (lambda: Pyramid("resnet18", pretrained="no/such.safetensors"), "got 'no/such.safetensors': there is no file"),
     ],
 )
-def test_refusals_say_what_would_do(make, message):
+def test_refusals_name_what_would_work(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+    # Refusals are not cached.
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+def count_builds(monkeypatch):
+    """Record the arguments of every network that is built, on the meta device or not."""
+    builds, create = [], backbone._create
+    monkeypatch.setattr(backbone, "_create", lambda name, **kwargs: (builds.append(kwargs), create(name, **kwargs))[1])
+    return builds
+
+
+@pytest.mark.parametrize(("name", "output_stride"), [("test_resnet", 16), ("vgg11_bn", 8), ("hrnet_w18_small", 32)])
+def test_geometry_is_found_once(monkeypatch, name, output_stride):
+    builds = count_builds(monkeypatch)
+    first = Pyramid(name, output_stride=output_stride)
+    probes = len(builds)
+    again = Pyramid(name, output_stride=output_stride)
+    assert len(builds) == probes + 1
+    assert probes > 1
+    assert str(again) == str(first)
+    assert (again.size_divisor, again.strides, again._geometry) == (first.size_divisor, first.strides, first._geometry)
+
+
+def test_geometry_depends_on_every_argument(monkeypatch):
+    builds = count_builds(monkeypatch)
+    for kwargs in ({}, {"in_chans": 1}, {"output_stride": 8}, {"backbone_args": {"layers": [1, 1, 1, 2]}}):
+        builds.clear()
+        Pyramid("test_resnet", **kwargs)
+        assert len(builds) == 2, kwargs
+    builds.clear()
+    Pyramid("test_resnet", backbone_args={"layers": [1, 1, 1, 2]})
+    assert len(builds) == 1
+    # A list is another argument than a tuple, 1 than True.
+    assert len({backbone._freeze({"a": value}) for value in ([1], (1,), [True], [1.0], {"b": 1})}) == 5
+
+
+def test_arguments_that_cannot_be_frozen_are_not_cached(monkeypatch):
+    builds = count_builds(monkeypatch)
+    for _ in range(2):
+        Pyramid("test_resnet", backbone_args={"act_layer": functools.partial(nn.ReLU)})
+    assert len(builds) == 4
+
+
+def test_name_registered_again_is_probed_again(monkeypatch):
+    name = "gatezoo_registered_later"
+    with pytest.raises(ValueError, match="backbone must be a timm model"):
+        Pyramid(name)
+    registry = timm.models._registry
+    strides = []
+    for source in ("test_resnet", "hrnet_w18_small"):
+        monkeypatch.setitem(registry._model_entrypoints, name, registry._model_entrypoints[source])
+        strides.append(Pyramid(name).size_divisor)
+    assert strides == [1, 32]
+
+
+def test_unknown_tag():
+    with pytest.raises(ValueError, match=r"backbone must have a tag that timm knows; got 'resnet18\.nonsense'"):
+        Pyramid("resnet18.nonsense")
 
 
 def test_backbone_weights_from_a_file(tmp_path):
@@ -161,7 +224,7 @@ def test_backbone_weights_from_a_file(tmp_path):
     assert torch.equal(net["layer3"][0].conv1.weight, source.layer3[0].conv1.weight)
     with pytest.raises(ValueError, match="do not fit backbone 'mobilenetv2_035'"):
         Stages("mobilenetv2_035", pretrained=tmp_path / "w.safetensors")
-    # timm itself says nothing of a tensor that is not there.
+    # timm itself ignores a missing tensor.
     partial = timm.create_model("mobilenetv2_035").state_dict()
     del partial["blocks.2.0.conv_pw.weight"]
     save_file(partial, tmp_path / "partial.safetensors")
@@ -184,7 +247,7 @@ class _InPlace(nn.Module):
 
 @torch.no_grad()
 @pytest.mark.parametrize("kind", [Stages, lambda name: Pyramid(name, (2, 4))])
-def test_a_stage_that_overwrites_its_input_is_caught(monkeypatch, kind):
+def test_inplace_stage_is_disabled(monkeypatch, kind):
     monkeypatch.setattr(backbone, "_create", lambda name, **_: FeatureListNet(_InPlace(), out_indices=(0, 1)))
     net = kind("resnet18").eval()
     first, _ = net(torch.randn(1, 3, 32, 32))

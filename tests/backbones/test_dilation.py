@@ -1,3 +1,5 @@
+"""Strides turned into dilation, compared with the strided networks."""
+
 import pytest
 import timm
 import torch
@@ -20,7 +22,7 @@ def with_statistics(net):
 @torch.no_grad()
 @pytest.mark.parametrize("output_stride", [8, 16])
 @pytest.mark.parametrize("name", ["densenet121", "vgg11_bn", "dla34", "starnet_s1"])
-def test_a_dilated_network_has_the_strided_ones_numbers_at_its_positions(name, output_stride):
+def test_dilated_network_equals_the_strided_one_at_its_positions(name, output_stride):
     with pytest.raises((TypeError, AssertionError)):  # timm does not do it
         timm.create_model(name, features_only=True, output_stride=output_stride)
     dilated = with_statistics(
@@ -60,7 +62,7 @@ class Pools(nn.Module):
     ],
 )
 @pytest.mark.parametrize("output_stride", [1, 2])
-def test_pools_are_spread(pool, output_stride):
+def test_pools_are_dilated(pool, output_stride):
     net = Pools(pool)
     image = torch.randn(2, 2, 16, 24)
     expected = net(image)
@@ -71,7 +73,7 @@ def test_pools_are_spread(pool, output_stride):
     assert net(torch.randn(1, 2, 13, 9)).isfinite().all()
 
 
-def test_nothing_changes_at_the_networks_own_stride():
+def test_nothing_changes_at_the_native_stride():
     net = timm.create_model("vgg11_bn", features_only=True)
     before = str(net)
     dilate(net, input_strides(net, torch.zeros(1, 3, 64, 64)), 32)
@@ -101,7 +103,7 @@ def test_dilated_blocks_can_be_run_again():
     ],
     ids=lambda module: type(module).__name__,
 )
-def test_what_is_not_known_is_not_dilated(module):
+def test_unsupported_modules_are_not_dilated(module):
     plain = nn.Sequential(nn.Conv2d(1, 1, 3, padding=1), nn.ReLU())
     assert is_dilatable(plain)
     assert not is_dilatable(plain.append(module))

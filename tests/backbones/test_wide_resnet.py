@@ -1,3 +1,5 @@
+"""WiderResNet-38: parameter counts, maps, dilation and weights."""
+
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -13,7 +15,7 @@ def norm(channels):
     return 2 * channels
 
 
-def test_parameters_are_those_of_the_published_table():
+def test_parameter_counts_of_the_published_table():
     """Group by group, worked out by hand: 3x3 and 1x1 convolutions without bias, a norm before each, shortcuts."""
     b1 = 9 * 3 * 64
     b2 = norm(64) + 9 * 64 * 128 + norm(128) + 9 * 128 * 128 + 64 * 128 + 2 * (2 * norm(128) + 2 * 9 * 128 * 128)
@@ -52,7 +54,7 @@ def narrow(monkeypatch):
 
 @torch.no_grad()
 @pytest.mark.parametrize("output_stride", [8, 16])
-def test_dilation_gives_the_strided_networks_numbers_at_its_positions(narrow, output_stride):
+def test_dilated_network_equals_the_strided_one_at_its_positions(narrow, output_stride):
     strides = [4, 8, 16, 32]
     strided = WiderResNet38(strides=strides).eval()
     for module in strided.modules():
@@ -66,7 +68,7 @@ def test_dilation_gives_the_strided_networks_numbers_at_its_positions(narrow, ou
         torch.testing.assert_close(ours[..., ::step, ::step], theirs, atol=1e-4, rtol=1e-4)
 
 
-def test_recomputed_activations_give_the_same_gradients(narrow):
+def test_grad_checkpointing_gives_the_same_gradients(narrow):
     net, image = WiderResNet38(strides=[4, 32]).train(), torch.randn(2, 3, 64, 64)
     gradients = []
     for recompute in (False, True):
@@ -106,8 +108,11 @@ def test_refusals_and_weights_from_a_file(narrow, tmp_path):
             lambda: WiderResNet38(strides=[64]),
             r"'wider_resnet38' at output_stride=32 are \[1, 2, 4, 8, 16, 32\]; got 64",
         ),
-        (lambda: WiderResNet38(pretrained=True), "has no published weights: give a safetensors file of them"),
-        (lambda: WiderResNet38(backbone_args={"depth": 3}), "takes no further keywords; got depth"),
+        (lambda: WiderResNet38(pretrained=True), "has no published weights: pass a safetensors file of them"),
+        (
+            lambda: WiderResNet38(backbone_args={"depth": 3}),
+            "takes no further keywords; got depth: leave backbone_args out",
+        ),
         (
             lambda: WiderResNet38(in_chans=1, pretrained=tmp_path / "w.safetensors"),
             "do not fit backbone 'wider_resnet38'",

@@ -1,4 +1,5 @@
 import json
+import subprocess
 import sys
 
 import pytest
@@ -13,18 +14,18 @@ from gatezoo.cli import app as cli
 
 @pytest.fixture
 def entry(hub, tmp_path, monkeypatch):
-    """Weights that a hub has and the package has not."""
+    """Weights that are on the Hub and not in the package."""
     model = gatezoo.create_model("test_fcn", num_classes=2)
     folder = gatezoo.save_pretrained(model, tmp_path / "m", ["a", "b"], "MIT")
     commit = hub.put("org/net", {path.name: path.read_bytes() for path in folder.iterdir()})
-    about = json.loads((folder / "config.json").read_text())["pretrained_cfg"]
+    stored = json.loads((folder / "config.json").read_text())["pretrained_cfg"]
     source = f"hf-hub:org/net@{commit}/model.safetensors"
-    cfg = pretrained.PretrainedCfg.from_config("test_fcn", about, source)
+    cfg = pretrained.PretrainedCfg.from_config("test_fcn", stored, source)
     monkeypatch.setattr(pretrained, "manifest", lambda: {cfg.name: cfg})
     return cfg, commit
 
 
-def test_list_and_where_of_what_is_bundled(monkeypatch, capsys):
+def test_list_path_and_verify_of_bundled_weights(monkeypatch, capsys):
     code, out, _ = run(monkeypatch, capsys, "weights", "list")
     assert code == 0
     lines = out.splitlines()
@@ -32,32 +33,32 @@ def test_list_and_where_of_what_is_bundled(monkeypatch, capsys):
     for line, cfg in zip(lines, pretrained.manifest().values(), strict=True):
         assert "bundled" in line
         assert cfg.license in line
-        title, figure = ("mIoU", "miou") if "miou" in cfg.metrics else ("mask AP", "mask_ap")
-        assert f"{title} {100 * cfg.metrics[figure]:.1f}" in line
-    code, out, _ = run(monkeypatch, capsys, "weights", "where", "dignet_mobilenetv2_8s")
+        title, key = ("mIoU", "miou") if "miou" in cfg.metrics else ("mask AP", "mask_ap")
+        assert line.endswith(f"{title} {100 * cfg.metrics[key]:.1f} %")
+    code, out, _ = run(monkeypatch, capsys, "weights", "path", "dignet_mobilenetv2_8s")
     assert out.strip() == str(pretrained.BUNDLED / "dignet_mobilenetv2_8s.camvid.safetensors")
     code, out, _ = run(monkeypatch, capsys, "weights", "verify", "rignet_mobilenetv2_32s_pf.camvid")
     assert (code, len(out.splitlines())) == (0, 1)
-    assert "rignet_mobilenetv2_32s_pf.camvid: whole" in out
+    assert "rignet_mobilenetv2_32s_pf.camvid: intact" in out
 
 
-def test_from_not_here_to_fetched_whole_and_damaged(hub, entry, monkeypatch, capsys):
+def test_weights_are_missing_then_downloaded_intact_then_damaged(hub, entry, monkeypatch, capsys):
     cfg, commit = entry
     _, out, _ = run(monkeypatch, capsys, "weights", "list")
     assert "not here" in out
     assert run(monkeypatch, capsys, "weights", "verify")[:2] == (0, "test_fcn.local: not here\n")
-    code, _, err = run(monkeypatch, capsys, "weights", "where", "test_fcn")
+    code, _, err = run(monkeypatch, capsys, "weights", "path", "test_fcn")
     assert code == 2
     assert "it is neither bundled nor in" in err
-    assert "'gatezoo weights fetch test_fcn.local'" in err
+    assert "'gatezoo weights download test_fcn.local'" in err
     assert hub.counted() == []
 
-    code, out, _ = run(monkeypatch, capsys, "weights", "fetch")
+    code, out, _ = run(monkeypatch, capsys, "weights", "download")
     path = client.cached("org/net", commit, "model.safetensors")
     assert (code, out) == (0, f"test_fcn.local: {path}\n")
     hub.requests.clear()
-    assert run(monkeypatch, capsys, "weights", "where", "test_fcn") == (0, f"{path}\n", "")
-    assert run(monkeypatch, capsys, "weights", "verify") == (0, f"test_fcn.local: whole, {path}\n", "")
+    assert run(monkeypatch, capsys, "weights", "path", "test_fcn") == (0, f"{path}\n", "")
+    assert run(monkeypatch, capsys, "weights", "verify") == (0, f"test_fcn.local: intact, {path}\n", "")
     assert "hf-hub" in run(monkeypatch, capsys, "weights", "list")[1]
     assert hub.counted() == []
 
@@ -67,15 +68,15 @@ def test_from_not_here_to_fetched_whole_and_damaged(hub, entry, monkeypatch, cap
     code, out, err = run(monkeypatch, capsys, "weights", "verify")
     assert code == 2
     assert f"test_fcn.local: damaged, {cfg.sources[0]}: " in out
-    assert "must be those of the manifest; 1 damaged" in err
-    assert run(monkeypatch, capsys, "weights", "fetch", "test_fcn")[0] == 0
+    assert "must match the manifest; 1 damaged" in err
+    assert run(monkeypatch, capsys, "weights", "download", "test_fcn")[0] == 0
     assert run(monkeypatch, capsys, "weights", "verify")[0] == 0
 
 
-def test_a_repository_is_fetched_for_a_machine_without_network(hub, entry, monkeypatch, capsys, tmp_path):
+def test_download_of_a_repository_for_a_machine_without_network(hub, entry, monkeypatch, capsys, tmp_path):
     _, commit = entry
     code, out, err = run(
-        monkeypatch, capsys, "weights", "fetch", f"hf-hub:org/net@{commit}", "--cache-dir", tmp_path / "usb"
+        monkeypatch, capsys, "weights", "download", f"hf-hub:org/net@{commit}", "--cache-dir", tmp_path / "usb"
     )
     assert code == 0, err
     assert str(tmp_path / "usb") in out
@@ -87,13 +88,13 @@ def test_a_repository_is_fetched_for_a_machine_without_network(hub, entry, monke
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("where", "fcn_resnet50_8s"), "fcn_resnet50_8s has none"),
-        (("fetch", "nope"), "got 'nope'"),
+        (("path", "fcn_resnet50_8s"), "fcn_resnet50_8s has none"),
+        (("download", "nope"), "got 'nope'"),
         (("verify", "dignet_mobilenetv2_8s.x"), "have the tags camvid; got 'x'"),
-        (("fetch", "s3:org/net"), "a model is NAME"),
+        (("download", "s3:org/net"), "a model must be NAME"),
     ],
 )
-def test_a_wrong_name_is_one_line(monkeypatch, capsys, arguments, message):
+def test_wrong_name_is_one_line(monkeypatch, capsys, arguments, message):
     code, out, err = run(monkeypatch, capsys, "weights", *arguments)
     assert code == 2
     assert message in err
@@ -101,12 +102,10 @@ def test_a_wrong_name_is_one_line(monkeypatch, capsys, arguments, message):
     assert out == ""
 
 
-def test_the_manifest_is_looked_through_without_torch():
-    import subprocess
-
+def test_commands_about_the_manifest_import_no_torch():
     code = (
         "import sys, gatezoo.cli.app\n"
-        "for command in (['list'], ['verify'], ['where', 'dignet_mobilenetv2_8s']):\n"
+        "for command in (['list'], ['verify'], ['path', 'dignet_mobilenetv2_8s']):\n"
         "    sys.argv = ['gatezoo', 'weights', *command]\n"
         "    try: gatezoo.cli.app.main()\n"
         "    except SystemExit as end: assert not end.code, end.code\n"
@@ -115,7 +114,7 @@ def test_the_manifest_is_looked_through_without_torch():
     subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL)
 
 
-def test_weights_that_were_not_measured_are_told_as_such(entry, monkeypatch, capsys):
+def test_list_and_info_of_weights_without_scores(entry, monkeypatch, capsys):
     assert "not measured" in run(monkeypatch, capsys, "weights", "list")[1]
     monkeypatch.setattr(sys, "argv", ["gatezoo", "info", "test_fcn"])
     cli.app(standalone_mode=False)

@@ -21,17 +21,17 @@ def test_folder_pairs_by_stem(shapes):
     assert data.palette == ((0, 0, 0), (128, 0, 0))
 
 
-def test_frequencies_are_those_of_the_labelled_pixels(shapes):
+def test_class_frequencies_are_shares_of_the_labeled_pixels(shapes):
     data = FolderDataset(shapes, ["ground", "disc"])
     masks = torch.stack([data.labels(i) for i in range(24)])
-    discs, labelled = (masks == 1).sum().item(), (masks < 2).sum().item()
-    assert data.class_frequencies().tolist() == pytest.approx([1 - discs / labelled, discs / labelled])
+    discs, labeled = (masks == 1).sum().item(), (masks < 2).sum().item()
+    assert data.class_frequencies().tolist() == pytest.approx([1 - discs / labeled, discs / labeled])
     assert FolderDataset(shapes, 2, 0, ids={0: 0, 1: 1, 255: 0}).class_frequencies().tolist() == [0, 1]
-    with pytest.raises(ValueError, match=r"some pixels must be labelled; all labels are 255 \(ignored\)"):
+    with pytest.raises(ValueError, match=r"some pixels must be labeled; all labels are 255 \(ignored\)"):
         FolderDataset(shapes, 2, ids={0: 255, 1: 255, 255: 255}).class_frequencies()
 
 
-def test_frequencies_where_a_class_is_present(shapes):
+def test_class_frequencies_where_a_class_is_present(shapes):
     for path in sorted((shapes / "labels").iterdir())[:12]:
         labels = np.array(Image.open(path))
         Image.fromarray(np.where(labels == 1, 0, labels)).save(path)
@@ -42,7 +42,7 @@ def test_frequencies_where_a_class_is_present(shapes):
     assert data.class_frequencies(present_only=True).tolist() == pytest.approx([ground.item(), discs.item(), 0])
 
 
-def test_what_the_file_system_adds_is_no_image(shapes):
+def test_folder_ignores_files_of_the_file_system(shapes):
     (shapes / "images/._00.png").write_bytes(b"\0\5\x16\7")
     (shapes / "images/Thumbs.db").write_bytes(b"\0")
     assert len(FolderDataset(shapes, 2)) == 24
@@ -59,7 +59,7 @@ def test_labels_outside_the_classes_name_file_and_value(shapes):
         FolderDataset(shapes, 2).class_frequencies()
 
 
-def test_refusals(shapes, tmp_path):
+def test_folder_errors(shapes, tmp_path):
     with pytest.raises(ValueError, match="must hold the folders images and labels"):
         FolderDataset(tmp_path / "nowhere", 2)
     (shapes / "labels/05.png").unlink()
@@ -91,7 +91,7 @@ def test_refusals(shapes, tmp_path):
 
 @pytest.fixture
 def disc(shapes):
-    """The labels of the first image, and a way to write them as other files."""
+    """The labels of the first image, and a function that writes an array as every label file."""
     labels = np.array(Image.open(shapes / "labels/00.png"))
 
     def write(values):
@@ -101,7 +101,7 @@ def disc(shapes):
     return labels, write
 
 
-def test_ids_that_start_at_one(shapes, disc):
+def test_reduce_zero_label(shapes, disc):
     labels, write = disc
     write(np.choose(labels % 254, (1, 2)).astype(np.uint8) * (labels < 255))  # 255 % 254 = 1
     mask = FolderDataset(shapes, 2, reduce_zero_label=True).labels(0)
@@ -110,13 +110,13 @@ def test_ids_that_start_at_one(shapes, disc):
         FolderDataset(shapes, 2).labels(0)
 
 
-def test_what_is_ignored_already_stays_so_when_zero_is_reduced(shapes, disc):
+def test_reduce_zero_label_keeps_ignored_pixels(shapes, disc):
     labels, write = disc
     write(np.where(labels == 255, 255, labels + 1).astype(np.uint8))
     assert np.array_equal(FolderDataset(shapes, 2, reduce_zero_label=True).labels(0), labels)
 
 
-def test_masks_of_0_and_255_by_their_ids(shapes, disc):
+def test_ids_map_masks_of_0_and_255(shapes, disc):
     labels, write = disc
     write(np.where(labels == 1, 255, 0).astype(np.uint8))
     mask = FolderDataset(shapes, 2, ids={0: 0, 255: 1}).labels(0)
@@ -130,7 +130,7 @@ def test_one_bit_masks(shapes, disc):
     assert np.array_equal(FolderDataset(shapes, 2).labels(0), labels == 1)
 
 
-def test_palette_masks_are_their_indices(shapes, disc):
+def test_palette_masks_are_read_as_indices(shapes, disc):
     labels, _ = disc
     image = Image.fromarray(labels)
     image.putpalette(list(range(255, -1, -1)) * 3)
@@ -139,18 +139,16 @@ def test_palette_masks_are_their_indices(shapes, disc):
     assert np.array_equal(FolderDataset(shapes, 2).labels(0), labels)
 
 
-def test_rgb_masks_by_a_colour_table(shapes, disc):
+def test_color_table_maps_rgb_masks(shapes, disc):
     labels, write = disc
-    colours = {(10, 20, 30): 0, (200, 0, 7): 1, (0, 0, 0): 255}
+    colors = {(10, 20, 30): 0, (200, 0, 7): 1, (0, 0, 0): 255}
     rgb = np.zeros((*labels.shape, 3), dtype=np.uint8)
-    for colour, k in colours.items():
-        rgb[labels == k] = colour
+    for color, k in colors.items():
+        rgb[labels == k] = color
     write(rgb)
-    assert np.array_equal(FolderDataset(shapes, 2, color_table=colours).labels(0), labels)
+    assert np.array_equal(FolderDataset(shapes, 2, color_table=colors).labels(0), labels)
     table = [(10, 20, 30), (200, 0, 7)]
-    with pytest.raises(
-        ValueError, match=r"colour table; .*00\.png holds \(0, 0, 0\) \(\d+ pixels of unknown colours\)"
-    ):
+    with pytest.raises(ValueError, match=r"color table; .*00\.png holds \(0, 0, 0\) \(\d+ pixels of unknown colors\)"):
         FolderDataset(shapes, 2, color_table=table).labels(0)
     rgb[labels == 255] = table[0]
     write(rgb)
@@ -162,17 +160,15 @@ def test_rgb_masks_by_a_colour_table(shapes, disc):
         data.labels(0)
 
 
-def test_colours_are_not_confused(tmp_path):
-    """Neither by their order in the table nor by the order of red, green and blue."""
-    colours = [(3, 2, 1), (1, 2, 3), (2, 3, 1), (255, 255, 255), (0, 0, 1)]
-    Image.fromarray(np.array([colours], dtype=np.uint8)).save(tmp_path / "a.png")
-    assert color_png(colours)(tmp_path / "a.png").tolist() == [[0, 1, 2, 3, 4]]
-    assert color_png({colour: 9 - k for k, colour in enumerate(colours)})(tmp_path / "a.png").tolist() == [
-        [9, 8, 7, 6, 5]
-    ]
+def test_color_table_does_not_confuse_colors(tmp_path):
+    """Neither colors in another order of the table nor colors with permuted channels."""
+    colors = [(3, 2, 1), (1, 2, 3), (2, 3, 1), (255, 255, 255), (0, 0, 1)]
+    Image.fromarray(np.array([colors], dtype=np.uint8)).save(tmp_path / "a.png")
+    assert color_png(colors)(tmp_path / "a.png").tolist() == [[0, 1, 2, 3, 4]]
+    assert color_png({color: 9 - k for k, color in enumerate(colors)})(tmp_path / "a.png").tolist() == [[9, 8, 7, 6, 5]]
 
 
-def test_numbers_beyond_8_bits(tmp_path):
+def test_instance_png_reads_16_bits(tmp_path):
     Image.fromarray(np.array([[0, 255, 256, 40000]], dtype=np.uint16)).save(tmp_path / "a.png")
     assert instance_png(tmp_path / "a.png").tolist() == [[0, 255, 256, 40000]]
     Image.new("RGB", (4, 1)).save(tmp_path / "a.png")
@@ -180,7 +176,7 @@ def test_numbers_beyond_8_bits(tmp_path):
         instance_png(tmp_path / "a.png")
 
 
-def test_names_of_folders_and_suffix(shapes):
+def test_folder_names_and_suffix(shapes):
     (shapes / "images").rename(shapes / "photos")
     (shapes / "labels").rename(shapes / "truth")
     for path in (shapes / "truth").iterdir():
@@ -191,7 +187,7 @@ def test_names_of_folders_and_suffix(shapes):
         FolderDataset(shapes, 2, image_dir="photos", label_dir="truth")
 
 
-def test_depth_of_a_folder(shapes):
+def test_folder_depth(shapes):
     (shapes / "depth").mkdir()
     values = np.arange(64 * 80, dtype=np.uint16).reshape(64, 80)
     for number in range(24):
@@ -210,7 +206,7 @@ def test_depth_of_a_folder(shapes):
         FolderDataset(shapes, 2, depth=0.001)
 
 
-def test_a_list_of_pairs(shapes):
+def test_list_dataset(shapes):
     (shapes / "with space").mkdir()
     for kind in ("images", "labels"):
         (shapes / kind / "02.png").rename(shapes / "with space" / f"{kind}.png")
@@ -219,12 +215,12 @@ def test_a_list_of_pairs(shapes):
     data = list_dataset(shapes / "list.txt", ["ground", "disc"])
     assert [path.name for path in data.images] == ["01.png", "images.png"]
     assert torch.equal(data.labels(0), torch.from_numpy(np.array(Image.open(shapes / "labels/07.png"))))
-    (shapes.parent / "elsewhere.txt").write_text("images/01.png labels/01.png")
-    assert len(list_dataset(shapes.parent / "elsewhere.txt", 2, root=shapes)) == 1
+    (shapes.parent / "relative.txt").write_text("images/01.png labels/01.png")
+    assert len(list_dataset(shapes.parent / "relative.txt", 2, root=shapes)) == 1
     with pytest.raises(ValueError, match=r"2 files are missing, first .*images/01\.png"):
-        list_dataset(shapes.parent / "elsewhere.txt", 2)
+        list_dataset(shapes.parent / "relative.txt", 2)
     (shapes / "list.txt").write_text("images/01.png labels/01.png 3")
-    with pytest.raises(ValueError, match=r"must be PICTURE<TAB>LABELS; line 1 of .*list\.txt is"):
+    with pytest.raises(ValueError, match=r"must be IMAGE<TAB>LABELS; line 1 of .*list\.txt is"):
         list_dataset(shapes / "list.txt", 2)
     (shapes / "list.txt").write_text("\n")
     with pytest.raises(ValueError, match=r"must hold images; this part of it has none"):
@@ -245,7 +241,7 @@ def test_subset(shapes):
     assert len(data) == 24
 
 
-def test_lists_of_unlike_length(shapes):
+def test_lists_of_different_lengths(shapes):
     images = FolderDataset(shapes, 2).images
     with pytest.raises(ValueError, match="one file of labels for each image; got 3 for 24"):
         SegmentationDataset(images, images[:3], 2)
@@ -263,8 +259,8 @@ def test_class_lists(tmp_path):
         ("", "must name a class on each line"),
         ("road\nsky\nroad", "'road' 2 times"),
         ("road 1 2 3\nsky", "'sky' has none"),
-        ("road 1 2 300", r"different and of 0 \.\. 255; .* 'road' has \(1, 2, 300\)"),
-        ("road 1 2 3\nsky 1 2 3", "colours must be different"),
+        ("road 1 2 300", r"different and in 0 \.\. 255; .* 'road' has \(1, 2, 300\)"),
+        ("road 1 2 3\nsky 1 2 3", "colors must be different"),
     ):
         path.write_text(text)
         with pytest.raises(ValueError, match=message):
@@ -273,12 +269,12 @@ def test_class_lists(tmp_path):
         read_classes(tmp_path / "none.txt")
 
 
-def test_what_the_command_line_tells_of_classes(tmp_path):
+def test_parse_classes_and_ids(tmp_path):
     (tmp_path / "classes.txt").write_text("a\nb")
     assert parse_classes(None) == (None, None)
     assert parse_classes("12") == (12, None)
     assert parse_classes(str(tmp_path / "classes.txt")) == (("a", "b"), None)
     assert parse_ids([]) is None
     assert parse_ids(["0=0", "255=1"]) == {0: 0, 255: 1}
-    with pytest.raises(ValueError, match="told as ID=CLASS, such as 255=1; got 255:1"):
+    with pytest.raises(ValueError, match="--label-map must be ID=CLASS, such as 255=1; got 255:1"):
         parse_ids(["255:1"])

@@ -24,8 +24,8 @@ def fields(height=60, width=90):
     }
 
 
-def objects():
-    """A large object and a small one inside its box, at the left; their boxes are looser than their masks."""
+def instances():
+    """A large instance and a small one inside its box, at the left; their boxes are larger than their masks."""
     masks = torch.zeros(2, 60, 90, dtype=torch.bool)
     masks[0, 10:50, 5:45] = True
     masks[0, 20:30, 10:20] = False
@@ -41,8 +41,8 @@ def objects():
 
 
 @pytest.mark.parametrize("scale", [(0.3, 0.3), (1.0, 1.0), (2.0, 2.0), (0.5, 2.0)])
-def test_all_maps_stay_together(scale):
-    """The image's red channel says what the labels are: after any crop it still must; and so must the depth."""
+def test_scale_crop_transforms_all_maps_alike(scale):
+    """The image's red channel and the depth correspond to the labels before and after any crop."""
     random.seed(0)
     sample = fields()
     crop = RandomScaleCrop(48, scale)
@@ -66,7 +66,7 @@ def test_all_maps_stay_together(scale):
     assert sample["depth"].max() == 201, "the sample itself was changed"
 
 
-def test_scale_is_that_of_the_image():
+def test_scale_crop_scales_the_image():
     random.seed(0)
     labels = torch.zeros(100, 200, dtype=torch.uint8)
     labels[40:60, 80:120] = 1
@@ -81,13 +81,13 @@ def test_scale_is_that_of_the_image():
     assert (out["depth"] == 1.5).sum() == 4 * 100 * 200
 
 
-def test_a_crop_need_not_be_square():
+def test_crop_need_not_be_square():
     out = RandomScaleCrop((32, 80), (0.5, 2.0))(fields())
     assert out["image"].shape == (3, 32, 80)
     assert out["mask"].shape == (32, 80)
 
 
-def test_the_draws_are_those_of_every_training_so_far():
+def test_train_transform_draws_the_same_numbers():
     """With the options off: factor, top, left, and the two of the padding, in this order, then torch's."""
     sample = {key: value for key, value in fields().items() if key in ("image", "mask")}
     transform = train_transform(48, (0.5, 2.0), 255, GREY)
@@ -114,7 +114,7 @@ def test_the_draws_are_those_of_every_training_so_far():
             assert corner == sample["mask"][top, left]
 
 
-def test_flip_moves_all():
+def test_flip_transforms_all_maps():
     transform = train_transform(64, (1.0, 1.0), 255, GREY)
     labels = torch.zeros(64, 64, dtype=torch.uint8)
     labels[:, :20] = 1
@@ -142,11 +142,11 @@ def test_flip_moves_all():
     assert all(transform(sample)["mask"][0, 0] for transform in [train_transform(64, (1, 1), 255, GREY, hflip=0)] * 9)
 
 
-def test_objects_follow_the_crop_and_those_outside_go():
+def test_instances_follow_the_crop_and_are_removed_outside():
     random.seed(1)
     numbers = set()
     for _ in range(40):
-        out = RandomScaleCrop(24, (1.0, 2.0))(objects())
+        out = RandomScaleCrop(24, (1.0, 2.0))(instances())
         count = len(out["labels"])
         assert len(out["boxes"]) == len(out["masks"]) == count
         assert out["masks"].shape[1:] == (24, 24)
@@ -163,7 +163,7 @@ def test_objects_follow_the_crop_and_those_outside_go():
     assert numbers == {0, 1, 2}
 
 
-def test_boxes_without_masks_are_cut_and_dropped():
+def test_boxes_without_masks_are_clipped_and_removed():
     boxes = [[-5.0, 10, 20, 20], [90, 10, 100, 20], [88.5, 0, 95, 30], [5, 5, 6, 6]]
     sample = {
         "boxes": tv_tensors.BoundingBoxes(boxes, format="XYXY", canvas_size=(60, 90)),
@@ -175,8 +175,8 @@ def test_boxes_without_masks_are_cut_and_dropped():
     assert type(out["boxes"]) is tv_tensors.BoundingBoxes
 
 
-def test_images_without_objects_pass():
-    sample = {**objects(), "labels": torch.zeros(0, dtype=torch.int64)}
+def test_images_without_instances_are_transformed():
+    sample = {**instances(), "labels": torch.zeros(0, dtype=torch.int64)}
     sample["boxes"] = tv_tensors.BoundingBoxes(torch.zeros(0, 4), format="XYXY", canvas_size=(60, 90))
     sample["masks"] = tv_tensors.Mask(torch.zeros(0, 60, 90, dtype=torch.bool))
     for seed in range(6):
@@ -186,7 +186,7 @@ def test_images_without_objects_pass():
         assert out["boxes"].shape == (0, 4)
 
 
-def test_rotation_turns_all_maps_alike():
+def test_rotation_transforms_all_maps_alike():
     random.seed(3)
     filled = 0
     for _ in range(5):
@@ -205,9 +205,9 @@ def test_rotation_turns_all_maps_alike():
     assert filled > 500
 
 
-def test_rotation_turns_objects():
+def test_rotation_transforms_instances():
     random.seed(0)
-    sample = objects()
+    sample = instances()
     for _ in range(5):
         out = RandomRotate(45)(sample)
         assert torch.equal(out["boxes"].as_subclass(Tensor), masks_to_boxes(out["masks"]))
@@ -216,7 +216,7 @@ def test_rotation_turns_objects():
         assert (out["image"][0][out["masks"][1]] > 100).float().mean() > 0.8
 
 
-def test_a_cap_on_one_class_is_kept_where_it_can_be():
+def test_cat_max_ratio_limits_one_class_where_possible():
     labels = torch.zeros(100, 100, dtype=torch.uint8)
     labels[:, 80:] = 1
     labels[:50, :50] = 255
@@ -233,16 +233,21 @@ def test_a_cap_on_one_class_is_kept_where_it_can_be():
     assert largest(0.75) > 0.8
 
 
-def test_resized_by_the_nearest_pixel_of_the_same_centre():
+def test_resized_masks_take_the_nearest_pixel_of_the_same_center():
     mask = tv_tensors.Mask(torch.arange(9, dtype=torch.uint8).reshape(1, 9).repeat(3, 1))
     assert resized(mask, (1, 3)).tolist() == [[1, 4, 7]]
     assert resized(tv_tensors.Mask(mask.int() * 70000), (1, 3)).tolist() == [[70000, 280000, 490000]]
     assert resized("text", (1, 3)) == "text"
 
 
-def test_boxes_of_masks():
+def test_masks_to_boxes():
     masks = torch.zeros(3, 5, 7)
     masks[0, 1:4, 2:6] = 1
     masks[1, 4, 6] = 1
     assert masks_to_boxes(masks).tolist() == [[2, 1, 6, 4], [6, 4, 7, 5], [0, 0, 0, 0]]
-    assert masks_to_boxes(masks[:0]).shape == (0, 4)
+    assert masks_to_boxes(masks[2:]).tolist() == [[0, 0, 0, 0]]
+    for empty in (masks[:0], masks[:, :0], masks[:0, :0]):
+        boxes = masks_to_boxes(empty)
+        assert boxes.shape == (len(empty), 4)
+        assert boxes.dtype == torch.float32
+        assert not boxes.any()

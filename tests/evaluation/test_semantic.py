@@ -20,11 +20,12 @@ import gatezoo
 from gatezoo.evaluation.semantic import check_class_names, evaluate_in_detail, evaluate_passes
 from gatezoo.inference.modes import MultiScale, SlidingWindow
 from gatezoo.metrics import BoundaryMetric, DepthMetric, InstanceMetric, InstanceWeightedMetric, scores_from_confusion
+from gatezoo.utils.progress import track
 from gatezoo.visualization import figures as visualize
 
 
 class Images(Dataset):
-    """Random images of unlike sizes, labelled 0, 1 or 255, with numbered instances of class 1."""
+    """Random images of different sizes, labelled 0, 1 or 255, with numbered instances of class 1."""
 
     num_classes, ignore_index, classes = 3, 255, ("ground", "disc", "sky")
 
@@ -47,7 +48,7 @@ class Images(Dataset):
 
 
 def network(name="test_dignet", classes=3):
-    """A small network that predicts all of its classes in each of the images, or nearly."""
+    """Create a small network that predicts all of its classes in nearly every image."""
     torch.manual_seed(0)
     model = gatezoo.create_model(name, num_classes=classes).eval()
     torch.nn.init.normal_(model.head.weight)
@@ -59,7 +60,7 @@ def network(name="test_dignet", classes=3):
 
 @torch.no_grad()
 def class_maps(model, data, **call):
-    """Of each image, the plain way."""
+    """Predict the label map of each image by a plain call of the network."""
     normalize = model.make_normalize()
     return [
         model(normalize(sample["image"][None].float()), **call).argmax(1)[0]
@@ -77,7 +78,7 @@ def matrix_by_loops(maps, data):
 
 
 @pytest.mark.parametrize(("workers", "iterations"), [(0, None), (2, 3)])
-def test_figures_are_those_of_the_plain_way(workers, iterations):
+def test_evaluation_matches_plain_predictions_and_metrics(workers, iterations):
     model, data = network(), Images(3, instances=True)
     call = {} if iterations is None else {"iterations": iterations}
     maps = class_maps(model, data, **call)
@@ -85,7 +86,7 @@ def test_figures_are_those_of_the_plain_way(workers, iterations):
     assert not model.training
     matrix = matrix_by_loops(maps, data)
     assert (matrix[:2] > 0).all()
-    assert torch.equal(found.matrix, matrix)
+    assert torch.equal(found.confusion_matrix, matrix)
     contours, instances = BoundaryMetric(3, 0.02), InstanceWeightedMetric(3)
     for drawn, sample in zip(maps, map(data.__getitem__, range(3))):
         contours.update(drawn, sample["mask"])
@@ -102,7 +103,7 @@ def test_figures_are_those_of_the_plain_way(workers, iterations):
         "precision": "float32",
         "boundary_tolerance": 0.02,
     }
-    # One row a image, in order, of its own pixels alone.
+    # One result per image, in order, of its own pixels alone.
     for number, (image, drawn) in enumerate(zip(found.images, maps)):
         labels = data[number]["mask"]
         counts = labels != 255
@@ -120,7 +121,7 @@ def test_figures_are_those_of_the_plain_way(workers, iterations):
     assert (plain.boundary_f, plain.iiou, plain.miou) == (None, None, expected.miou)
 
 
-def test_mean_sizes_of_instances_that_the_data_tell_are_used():
+def test_mean_instance_sizes_of_the_data_are_used():
     model, data = network(), Images(2, instances=True)
     own = gatezoo.evaluate(model, data).iiou
     data.instance_sizes = {1: 50.0}
@@ -128,16 +129,36 @@ def test_mean_sizes_of_instances_that_the_data_tell_are_used():
 
 
 @pytest.mark.parametrize("mode", [SlidingWindow(36), MultiScale((1.0, 1.5))], ids=str)
-def test_a_mode_is_what_predict_does(mode):
+def test_evaluation_in_a_mode_matches_predict(mode):
     model, data = network(), Images(2)
     found = evaluate_in_detail(model, data, mode=mode, iterations=1)
     maps = [torch.from_numpy(gatezoo.predict(model, data[k]["image"], iterations=1, mode=mode)) for k in range(2)]
-    assert torch.equal(found.matrix, matrix_by_loops(maps, data))
-    assert not torch.equal(found.matrix, matrix_by_loops(class_maps(model, data, iterations=1), data))
+    assert torch.equal(found.confusion_matrix, matrix_by_loops(maps, data))
+    assert not torch.equal(found.confusion_matrix, matrix_by_loops(class_maps(model, data, iterations=1), data))
     assert found.protocol["mode"] == str(mode)
 
 
-def test_every_pass_is_scored_at_the_cost_of_the_last():
+def test_progress_is_called_with_the_images_and_their_number():
+    calls = []
+
+    def progress(items, total):
+        for item in items:
+            calls.append(total)
+            yield item
+
+    model, data = network(), Images(3)
+    found = evaluate_in_detail(model, data, progress=progress)
+    assert calls == [3, 3, 3]
+    assert found.scores.to_dict() == gatezoo.evaluate(model, data).to_dict()
+
+
+def test_track_draws_on_stderr_and_yields_the_items(capsys):
+    assert list(track(iter("abc"), 3, "evaluating")) == ["a", "b", "c"]
+    captured = capsys.readouterr()
+    assert captured.out == ""
+
+
+def test_evaluate_passes_matches_evaluations_of_each_number_of_iterations():
     model, data = network(), Images(2)
     each = evaluate_passes(model, data, iterations=3, workers=1)
     expected = [gatezoo.evaluate(model, data, iterations=t).to_dict() for t in (1, 2, 3)]
@@ -149,7 +170,7 @@ def test_every_pass_is_scored_at_the_cost_of_the_last():
 
 
 class Changed(Images):
-    """With another item or attribute."""
+    """Images with other items or attributes."""
 
     def __init__(self, count=2, change=None, **attributes):
         super().__init__(count)
@@ -185,12 +206,12 @@ def labelled(value):
         (Changed(change=lambda s: s | {"image": s["image"][:, :20]}), r"^0\.png: images must be at least 32 pixels"),
     ],
 )
-def test_data_that_do_not_fit_are_refused(data, message):
+def test_unsuitable_data_are_rejected(data, message):
     with pytest.raises(ValueError, match=message):
         gatezoo.evaluate(network(), data)
 
 
-def test_names_of_classes_must_be_those_of_the_weights():
+def test_class_names_must_match_the_weights():
     model = gatezoo.create_model("dignet_mobilenetv2_8s", pretrained=True)
     names = list(model.pretrained_cfg.class_names)
     with pytest.raises(ValueError, match=r"class 0 is 'sky' in the network and 'building' in the data: fine-tune"):
@@ -199,7 +220,7 @@ def test_names_of_classes_must_be_those_of_the_weights():
         check_class_names(model, Changed(num_classes=11, classes=same))
 
 
-def test_workers_are_counted_from_zero():
+def test_workers_must_not_be_negative():
     with pytest.raises(ValueError, match="workers must be 0 or a number of processes; got -1"):
         gatezoo.evaluate(network(), Images(1), workers=-1)
 
@@ -207,8 +228,8 @@ def test_workers_are_counted_from_zero():
 # ---- several processes
 
 
-def shared_figures(model):
-    """What several processes find together; each of them, and one alone, calls this."""
+def shared_scores(model):
+    """Compute scores in each of several processes together, or in a single one."""
     rank, count = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
     found = evaluate_in_detail(model, Images(5, instances=True), boundary=0.02)
     single = evaluate_in_detail(model, Images(1))  # fewer images than processes
@@ -226,14 +247,14 @@ def shared_figures(model):
         truth = {"boxes": corners, "labels": torch.tensor([1, 2, 1]), "masks": masks}
         moved = {"boxes": corners + 2, "labels": torch.tensor([1, 1, 1]), "masks": masks.roll(2, 2)}
         scores = torch.tensor([0.5, 0.7, 0.5])  # ties: their order matters
-        # Numbers of objects differ, too: a image has number + 1 of them, up to 3.
+        # Numbers of instances differ, too: an image has number + 1 of them, up to 3.
         boxes.update(
             [{key: value[: number + 1] for key, value in (moved | {"scores": scores}).items()}],
             [{key: value[: number + 1] for key, value in truth.items()}],
         )
     return {
         "scores": found.scores.to_dict(),
-        "matrix": found.matrix.tolist(),
+        "matrix": found.confusion_matrix.tolist(),
         "images": [image.name for image in found.images] + [image.miou for image in found.images],
         "single": single.scores.to_dict(),
         "passes": [scores.to_dict() for scores in passes],
@@ -245,13 +266,13 @@ def shared_figures(model):
 def work(rank, count, folder):
     torch.set_num_threads(1)  # the threads of the parent were not forked
     dist.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=count)
-    Path(folder, f"{rank}.json").write_text(json.dumps(shared_figures(network())))
+    Path(folder, f"{rank}.json").write_text(json.dumps(shared_scores(network())))
     dist.destroy_process_group()
 
 
-def test_two_processes_find_what_one_does(tmp_path):
+def test_two_processes_match_one(tmp_path):
     torch.multiprocessing.start_processes(work, (2, str(tmp_path)), nprocs=2, start_method="fork")
-    expected = shared_figures(network())
+    expected = shared_scores(network())
     for rank in range(2):
         found = json.loads((tmp_path / f"{rank}.json").read_text())
         for key, value in expected.items():
@@ -262,14 +283,14 @@ def test_two_processes_find_what_one_does(tmp_path):
     assert expected["boxes"]["segm"]["ap"] < 1
 
 
-def test_torchrun_shares_an_evaluation(shapes, tmp_path):
+def test_torchrun_evaluation_matches_a_single_process(shapes, tmp_path):
     gatezoo.save_pretrained(network(classes=2), tmp_path / "model", ["ground", "disc"])
-    told = ["gatezoo", "eval", f"local-dir:{tmp_path / 'model'}", "--data", str(shapes), "-j", "0"]
+    arguments = ["gatezoo", "eval", f"local-dir:{tmp_path / 'model'}", "--data", str(shapes), "-j", "0"]
     several = ["torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     alone, shared = (
         subprocess.run(
-            [sys.executable, "-m", *start, *told, "--out", str(tmp_path / out)],
+            [sys.executable, "-m", *start, *arguments, "--out", str(tmp_path / out)],
             cwd=Path(gatezoo.__file__).parent.parent, env=environment, check=True, capture_output=True, text=True,
         )
         for start, out in (((), "alone"), (several, "shared"))
@@ -282,10 +303,10 @@ def test_torchrun_shares_an_evaluation(shapes, tmp_path):
 # ---- reports and the command line
 
 
-def test_the_image_of_a_confusion_matrix_has_labels_in_rows():
+def test_confusion_figure_has_labels_in_rows():
     matrix = np.array([[0, 10, 0], [0, 0, 0], [3, 0, 1]])
     pixels = np.array(visualize.confusion_figure(matrix, ["ground", "disc", "sky"]).convert("RGB")).astype(int)
-    full = np.argwhere(np.abs(pixels - (8, 48, 107)).sum(-1) < 10)  # the colour of 100 %: label 0 taken for class 1
+    full = np.argwhere(np.abs(pixels - (8, 48, 107)).sum(-1) < 10)  # the color of 100 %: label 0 taken for class 1
     most = np.argwhere(np.abs(pixels - (28, 108, 177)).sum(-1) < 30)  # of 75 %: label 2 taken for class 0
     assert len(full) > 500
     assert len(most) > 500
@@ -296,38 +317,38 @@ def test_the_image_of_a_confusion_matrix_has_labels_in_rows():
 
 @pytest.fixture
 def checkpoint(tmp_path):
-    """As training writes it, of a network that finds bright discs on dark ground somehow."""
-    facts = {"model": "test_dignet", "num_classes": 2, "class_names": ["ground", "disc"], "ignore_index": 255}
-    facts |= {"mean": [0.5] * 3, "std": [0.25] * 3}
-    save_file(network(classes=2).state_dict(), tmp_path / "best.safetensors", {"gatezoo": json.dumps(facts)})
+    """A checkpoint as training writes it, of an untrained network with two classes."""
+    metadata = {"architecture": "test_dignet", "num_classes": 2, "class_names": ["ground", "disc"], "ignore_index": 255}
+    metadata |= {"mean": [0.5] * 3, "std": [0.25] * 3}
+    save_file(network(classes=2).state_dict(), tmp_path / "best.safetensors", {"gatezoo": json.dumps(metadata)})
     return tmp_path / "best.safetensors"
 
 
-def test_eval_writes_what_it_prints(monkeypatch, capsys, shapes, checkpoint, tmp_path):
+def test_eval_command_prints_and_writes_the_scores(monkeypatch, capsys, shapes, checkpoint, tmp_path):
     out = tmp_path / "a/b"
     code, text, err = run(
         monkeypatch, capsys, "eval", checkpoint, "--data", shapes.parent, "--split", "shapes", "--scales", "0.75,1",
         "--flip", "--window", 48, "--overlap", 0.25, "--iterations", 1, "--boundary", "--out", out, "-j", 0,
     )  # fmt: skip
     assert code == 0, err
-    figures = dict(line.rsplit("(", 1)[0].rsplit(maxsplit=1) for line in text.splitlines())
-    assert list(figures)[:3] == ["ground", "disc", "mIoU"]
-    told = json.loads((out / "scores.json").read_text())
+    printed = dict(line.rsplit("(", 1)[0].rsplit(maxsplit=1) for line in text.splitlines())
+    assert list(printed)[:3] == ["ground", "disc", "mIoU"]
+    report = json.loads((out / "scores.json").read_text())
     mode = MultiScale((0.75, 1), True, SlidingWindow(48, 0.25))
     model = gatezoo.create_model("test_dignet", checkpoint_path=checkpoint)
     data = gatezoo.data.FolderDataset(shapes, 2)
     expected = evaluate_in_detail(model, data, iterations=1, mode=mode, boundary=0.0075)
-    assert told["scores"] == expected.scores.to_dict()
+    assert report["scores"] == expected.scores.to_dict()
     for name, key in (("mIoU", "miou"), ("pixel accuracy", "pixel_accuracy"), ("boundary F-score", "boundary_f")):
-        assert float(figures[name]) == pytest.approx(told["scores"][key], abs=1e-4)
-    assert told["model"] == "test_dignet"
-    assert told["classes"] == ["ground", "disc"]
-    assert told["confusion_matrix"] == expected.matrix.tolist()
-    assert told["protocol"]["mode"] == str(mode)
-    assert told["protocol"]["iterations"] == 1
-    assert told["data"] == {"folder": str(shapes.parent), "dataset": "folder", "split": "shapes"}
-    assert told["weights"]["file"] == str(checkpoint)
-    assert len(told["weights"]["sha256"]) == 64
+        assert float(printed[name]) == pytest.approx(report["scores"][key], abs=1e-4)
+    assert report["model"] == "test_dignet"
+    assert report["classes"] == ["ground", "disc"]
+    assert report["confusion_matrix"] == expected.confusion_matrix.tolist()
+    assert report["protocol"]["mode"] == str(mode)
+    assert report["protocol"]["iterations"] == 1
+    assert report["data"] == {"folder": str(shapes.parent), "dataset": "folder", "split": "shapes"}
+    assert report["weights"]["file"] == str(checkpoint)
+    assert len(report["weights"]["sha256"]) == 64
     with (out / "images.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert [row["image"] for row in rows] == [f"{number:02}.png" for number in range(24)]
@@ -351,7 +372,7 @@ def test_eval_writes_what_it_prints(monkeypatch, capsys, shapes, checkpoint, tmp
     assert np.array_equal(np.array(Image.open(tmp_path / "p/03.png")), drawn)
 
 
-def test_a_data_set_by_name(monkeypatch, capsys, tmp_path):
+def test_eval_command_takes_a_data_set_by_name(monkeypatch, capsys, tmp_path):
     for folder in ("images", "labels"):
         (tmp_path / "camvid/val" / folder).mkdir(parents=True)
     random = np.random.default_rng(0)
@@ -363,26 +384,26 @@ def test_a_data_set_by_name(monkeypatch, capsys, tmp_path):
     same = run(monkeypatch, capsys, "eval", "dignet_mobilenetv2_8s", "--data", tmp_path / "camvid/val", "-j", 0)
     assert same[1] == text
     # Weights of 11 classes with other names.
-    facts = {
-        "model": "test_fcn",
+    metadata = {
+        "architecture": "test_fcn",
         "num_classes": 11,
         "class_names": list("abcdefghijk"),
         "mean": [0] * 3,
         "std": [1] * 3,
     }
-    save_file(network("test_fcn", 11).state_dict(), tmp_path / "other.safetensors", {"gatezoo": json.dumps(facts)})
+    save_file(network("test_fcn", 11).state_dict(), tmp_path / "other.safetensors", {"gatezoo": json.dumps(metadata)})
     code, _, err = run(monkeypatch, capsys, "eval", tmp_path / "other.safetensors", *arguments)
     assert code == 2
     assert "class 0 is 'a' in the network and 'sky' in the data" in err
 
 
-def test_keywords_of_the_model(monkeypatch, capsys, shapes, tmp_path):
-    """A variant of trained weights is evaluated, and the report tells which."""
+def test_eval_command_takes_model_kwargs(monkeypatch, capsys, shapes, tmp_path):
+    """A variant of trained weights is evaluated and recorded in the report."""
     model = gatezoo.create_model("test_depthgate", num_classes=2).eval()
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter, std=0.2)
-    facts = {"model": "test_depthgate", "num_classes": 2, "mean": [0.5] * 3, "std": [0.5] * 3}
-    save_file(model.state_dict(), tmp_path / "gate.safetensors", {"gatezoo": json.dumps(facts)})
+    metadata = {"architecture": "test_depthgate", "num_classes": 2, "mean": [0.5] * 3, "std": [0.5] * 3}
+    save_file(model.state_dict(), tmp_path / "gate.safetensors", {"gatezoo": json.dumps(metadata)})
     arguments = ("eval", tmp_path / "gate.safetensors", "--data", shapes, "-j", 0)
     found = {}
     for hard in (False, True):
@@ -396,9 +417,9 @@ def test_keywords_of_the_model(monkeypatch, capsys, shapes, tmp_path):
     model = gatezoo.create_model("test_depthgate", checkpoint_path=tmp_path / "gate.safetensors", hard=True)
     scores = gatezoo.evaluate(model, gatezoo.data.FolderDataset(shapes, 2, 255))
     assert scores.miou == pytest.approx(found[True]["scores"]["miou"])
-    # What the command asks for stands above what the network was built with.
-    told = ("--model-kwargs", "iterations=3", "--iterations", 1, "--out", tmp_path / "one")
-    assert run(monkeypatch, capsys, *arguments, *told)[0] == 0
+    # An option of the command overrides the network's own number.
+    options = ("--model-kwargs", "iterations=3", "--iterations", 1, "--out", tmp_path / "one")
+    assert run(monkeypatch, capsys, *arguments, *options)[0] == 0
     assert json.loads((tmp_path / "one/scores.json").read_text())["protocol"]["iterations"] == 1
 
 
@@ -407,16 +428,16 @@ def test_keywords_of_the_model(monkeypatch, capsys, shapes, tmp_path):
     [
         (["--scales", "0.5;1"], "scales must be numbers separated by commas; got '0.5;1'"),
         (["--scales", "0"], "scales must be positive numbers"),
-        (["--model-kwargs", "hard"], "a keyword is given as KEY=VALUE; got 'hard'"),
-        (["--window", "32"], "larger than 32; got 32"),
-        (["--overlap", "0.5"], "an overlap must be of windows"),
-        (["--instances"], "instances must be of a data set that knows them"),
+        (["--model-kwargs", "hard"], "a keyword must be given as KEY=VALUE; got 'hard'"),
+        (["--window-size", "32"], "larger than 32; got 32"),
+        (["--window-overlap", "0.5"], "overlap requires a window; got overlap 0.5 without one"),
+        (["--iiou"], "--iiou needs a data set with instances, such as cityscapes; a folder has none"),
         (["--dataset", "camwid"], "camwid"),
         (["--checkpoint", "other.safetensors"], "weights must come from one file"),
         (["--out", "{file}/x"], "the output folder must be writable"),
     ],
 )
-def test_what_a_user_can_mend_is_one_line(monkeypatch, capsys, shapes, checkpoint, arguments, message):
+def test_user_errors_are_one_line(monkeypatch, capsys, shapes, checkpoint, arguments, message):
     arguments = [argument.format(file=checkpoint) for argument in arguments]
     code, out, err = run(monkeypatch, capsys, "eval", checkpoint, "--data", shapes, *arguments)
     assert (code, out) == (2, "")
@@ -424,19 +445,19 @@ def test_what_a_user_can_mend_is_one_line(monkeypatch, capsys, shapes, checkpoin
     assert len(err.strip().splitlines()) == 1
 
 
-def test_a_file_whose_header_names_no_model(monkeypatch, capsys, shapes, tmp_path):
+def test_eval_command_without_an_architecture_in_the_checkpoint(monkeypatch, capsys, shapes, tmp_path):
     save_file(network(classes=2).state_dict(), tmp_path / "bare.safetensors")
     code, _, err = run(monkeypatch, capsys, "eval", tmp_path / "bare.safetensors", "--data", shapes)
     assert code == 2
     assert "the header of a checkpoint must name its model" in err
-    # With the name it is evaluated; bare weights tell neither classes nor what is ignored.
+    # With the name it is evaluated; bare weights contain neither class names nor ignore_index.
     arguments = ("--data", shapes, "--checkpoint", tmp_path / "bare.safetensors", "-j", 0)
     code, _, err = run(monkeypatch, capsys, "eval", "test_dignet", *arguments)
     assert code == 2
     assert "num_classes" in err
 
 
-def test_scores_of_nothing_are_not_numbers():
+def test_scores_without_pixels_are_nan():
     scores = scores_from_confusion(torch.zeros(2, 2, dtype=torch.long))
     assert math.isnan(scores.miou)
     assert scores.to_dict()["miou"] is None

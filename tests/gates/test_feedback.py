@@ -1,4 +1,4 @@
-"""Gates against slow loops written from the paper's equations."""
+"""Test the gates of DIGNet and RIGNet against slow loops written from the papers' equations."""
 
 import pytest
 import torch
@@ -38,7 +38,7 @@ def test_propagator_is_equation_1():
 
 @torch.no_grad()
 @pytest.mark.parametrize("bins", [(1, 3, 5, 7), ()])
-def test_modulator_is_the_literal_pyramid(bins):
+def test_modulator_equals_the_explicit_pyramid(bins):
     gate = Modulator(3, 4, bins)
     torch.nn.init.normal_(gate.weigh.weight)
     torch.nn.init.normal_(gate.weigh.bias)
@@ -84,28 +84,28 @@ def test_cascade_is_algorithm_1(maps):
 @pytest.mark.parametrize(
     ("routing", "sources"), [("cascade", {3, 4, 5, 6}), ("stage", {3}), ("last", {6})], ids=["cascade", "stage", "last"]
 )
-def test_what_reaches_a_gate(maps, routing, sources):
-    """Table 2: the gate of block 3 sees all maps from its own up, its own alone, or the prediction alone."""
+def test_gate_depends_on_the_sources_of_its_routing(maps, routing, sources):
+    """Table 2: the gate of block 3 depends on all maps from block 3 upwards, on map 3 alone, or on the prediction alone."""
     feedback = DistributedFeedback(CHANNELS, routing=routing)
     for modulator in feedback.modulators.values():
         torch.nn.init.normal_(modulator.weigh.weight)
     before = feedback(maps)[3]
-    moved = set()
+    effective = set()
     for block in range(7):
         changed = [f + (k == block) for k, f in enumerate(maps)]
         if not torch.equal(feedback(changed)[3], before):
-            moved.add(block)
-    assert moved == sources
+            effective.add(block)
+    assert effective == sources
 
 
 @pytest.mark.parametrize("shallowest", range(1, 7))
-def test_shallowest(maps, shallowest):
+def test_shallowest_is_the_first_gated_block(maps, shallowest):
     feedback = DistributedFeedback(CHANNELS, shallowest)
     assert set(feedback(maps)) == set(range(shallowest, 7))
     assert set(feedback.propagators) == {str(k) for k in range(shallowest, 6)}
 
 
-def test_widths_are_the_authors():
+def test_propagator_widths_are_the_authors():
     feedback = DistributedFeedback([3, 64, 256, 512, 1024, 2048, 21])
     rows = {
         k: [conv.out_channels for conv in gate.sources] + [gate.fuse.out_channels]
@@ -120,7 +120,7 @@ def test_widths_are_the_authors():
     }
 
 
-def test_refusals():
+def test_distributed_feedback_refuses_invalid_arguments():
     with pytest.raises(ValueError, match=f"feedback must be one of {', '.join(ROUTINGS)}; got 'cascad'"):
         DistributedFeedback(CHANNELS, routing="cascad")
     with pytest.raises(ValueError, match=r"shallowest must be a block of this network, 1 \.\. 6; got 7"):
@@ -128,7 +128,7 @@ def test_refusals():
 
 
 def average_by_loops(x, reach=2):
-    """Mean over the window's pixels that lie in the map."""
+    """Average over the pixels of the window that are inside the map."""
     height, width = x.shape[-2:]
     out = torch.zeros_like(x)
     for y in range(height):
@@ -166,22 +166,22 @@ def test_iterative_gate_is_equation_1(pool, interaction):
     ("interaction", "expected"),
     [("multiply_sigmoid", [-1.0, 2.0]), ("multiply_tanh", [-1.0, 2.0]), ("add_relu", [-1.5, 4.5])],
 )
-def test_a_gate_multiplies_the_input_or_is_added_to_it(interaction, expected):
+def test_interaction_multiplies_or_adds_the_gate(interaction, expected):
     """Table 4."""
     feedback = IterativeFeedback(CHANNELS, (6,), interaction=interaction)
     assert feedback.modulate(torch.tensor([0.5, 0.5]), torch.tensor([-2.0, 4.0])).tolist() == expected
 
 
 @torch.no_grad()
-def test_multi_range_gates_see_the_last_block_too(maps):
-    """Sec. 3.4.2: the prediction, through a 1x1 convolution and resized, beside the block's own output."""
+def test_multi_range_gates_read_the_prediction_too(maps):
+    """Sec. 3.4.2: the prediction, through a 1x1 convolution and resized, beside the output of the block."""
     feedback = MultiRangeFeedback(CHANNELS, (3, 4, 5, 6))
     for conv in (module for module in feedback.modules() if isinstance(module, torch.nn.Conv2d)):
         torch.nn.init.normal_(conv.weight)
     gates = feedback(maps)
     far, gate = feedback.far["3"], feedback.gates["3"]
-    seen = torch.cat([maps[3], bilinear_by_loops(conv_by_loops(maps[6], far.weight, far.bias), SIZES[3])], 1)
-    weighed = conv_by_loops(average_by_loops(seen), gate.weigh.weight, gate.weigh.bias).sigmoid()
+    joined = torch.cat([maps[3], bilinear_by_loops(conv_by_loops(maps[6], far.weight, far.bias), SIZES[3])], 1)
+    weighed = conv_by_loops(average_by_loops(joined), gate.weigh.weight, gate.weigh.bias).sigmoid()
     torch.testing.assert_close(gates[3], bilinear_by_loops(weighed, SIZES[2]), atol=1e-4, rtol=1e-4)
     basic = IterativeFeedback(CHANNELS, (6,))
     basic.gates["6"].load_state_dict(feedback.gates["6"].state_dict())
@@ -189,8 +189,8 @@ def test_multi_range_gates_see_the_last_block_too(maps):
 
 
 @torch.no_grad()
-def test_rivals_read_the_prediction(maps):
-    """Table 6: every gated block has a basic gate of the prediction; or the classes' probabilities join the image."""
+def test_routed_and_network_wide_feedback_read_the_prediction(maps):
+    """Table 6: each gated block has a basic gate of the prediction, or the class probabilities are joined to the image."""
     routed = RoutedFeedback(CHANNELS, (3, 4))
     for conv in (module for module in routed.modules() if isinstance(module, torch.nn.Conv2d)):
         torch.nn.init.normal_(conv.weight)
@@ -207,7 +207,7 @@ def test_rivals_read_the_prediction(maps):
     torch.testing.assert_close(wide.modulate(wide(maps)[1], maps[0]), expected, atol=1e-4, rtol=1e-4)
 
 
-def test_a_bottleneck_in_the_gate():
+def test_iterative_gate_with_a_bottleneck():
     gate = IterativeGate(64, 32, width=8)
     assert gate(torch.randn(1, 64, 4, 4), (4, 4)).shape == (1, 32, 4, 4)
     assert sum(p.numel() for p in gate.parameters()) == 64 * 8 + 8 + 8 * 32 * 9 + 32

@@ -1,4 +1,4 @@
-"""Fusion of levels, dense feature pyramid and context modules against loops written from the papers' equations."""
+"""Test fusions, dense feature pyramid and context modules against loops written from the papers' equations."""
 
 import itertools
 
@@ -30,8 +30,8 @@ def context():
     return torch.randn(2, CONTEXT, *SIZES[-1])
 
 
-def made(name, **keywords):
-    """A fusion in evaluation mode whose gates and norms are far from where they start."""
+def make_random(name, **keywords):
+    """Return a fusion in evaluation mode whose gates and norms are far from their initial values."""
     fusion = make_fusion(name, CHANNELS, CONTEXT, WIDTH, **keywords).eval()
     for module in fusion.modules():
         if isinstance(module, nn.BatchNorm2d):
@@ -43,14 +43,14 @@ def made(name, **keywords):
     return fusion
 
 
-def literal_gates(gates, raw):
-    """sigmoid(w * X_l) of the raw maps."""
+def expected_gates(gates, raw):
+    """Compute sigmoid(w * X_l) of the raw maps."""
     return [
         conv_by_loops(x, gate[0].weight, gate[0].bias).sigmoid() for gate, x in zip(gates.values(), raw, strict=True)
     ]
 
 
-def literal_laterals(fusion, maps):
+def expected_laterals(fusion, maps):
     laterals = []
     for (conv, norm, _), x in zip(fusion.lateral, maps, strict=True):
         mean, spread = norm.running_mean[:, None, None], (norm.running_var + norm.eps).sqrt()[:, None, None]
@@ -61,22 +61,22 @@ def literal_laterals(fusion, maps):
 @torch.no_grad()
 @pytest.mark.parametrize("gate", ["pixel", "channel"])
 def test_gff_is_equation_5(maps, context, gate):
-    fusion = made("gff", gate=gate)
-    fused, told = fusion(maps, context)
-    gates, x = literal_gates(fusion.gates, maps), literal_laterals(fusion, maps)
+    fusion = make_random("gff", gate=gate)
+    fused, gate_maps = fusion(maps, context)
+    gates, x = expected_gates(fusion.gates, maps), expected_laterals(fusion, maps)
     for level in range(4):
         others = [bilinear_by_loops(gates[i] * x[i], SIZES[level]) for i in range(4) if i != level]
         expected = (1 + gates[level]) * x[level] + (1 - gates[level]) * sum(others)
         torch.testing.assert_close(fused[level], expected, atol=1e-4, rtol=1e-4)
-        torch.testing.assert_close(told[level + 1], gates[level], atol=1e-5, rtol=1e-5)
-        assert told[level + 1].shape[1] == {"pixel": 1, "channel": WIDTH}[gate]
+        torch.testing.assert_close(gate_maps[level + 1], gates[level], atol=1e-5, rtol=1e-5)
+        assert gate_maps[level + 1].shape[1] == {"pixel": 1, "channel": WIDTH}[gate]
 
 
 @torch.no_grad()
 def test_addition_is_equation_3(maps, context):
-    fusion = made("addition")
+    fusion = make_random("addition")
     fused, gates = fusion(maps, context)
-    x = literal_laterals(fusion, maps)
+    x = expected_laterals(fusion, maps)
     for f, size in zip(fused, SIZES, strict=True):
         torch.testing.assert_close(f, sum(bilinear_by_loops(y, size) for y in x), atol=1e-4, rtol=1e-4)
     assert gates == {}
@@ -84,21 +84,21 @@ def test_addition_is_equation_3(maps, context):
 
 @torch.no_grad()
 def test_concatenation_is_equation_2(maps, context):
-    fusion = made("concat")
+    fusion = make_random("concat")
     fused, _ = fusion(maps, context)
-    x = literal_laterals(fusion, maps)
+    x = expected_laterals(fusion, maps)
     for merge, f, size in zip(fusion.merge, fused, SIZES, strict=True):
-        whole = torch.cat([bilinear_by_loops(y, size) for y in x], 1)
-        assert whole.shape[1] == 4 * WIDTH
-        torch.testing.assert_close(f, merge(whole), atol=1e-4, rtol=1e-4)
+        joined = torch.cat([bilinear_by_loops(y, size) for y in x], 1)
+        assert joined.shape[1] == 4 * WIDTH
+        torch.testing.assert_close(f, merge(joined), atol=1e-4, rtol=1e-4)
 
 
 @torch.no_grad()
 def test_fpn_is_equation_4_from_the_context_down(maps, context):
-    fusion = made("fpn")
+    fusion = make_random("fpn")
     fused, _ = fusion(maps, context)
     expected, above = [], fusion.top(context)
-    for x in reversed(literal_laterals(fusion, maps)):
+    for x in reversed(expected_laterals(fusion, maps)):
         above = x + bilinear_by_loops(above, x.shape[-2:])
         expected.insert(0, above)
     for f, e in zip(fused, expected, strict=True):
@@ -107,42 +107,42 @@ def test_fpn_is_equation_4_from_the_context_down(maps, context):
 
 @torch.no_grad()
 @pytest.mark.parametrize("gate", ["pixel", "channel"])
-def test_gated_fpn_has_one_sender_the_level_above(maps, context, gate):
-    fusion = made("gated_fpn", gate=gate)
-    fused, told = fusion(maps, context)
-    gates, x = literal_gates(fusion.gates, [*maps, context]), literal_laterals(fusion, maps)
+def test_gated_fpn_receives_from_the_level_above_alone(maps, context, gate):
+    fusion = make_random("gated_fpn", gate=gate)
+    fused, gate_maps = fusion(maps, context)
+    gates, x = expected_gates(fusion.gates, [*maps, context]), expected_laterals(fusion, maps)
     expected = {5: fusion.top(context)}
     for level in (4, 3, 2, 1):
         g, sent = gates[level - 1], gates[level] * expected[level + 1]
         expected[level] = (1 + g) * x[level - 1] + (1 - g) * bilinear_by_loops(sent, SIZES[level - 1])
     for level, f in enumerate(fused, start=1):
         torch.testing.assert_close(f, expected[level], atol=1e-4, rtol=1e-4)
-    assert list(told) == [1, 2, 3, 4, 5]
-    assert {g.shape[1] for g in told.values()} == {{"pixel": 1, "channel": WIDTH}[gate]}
+    assert list(gate_maps) == [1, 2, 3, 4, 5]
+    assert {g.shape[1] for g in gate_maps.values()} == {{"pixel": 1, "channel": WIDTH}[gate]}
 
 
 def force(fusion, values):
-    """Hold gates at fixed values, by level."""
+    """Replace the outputs of the gates by fixed values, by level."""
     for level, gate in fusion.gate_modules().items():
         gate.register_forward_hook(lambda module, inputs, out, value=values[level - 1]: torch.full_like(out, value))
 
 
 @torch.no_grad()
-def test_gates_all_closed_leave_every_level_as_it_is_and_all_open_double_it(maps, context):
-    fusion = made("gff")
-    own = fusion._laterals(maps)
+def test_closed_gates_keep_every_level_and_open_gates_double_it(maps, context):
+    fusion = make_random("gff")
+    laterals = fusion._laterals(maps)
     force(fusion, [0.0] * 4)
-    assert all(torch.equal(f, x) for f, x in zip(fusion(maps, context)[0], own, strict=True))
-    fusion = made("gff")
-    own = fusion._laterals(maps)
+    assert all(torch.equal(f, x) for f, x in zip(fusion(maps, context)[0], laterals, strict=True))
+    fusion = make_random("gff")
+    laterals = fusion._laterals(maps)
     force(fusion, [1.0] * 4)
-    assert all(torch.equal(f, 2 * x) for f, x in zip(fusion(maps, context)[0], own, strict=True))
+    assert all(torch.equal(f, 2 * x) for f, x in zip(fusion(maps, context)[0], laterals, strict=True))
 
 
 @torch.no_grad()
 @pytest.mark.parametrize("closed", range(4))
-def test_a_closed_receiver_of_open_senders_is_the_plain_sum(maps, context, closed):
-    fusion = made("gff")
+def test_closed_receiver_of_open_senders_is_the_plain_sum(maps, context, closed):
+    fusion = make_random("gff")
     force(fusion, [float(level != closed) for level in range(4)])
     plain = make_fusion("addition", CHANNELS, CONTEXT, WIDTH).eval()
     plain.load_state_dict({key: value for key, value in fusion.state_dict().items() if not key.startswith("gates.")})
@@ -153,7 +153,7 @@ def test_a_closed_receiver_of_open_senders_is_the_plain_sum(maps, context, close
 def test_gradient_reaches_a_level_from_another_through_both_gates_alone(receiver, sender):
     """d X~_l / d X_i = (1 - G_l) G_i: no more where G_l is 1 or G_i is 0."""
     size = (3, 4)
-    fusion = made("gff")
+    fusion = make_random("gff")
     x = [torch.rand(1, WIDTH, *size, requires_grad=True) for _ in CHANNELS]
     for lateral, own in zip(fusion.lateral, x):
         lateral.register_forward_hook(lambda module, inputs, out, own=own: own)
@@ -164,7 +164,7 @@ def test_gradient_reaches_a_level_from_another_through_both_gates_alone(receiver
     torch.testing.assert_close(x[sender].grad, expected.expand_as(x[sender]))
     assert x[sender].grad.abs().min() > 0
     for closed in ({receiver: 1.0}, {sender: 0.0}):
-        fusion = made("gff")
+        fusion = make_random("gff")
         x = [torch.rand(1, WIDTH, *size, requires_grad=True) for _ in CHANNELS]
         for lateral, own in zip(fusion.lateral, x):
             lateral.register_forward_hook(lambda module, inputs, out, own=own: own)
@@ -175,8 +175,8 @@ def test_gradient_reaches_a_level_from_another_through_both_gates_alone(receiver
 
 @torch.no_grad()
 @pytest.mark.parametrize("order", [(3, 2, 1, 0), (1, 0, 3, 2), (2, 3, 0, 1)])
-def test_the_order_of_levels_does_not_matter(maps, context, order):
-    fusion = made("gff")
+def test_gff_does_not_depend_on_the_order_of_levels(maps, context, order):
+    fusion = make_random("gff")
     turned = GatedFullyFusion([CHANNELS[i] for i in order], CONTEXT, WIDTH).eval()
     turned.lateral = nn.ModuleList(fusion.lateral[i] for i in order)
     turned.gates = nn.ModuleDict({str(place): fusion.gates[str(i + 1)] for place, i in enumerate(order, start=1)})
@@ -185,8 +185,8 @@ def test_the_order_of_levels_does_not_matter(maps, context, order):
         torch.testing.assert_close(f, fused[i], atol=1e-5, rtol=1e-5)
 
 
-def test_no_map_is_resized_twice_to_a_size(monkeypatch):
-    """Levels of one size are added before they are resized: one resize from any size to any other."""
+def test_sums_of_others_resizes_once_between_two_sizes(monkeypatch):
+    """Levels of equal size are added before they are resized: one resize from any size to any other."""
     calls = []
 
     def counted(x, size):
@@ -199,7 +199,7 @@ def test_no_map_is_resized_twice_to_a_size(monkeypatch):
 
 
 @pytest.mark.parametrize("name", FUSIONS)
-def test_fusions_take_levels_of_any_sizes(name):
+def test_fusions_accept_levels_of_any_sizes(name):
     sizes = [(17, 23), (9, 12), (5, 6), (3, 3)]
     maps = [torch.randn(2, count, *size) for count, size in zip(CHANNELS, sizes)]
     fusion = make_fusion(name, CHANNELS, CONTEXT, WIDTH)
@@ -211,7 +211,7 @@ def test_fusions_take_levels_of_any_sizes(name):
 
 
 @torch.no_grad()
-def test_the_dense_pyramid_reads_each_level_and_all_above():
+def test_dense_pyramid_reads_each_level_and_all_above():
     levels = [torch.randn(2, WIDTH, *size) for size in SIZES]
     context = torch.randn(2, CONTEXT, *SIZES[-1])
     pyramid = DenseFeaturePyramid(CONTEXT, 4, WIDTH).eval()
@@ -226,7 +226,7 @@ def test_the_dense_pyramid_reads_each_level_and_all_above():
 
 
 @torch.no_grad()
-def test_the_joint_classifier_is_a_1x1_convolution_of_the_concatenation(maps):
+def test_joint_classifier_is_a_1x1_convolution_of_the_concatenation(maps):
     classifier = JointClassifier(CHANNELS, 3)
     whole = torch.cat([bilinear_by_loops(x, SIZES[0]) for x in maps], 1)
     expected = F.conv2d(whole, classifier.weight, classifier.bias)
@@ -259,7 +259,7 @@ def test_dense_aspp_on_a_densenet121_has_its_authors_widths():
     assert [step[1][0].dilation[0] for step in module.steps] == [3, 6, 12, 18, 24]
 
 
-def test_pooled_norm_is_batch_norm_but_for_a_single_value_a_channel():
+def test_singleton_batch_norm_differs_from_batch_norm_for_a_single_value_only():
     ours, plain = SingletonBatchNorm2d(3), nn.BatchNorm2d(3)
     for _ in range(2):
         x = torch.randn(2, 3, 1, 1)
@@ -272,7 +272,7 @@ def test_pooled_norm_is_batch_norm_but_for_a_single_value_a_channel():
     assert torch.equal(ours.running_mean, before)
 
 
-def test_refusals():
+def test_fusions_and_contexts_refuse_invalid_arguments():
     with pytest.raises(ValueError, match=f"fusion must be one of {', '.join(FUSIONS)}; got 'sum'"):
         make_fusion("sum", CHANNELS, CONTEXT)
     with pytest.raises(ValueError, match="gate must be one of pixel, channel; got 'row'"):

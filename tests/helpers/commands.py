@@ -1,10 +1,10 @@
-"""Running the command line inside the process of the tests."""
+"""Run the command line within the process of the tests."""
 
 from gatezoo.cli import app as cli
 
 
 def run(monkeypatch, capsys, *arguments):
-    """(exit code, stdout, stderr) of ``gatezoo ARGUMENTS``."""
+    """Return (exit code, stdout, stderr) of ``gatezoo ARGUMENTS``."""
     monkeypatch.setattr("sys.argv", ["gatezoo", *map(str, arguments)])
     try:
         cli.main()

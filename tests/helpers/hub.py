@@ -1,7 +1,7 @@
-"""A hub on this machine that speaks the Hugging Face Hub's protocol, for tests with the real client. Standard library.
+"""Loopback server with the protocol of the Hugging Face Hub, for tests with the real client.
 
-It keeps real bytes by their digests, commits and refs, knows users and private repositories, makes the faults that it
-is told to make, and writes down every request::
+It uses the standard library alone. It stores bytes by their digests, commits and refs, has users and private
+repositories, injects faults on request, and logs every request::
 
     with LoopbackHub() as hub:
         hub.fail("GET", r"/resolve/", status=503, times=1)
@@ -23,14 +23,14 @@ OWNER = "hf_owner"
 
 
 class LoopbackHub:
-    """A server on a free port, running until ``close``.
+    """Server on a free port, running until ``close``.
 
     Attributes:
-        url: for ``HF_ENDPOINT``.
+        url: value of ``HF_ENDPOINT``.
         repos: by ``org/name``.
         requests: "METHOD /path" of every request, in order.
-        tokens: who may write where: token -> names of users and organisations.
-        cards: the model cards that were sent to be validated.
+        tokens: names of the user and organizations that a token may write to.
+        cards: the model cards that were uploaded for validation.
     """
 
     def __init__(self):
@@ -54,7 +54,7 @@ class LoopbackHub:
         self.close()
 
     def close(self) -> None:
-        """Stop, and cut connections that were kept alive: from now on nobody answers."""
+        """Stop the server and cut connections that were kept alive."""
         self.server.shutdown()
         self.server.server_close()
         for kept in list(self.sockets):
@@ -62,17 +62,17 @@ class LoopbackHub:
                 kept.shutdown(socket.SHUT_RDWR)
 
     def fail(self, method: str, pattern: str, times: int = 1, **fault) -> None:
-        """Make the next ``times`` matching requests go wrong: ``status=503``, ``truncate=True``, ``corrupt=True``."""
+        """Make the next ``times`` matching requests fail: ``status=503``, ``truncate=True``, ``corrupt=True``."""
         with self.lock:
             self.faults.append(Fault(method, pattern, times, **fault))
 
     def put(self, repo: str, files: dict[str, bytes], private: bool = False) -> str:
-        """Commit files without asking over HTTP; returns the commit."""
-        held = self.repos.setdefault(repo, Repo(private))
-        before = held.commits.get(held.refs.get("main", ""), {})
-        return held.commit(before | {path: Blob(data, is_large(path, len(data))) for path, data in files.items()})
+        """Commit files directly, without HTTP, and return the commit."""
+        stored = self.repos.setdefault(repo, Repo(private))
+        before = stored.commits.get(stored.refs.get("main", ""), {})
+        return stored.commit(before | {path: Blob(data, is_large(path, len(data))) for path, data in files.items()})
 
     def counted(self, *methods: str) -> list[str]:
-        """The requests that count: not what the client asks of itself once a day."""
+        """Return the logged requests of these methods, without the one that the client makes once a day."""
         wanted = [request for request in self.requests if "agent-harnesses" not in request]
         return [request for request in wanted if not methods or request.split()[0] in methods]

@@ -1,4 +1,4 @@
-"""The requests that the hub of the tests understands: create, upload, commit, tag, list and resolve."""
+"""Requests of the loopback hub: create, upload, commit, tag, list and resolve."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ LICENSES = {"apache-2.0", "mit", "bsd-3-clause", "cc0-1.0", "cc-by-4.0", "cc-by-
 
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
-    hub: Any  # the LoopbackHub that it answers for
+    hub: Any  # the LoopbackHub
 
     def setup(self) -> None:
         super().setup()
@@ -37,7 +37,7 @@ class Handler(BaseHTTPRequestHandler):
         with contextlib.suppress(OSError):
             super().handle()
 
-    # What any request goes through.
+    # Common to all requests.
 
     def _handle(self) -> None:
         self.path, _, self.query = self.path.partition("?")
@@ -50,12 +50,14 @@ class Handler(BaseHTTPRequestHandler):
         if fault and fault.delay:
             time.sleep(fault.delay)
         if fault and fault.status:
-            return self._send(fault.status, {"error": "told to fail"}, fault.headers)
-        self._told = fault
+            self._send(fault.status, {"error": "injected fault"}, fault.headers)
+            return
+        self._active_fault = fault
         for method, pattern, answer in _ROUTES:
             match = re.fullmatch(pattern, self.path)
             if match and method == ("GET" if self.command == "HEAD" else self.command):
-                return answer(self, body, **match.groupdict())
+                answer(self, body, **match.groupdict())
+                return
         self._send(404, {"error": f"no such route: {self.command} {self.path}"})
 
     do_GET = do_HEAD = do_POST = do_PUT = do_DELETE = _handle
@@ -77,14 +79,14 @@ class Handler(BaseHTTPRequestHandler):
 
     def _send(self, status: int, body: object = b"", headers: dict[str, str] | None = None) -> None:
         data = body if isinstance(body, bytes) else json.dumps(body).encode()
-        told = {"Content-Type": "application/json", "Content-Length": str(len(data))} | (headers or {})
+        all_headers = {"Content-Type": "application/json", "Content-Length": str(len(data))} | (headers or {})
         self.send_response(status)
-        for name, value in told.items():
+        for name, value in all_headers.items():
             self.send_header(name, value)
         self.end_headers()
         if self.command == "HEAD":
             return
-        fault = getattr(self, "_told", None)
+        fault = getattr(self, "_active_fault", None)
         if fault and fault.truncate:
             self.wfile.write(data[: len(data) // 2])
             self.wfile.flush()
@@ -96,13 +98,13 @@ class Handler(BaseHTTPRequestHandler):
     def _refuse(self, status: int, code: str, text: str, **headers: str) -> None:
         self._send(status, {"error": text}, {"X-Error-Code": code, "X-Error-Message": text, **headers})
 
-    # Who asks, and for what.
+    # User and repository of a request.
 
     def _names(self) -> list[str]:
         return self.hub.tokens.get((self.headers.get("Authorization") or "").removeprefix("Bearer "), [])
 
     def _repo(self, name: str) -> Repo | None:
-        """The repository if there is one that may be seen; else the refusal is sent."""
+        """Return the repository if it exists and may be read; otherwise send the refusal."""
         repo = self.hub.repos.get(name)
         if repo is None or (repo.private and name.split("/")[0] not in self._names()):
             self._refuse(404 if self._names() else 401, "RepoNotFound", "Repository not found")
@@ -126,20 +128,22 @@ class Handler(BaseHTTPRequestHandler):
     def whoami(self, _body: bytes) -> None:
         names = self._names()
         if not names:
-            return self._send(401, {"error": "Invalid username or password."})
+            self._send(401, {"error": "Invalid username or password."})
+            return
         orgs = [{"name": name} for name in names[1:]]
         token = {"accessToken": {"role": "write"}}
         self._send(200, {"type": "user", "name": names[0], "orgs": orgs, "auth": token})
 
     def create(self, body: bytes) -> None:
-        told = json.loads(body)
-        name = f"{told.get('organization') or self._names()[0]}/{told['name']}"
+        options = json.loads(body)
+        name = f"{options.get('organization') or self._names()[0]}/{options['name']}"
         if not self._may_write(name):
             return
         url = {"url": f"{self.hub.url}/{name}"}
         if name in self.hub.repos:
-            return self._send(409, {"error": "You already created this model repo", **url})
-        private = told.get("private") or told.get("visibility") == "private"
+            self._send(409, {"error": "You already created this model repo", **url})
+            return
+        private = options.get("private") or options.get("visibility") == "private"
         self.hub.repos[name] = Repo(bool(private))
         self.hub.repos[name].commit({})
         self._send(200, url)
@@ -148,14 +152,14 @@ class Handler(BaseHTTPRequestHandler):
         text = json.loads(body)["content"]
         self.hub.cards.append(text)
         header = re.match(r"---\n(.*?)\n---\n", text, re.DOTALL)
-        told = re.search(r"^license: \"?([\w.-]+)\"?$", header[1], re.MULTILINE) if header else None
-        errors = [] if told and told[1] in LICENSES else [{"message": '"license" must be one of the known ones'}]
+        license = re.search(r"^license: \"?([\w.-]+)\"?$", header[1], re.MULTILINE) if header else None
+        errors = [] if license and license[1] in LICENSES else [{"message": '"license" must be one of the known ones'}]
         self._send(400 if errors else 200, {"errors": errors, "warnings": []})
 
     def preupload(self, body: bytes, repo: str, revision: str) -> None:
-        if not (held := self._repo(repo)) or not self._may_write(repo):
+        if not (stored := self._repo(repo)) or not self._may_write(repo):
             return
-        before = held.commits.get(held.resolve(revision) or "", {})
+        before = stored.commits.get(stored.resolve(revision) or "", {})
         files = []
         for file in json.loads(body)["files"]:
             mode = "lfs" if is_large(file["path"], file["size"]) else "regular"
@@ -176,53 +180,56 @@ class Handler(BaseHTTPRequestHandler):
 
     def upload(self, body: bytes, oid: str) -> None:
         if hashlib.sha256(body).hexdigest() != oid:
-            return self._send(400, {"error": "the bytes are not those of the digest"})
+            self._send(400, {"error": "the bytes are not those of the digest"})
+            return
         self.hub.objects[oid] = Blob(body, True)
         self._send(200, {})
 
     def verify(self, body: bytes) -> None:
-        told = json.loads(body)
-        held = self.hub.objects.get(told["oid"])
-        self._send(200 if held and len(held.data) == told["size"] else 400, {})
+        item = json.loads(body)
+        stored = self.hub.objects.get(item["oid"])
+        self._send(200 if stored and len(stored.data) == item["size"] else 400, {})
 
     def commit(self, body: bytes, repo: str, revision: str) -> None:
-        if not (held := self._repo(repo)) or not self._may_write(repo):
+        if not (stored := self._repo(repo)) or not self._may_write(repo):
             return
         ref = unquote(revision)
-        files = dict(held.commits.get(held.resolve(ref) or "", {}))
+        files = dict(stored.commits.get(stored.resolve(ref) or "", {}))
         for line in body.decode().splitlines():
-            told = json.loads(line)
-            key, value = told["key"], told["value"]
-            if key == "header" and value.get("parentCommit") not in (None, held.refs.get(ref)):
-                return self._send(412, {"error": "A commit has happened since. Please refresh and try again."})
+            operation = json.loads(line)
+            key, value = operation["key"], operation["value"]
+            if key == "header" and value.get("parentCommit") not in (None, stored.refs.get(ref)):
+                self._send(412, {"error": "A commit has happened since. Please refresh and try again."})
+                return
             if key == "file":
                 files[value["path"]] = Blob(base64.b64decode(value["content"]), False)
             elif key == "lfsFile":
                 if value["oid"] not in self.hub.objects:
-                    return self._send(400, {"error": f"no object {value['oid']}"})
+                    self._send(400, {"error": f"no object {value['oid']}"})
+                    return
                 files[value["path"]] = self.hub.objects[value["oid"]]
             elif key == "deletedFile":
                 files.pop(value["path"], None)
             elif key == "deletedFolder":
                 files = {path: blob for path, blob in files.items() if not path.startswith(value["path"])}
-        oid = held.commit(files, ref)
+        oid = stored.commit(files, ref)
         self._send(200, {"commitUrl": f"{self.hub.url}/{repo}/commit/{oid}", "commitOid": oid})
 
     def tag(self, body: bytes, repo: str, revision: str) -> None:
-        if (held := self._repo(repo)) and self._may_write(repo) and (commit := self._commit_of(held, revision)):
-            held.refs[json.loads(body)["tag"]] = commit
+        if (stored := self._repo(repo)) and self._may_write(repo) and (commit := self._commit_of(stored, revision)):
+            stored.refs[json.loads(body)["tag"]] = commit
             self._send(200, {})
 
     def info(self, _body: bytes, repo: str, revision: str = "main") -> None:
-        if (held := self._repo(repo)) and (commit := self._commit_of(held, revision)):
-            files = [{"rfilename": path} for path in sorted(held.commits[commit])]
-            self._send(200, {"id": repo, "sha": commit, "private": held.private, "siblings": files, "tags": []})
+        if (stored := self._repo(repo)) and (commit := self._commit_of(stored, revision)):
+            files = [{"rfilename": path} for path in sorted(stored.commits[commit])]
+            self._send(200, {"id": repo, "sha": commit, "private": stored.private, "siblings": files, "tags": []})
 
     def tree(self, _body: bytes, repo: str, revision: str) -> None:
-        if not ((held := self._repo(repo)) and (commit := self._commit_of(held, revision))):
+        if not ((stored := self._repo(repo)) and (commit := self._commit_of(stored, revision))):
             return
         entries = []
-        for path, blob in sorted(held.commits[commit].items()):
+        for path, blob in sorted(stored.commits[commit].items()):
             entry = {"type": "file", "path": path, "oid": blob.git_oid, "size": len(blob.data)}
             if blob.large:
                 entry["lfs"] = {"oid": blob.sha256, "size": len(blob.data), "pointerSize": 130}
@@ -230,22 +237,24 @@ class Handler(BaseHTTPRequestHandler):
         self._send(200, entries)
 
     def resolve(self, _body: bytes, repo: str, revision: str, path: str) -> None:
-        if not ((held := self._repo(repo)) and (commit := self._commit_of(held, revision))):
+        if not ((stored := self._repo(repo)) and (commit := self._commit_of(stored, revision))):
             return
-        blob = held.commits[commit].get(unquote(path))
+        blob = stored.commits[commit].get(unquote(path))
         if blob is None:
-            return self._refuse(404, "EntryNotFound", "Entry not found", **{"X-Repo-Commit": commit})
-        told = {"X-Repo-Commit": commit, "ETag": f'"{blob.etag}"', "Accept-Ranges": "bytes"}
+            self._refuse(404, "EntryNotFound", "Entry not found", **{"X-Repo-Commit": commit})
+            return
+        headers = {"X-Repo-Commit": commit, "ETag": f'"{blob.etag}"', "Accept-Ranges": "bytes"}
         if blob.large:
-            told |= {"X-Linked-Etag": f'"{blob.sha256}"', "X-Linked-Size": str(len(blob.data))}
+            headers |= {"X-Linked-Etag": f'"{blob.sha256}"', "X-Linked-Size": str(len(blob.data))}
         data = blob.data
-        if self._told and self._told.corrupt:
+        if self._active_fault and self._active_fault.corrupt:
             data = data[:-1] + bytes([data[-1] ^ 1])
         if span := re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range") or ""):
             start, end = int(span[1]), int(span[2] or len(data) - 1)
-            told["Content-Range"] = f"bytes {start}-{end}/{len(data)}"
-            return self._send(206, data[start : end + 1], told)
-        self._send(200, data, told)
+            headers["Content-Range"] = f"bytes {start}-{end}/{len(data)}"
+            self._send(206, data[start : end + 1], headers)
+            return
+        self._send(200, data, headers)
 
 
 _REPO, _REV = r"(?P<repo>[\w.-]+/[\w.-]+)", r"(?P<revision>[^/]+)"

@@ -1,4 +1,4 @@
-"""What the hub of the tests keeps: bytes by their digests, commits and refs; and the faults it is told to make."""
+"""Storage of the loopback hub: bytes by their digests, commits and refs; and the faults to inject."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from urllib.parse import unquote
 
 @dataclass
 class Blob:
-    """Bytes of a file. A large one is known by its sha256, any other as git knows it."""
+    """Bytes of a file, identified by their sha256 if it is large, else by their git object id."""
 
     data: bytes
     large: bool
@@ -31,15 +31,17 @@ class Blob:
 
 @dataclass
 class Repo:
-    """Commits (each the files of its tree), and refs, which name commits."""
+    """Commits, each with the files of its tree, and refs, which name commits."""
 
     private: bool = False
     commits: dict[str, dict[str, Blob]] = field(default_factory=dict)
     refs: dict[str, str] = field(default_factory=dict)
 
     def commit(self, files: dict[str, Blob], ref: str = "main") -> str:
-        told = json.dumps([self.refs.get(ref), ref, {path: blob.sha256 for path, blob in files.items()}, time.time()])
-        oid = hashlib.sha1(told.encode()).hexdigest()
+        content = json.dumps(
+            [self.refs.get(ref), ref, {path: blob.sha256 for path, blob in files.items()}, time.time()]
+        )
+        oid = hashlib.sha1(content.encode()).hexdigest()
         self.commits[oid], self.refs[ref] = dict(files), oid
         return oid
 
@@ -50,7 +52,7 @@ class Repo:
 
 @dataclass
 class Fault:
-    """What happens to the next ``times`` requests whose method and path match."""
+    """A fault of the next ``times`` requests whose method and path match."""
 
     method: str
     pattern: str
@@ -63,5 +65,5 @@ class Fault:
 
 
 def is_large(path: str, size: int) -> bool:
-    """Whether a file is kept as a large one, as the Hub's own settings say."""
+    """Return whether a file is stored as a large one, by the Hub's own rules."""
     return path.endswith((".safetensors", ".bin", ".pth", ".png")) or size > 10_000_000

@@ -1,10 +1,10 @@
-"""Slow loops that the tests compare with."""
+"""Slow reference implementations by loops over pixels."""
 
 import torch
 
 
 def conv_by_loops(x, weight, bias):
-    """Zero-padded convolution of odd kernel, stride 1, as sums over pixels."""
+    """Compute a zero-padded convolution of odd kernel and stride 1 as sums over pixels."""
     count, _, height, width = x.shape
     reach = weight.shape[-1] // 2
     out = torch.zeros(count, weight.shape[0], height, width)
@@ -18,7 +18,7 @@ def conv_by_loops(x, weight, bias):
 
 
 def bilinear_by_loops(x, size):
-    """Bilinear resize with pixel centres aligned, as a weighted sum of four pixels each."""
+    """Resize bilinearly with pixel centers aligned, as a weighted sum of four pixels each."""
     height, width = x.shape[-2:]
     out = torch.zeros(*x.shape[:2], *size)
     for y in range(size[0]):

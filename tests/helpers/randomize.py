@@ -1,12 +1,12 @@
-"""Random numbers in place of initial ones that hide mistakes."""
+"""Randomize parameters whose initial values hide mistakes."""
 
 from torch import nn
 
 from gatezoo.gates.depth import PredictedGate
 
 
-def loud(module):
-    """Norms that change what they see: as initialised they hide mistakes."""
+def randomize(module):
+    """Randomize the batch norms and depth regressions of a module and put it in evaluation mode."""
     for norm in (m for m in module.modules() if isinstance(m, nn.BatchNorm2d)):
         nn.init.uniform_(norm.weight, 0.5, 2)
         nn.init.uniform_(norm.bias, 0, 1)

@@ -1,74 +1,20 @@
-"""Tiny data sets drawn in the layouts of the real ones, with known answers.
+"""Tiny data sets in the layouts of the real ones, with known class maps.
 
 ``DRAWERS[name](root)`` draws the data set that :func:`gatezoo.data.create_dataset` reads by that name, and returns the
 class map of every image: {split: {name of the image: uint8 (H, W)}}. The ids in the files are written here a
-second time, by hand, so that a wrong table in a reader shows.
+second time, by hand, so that a wrong table in a reader is found.
 """
 
 import json
 
 import numpy as np
-from PIL import Image
 
-HEIGHT, WIDTH = 48, 64
-SIZE = (HEIGHT, WIDTH)
-
-
-def class_map(classes, seed, ignored=True):
-    """Blocks of 8 x 8 pixels of these classes, some of them ignored (255)."""
-    random = np.random.default_rng(seed)
-    choice = [*classes, 255] if ignored else list(classes)
-    blocks = random.choice(choice, (HEIGHT // 8, WIDTH // 8))
-    return np.kron(blocks, np.ones((8, 8), dtype=np.uint8)).astype(np.uint8)
-
-
-def save(path, values, palette=False):
-    """An array as a image file; uint16 as 16 bits."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    image = Image.fromarray(values)
-    if palette:
-        image.putpalette(np.random.default_rng(0).integers(0, 256, 768, dtype=np.uint8).tolist())
-    image.save(path)
-
-
-def photograph(path, classes):
-    """A image in which classes can be told apart."""
-    shade = (classes.astype(int) * 37 % 251)[..., None] + np.arange(3) * 20
-    save(path, (shade % 256).astype(np.uint8))
-
-
-def ids_of(classes, table):
-    """Class map -> ids of the data set, by the table class -> id."""
-    lookup = np.zeros(256, dtype=np.int32)
-    for k, number in table.items():
-        lookup[k] = number
-    return lookup[classes]
-
-
-def text(path, lines):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("".join(f"{line}\n" for line in lines))
-
-
-def mat(path, **variables):
-    from scipy.io import savemat
-
-    path.parent.mkdir(parents=True, exist_ok=True)
-    savemat(path, variables)
-
-
-def _splits(classes, ignored=True, **sizes):
-    number, known = 0, {}
-    for split, size in sizes.items():
-        known[split] = {}
-        for _ in range(size):
-            known[split][f"p{number:03}"] = class_map(classes, number, ignored)
-            number += 1
-    return known
+from .depth_trees import nyuv2, nyuv2_folder, stanford2d3d, sunrgbd
+from .tree_files import HEIGHT, SIZE, WIDTH, class_map, draw_splits, ids_of, mat, photograph, save, text
 
 
 def camvid(root):
-    known = _splits(range(11), train=3, val=2)
+    known = draw_splits(range(11), train=3, val=2)
     for split, maps in known.items():
         for name, classes in maps.items():
             photograph(root / split / "images" / f"{name}.jpg", classes)
@@ -77,9 +23,9 @@ def camvid(root):
 
 
 def voc12(root):
-    """Also ``SegmentationClassAug``, where p90 and p91 come on top of the training images."""
+    """With ``SegmentationClassAug``, which adds p90 and p91 to the training images."""
     voc = root / "VOCdevkit" / "VOC2012"
-    known = _splits(range(21), train=3, val=2)
+    known = draw_splits(range(21), train=3, val=2)
     for split, maps in known.items():
         text(voc / "ImageSets" / "Segmentation" / f"{split}.txt", maps)
     known["trainval"] = known["train"] | known["val"]
@@ -95,7 +41,7 @@ def voc12(root):
 
 
 def sbd(root):
-    """SBD beside :func:`voc12`: q1 and q2 of its own, p001 of VOC's training set and p003 of its validation set."""
+    """SBD for :func:`voc12`: p001 of VOC's training set, p003 of its validation set, and q1 and q2 outside of it."""
     maps = {name: class_map(range(21), seed, ignored=False) for seed, name in enumerate(("p001", "p003", "q1", "q2"))}
     text(root / "train.txt", ("p001", "p003", "q1"))
     text(root / "val.txt", ("q2",))
@@ -116,11 +62,11 @@ CONTEXT_CLASSES = [
 
 
 def pascal_context(root):
-    """The labels' ids are those of the alphabet among the 59 classes and three others; LabelMap holds those, and 0."""
+    """Ids are in alphabetical order of the 59 classes and three others; LabelMap holds them, and 0."""
     names = sorted([*CONTEXT_CLASSES, "accordion", "air conditioner", "wool"])
     text(root / "labels.txt", [f"{number}: {name}" for number, name in enumerate(names, start=1)])
     table = {k: names.index(name) + 1 for k, name in enumerate(CONTEXT_CLASSES)}
-    known = _splits(range(59), train=3, val=2)
+    known = draw_splits(range(59), train=3, val=2)
     voc = root / "VOCdevkit" / "VOC2010"
     for split, maps in known.items():
         text(voc / "ImageSets" / "Main" / f"{split}.txt", maps)
@@ -133,7 +79,7 @@ def pascal_context(root):
 
 
 def ade20k(root):
-    known = _splits(range(150), train=3, val=2)
+    known = draw_splits(range(150), train=3, val=2)
     for split, maps in known.items():
         folder = {"train": "training", "val": "validation"}[split]
         for name, classes in maps.items():
@@ -143,12 +89,12 @@ def ade20k(root):
     return known
 
 
-# Of the 171 classes: person, fire hydrant, stop sign, toothbrush, banner, wood; the ids leave gaps before and between.
+# Class -> id of person, fire hydrant, stop sign, toothbrush, banner and wood, with gaps of the ids before and between.
 STUFF = {0: 1, 10: 11, 11: 13, 79: 90, 80: 92, 170: 182}
 
 
 def cocostuff10k(root):
-    known = _splits(STUFF, train=3, test=2)
+    known = draw_splits(STUFF, train=3, test=2)
     for split, maps in known.items():
         text(root / "imageLists" / f"{split}.txt", maps)
         for name, classes in maps.items():
@@ -163,144 +109,43 @@ CITY = dict(enumerate((7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27,
 
 
 def cityscapes(root):
-    """With disparity, cameras and instances: cars (label id 26) are object 26003, riders (25) a group."""
-    known = _splits(range(19), train=3, val=2)
+    """With disparity, cameras and instances: cars (label id 26) are instance 26003, riders (25) a group."""
+    known = draw_splits(range(19), train=3, val=2)
     for split, maps in known.items():
         for number, (name, classes) in enumerate(maps.items()):
             city, stem = ("aachen", "bonn")[number % 2], f"{name}_000000_000019"
             photograph(root / "leftImg8bit" / split / city / f"{stem}_leftImg8bit.png", classes)
             ids = ids_of(classes, CITY)
-            # What is ignored has many ids: unlabelled, static, parking, trailer, and the licence plate.
+            # Ignored ids: unlabeled, static, parking, trailer, and the license plate.
             ids[classes == 255] = np.resize((0, 4, 9, 30, 255), (classes == 255).sum())
             save(root / "gtFine" / split / city / f"{stem}_gtFine_labelIds.png", ids.astype(np.uint8))
-            objects = np.where(ids == 26, 26003, ids).astype(np.uint16)
-            save(root / "gtFine" / split / city / f"{stem}_gtFine_instanceIds.png", objects)
+            instances = np.where(ids == 26, 26003, ids).astype(np.uint16)
+            save(root / "gtFine" / split / city / f"{stem}_gtFine_instanceIds.png", instances)
             values = np.tile(np.arange(WIDTH, dtype=np.uint16) * 64, (HEIGHT, 1))
             save(root / "disparity" / split / city / f"{stem}_disparity.png", values)
             camera = {"extrinsic": {"baseline": 0.2}, "intrinsic": {"fx": 2000.0}}
             text(root / "camera" / split / city / f"{stem}_camera.json", [json.dumps(camera)])
-    for split, maps in known.items():  # read city by city
+    for split, maps in known.items():  # in order of the cities
         named = {f"{name}_000000_000019_leftImg8bit": classes for name, classes in maps.items()}
         known[split] = dict(sorted(named.items(), key=lambda item: (list(named).index(item[0]) % 2, item[0])))
     return known
 
 
-def nyuv2(root):
-    """Six frames of the publishers' file; id 3 (k + 1) + 2 stands for class k."""
-    import h5py
-
-    known = _splits(range(40), train=3, test=2)
-    root.mkdir(parents=True, exist_ok=True)
-    frames = [2, 4, 5, 1, 6]  # counted from 1, as MATLAB does; the third is nobody's
-    maps = [classes for split in known.values() for classes in split.values()]
-    with h5py.File(root / "nyu_depth_v2_labeled.mat", "w") as file:
-        images, labels = np.zeros((6, 3, WIDTH, HEIGHT), np.uint8), np.zeros((6, WIDTH, HEIGHT), np.uint16)
-        depths = np.zeros((6, WIDTH, HEIGHT), np.float32)
-        for frame, classes in zip(frames, maps):
-            labels[frame - 1] = ids_of(classes, {k: 3 * (k + 1) + 2 for k in range(40)} | {255: 0}).T
-            images[frame - 1] = classes.T
-            depths[frame - 1] = np.linspace(1, 8, WIDTH)[:, None]
-        file["images"], file["labels"], file["depths"] = images, labels, depths
-    mapping = np.full(122, 40, dtype=np.uint8)
-    mapping[[3 * (k + 1) + 1 for k in range(40)]] = np.arange(1, 41)
-    mat(root / "classMapping40.mat", mapClass=mapping[None])
-    mat(root / "splits.mat", trainNdxs=np.array(frames[:3])[:, None], testNdxs=np.array(frames[3:])[:, None])
-    numbers = {"train": frames[:3], "test": frames[3:]}
-    return {
-        split: {f"{frame - 1:04}": classes for frame, classes in zip(numbers[split], maps.values())}
-        for split, maps in known.items()
-    }
-
-
-def nyuv2_folder(root):
-    maps = {f"{number:04}": class_map(range(39), number) for number in range(3, 20, 2)}
-    for name, classes in maps.items():
-        photograph(root / "train" / "images" / f"{name}.jpg", classes)
-        save(root / "train" / "labels" / f"{name}.png", classes)
-        save(root / "train" / "depth" / f"{name}.png", np.tile(np.arange(WIDTH, dtype=np.uint8) * 4, (HEIGHT, 1)))
-    val = {name: maps[name] for name in ("0003", "0019")}
-    return {"train": {name: maps[name] for name in maps if name not in val}, "val": val, "trainval": maps}
-
-
-def sunrgbd(root):
-    import h5py
-
-    known = _splits(range(37), train=3, test=2)
-    toolbox = root / "SUNRGBDtoolbox"
-    (toolbox / "Metadata").mkdir(parents=True)
-    there, order = "/n/fs/sun3d/data/", ["p003", "p000", "p004", "p001", "p002"]
-    maps, rows = known["train"] | known["test"], []
-    for name in order:
-        photograph(root / "SUNRGBD" / "kv1" / name / "image" / f"{name}.jpg", maps[name])
-        metres = np.tile(np.arange(WIDTH) * 150, (HEIGHT, 1)).astype(np.uint16)  # 0 to 9.45 m
-        save(root / "SUNRGBD" / "kv1" / name / "depth_bfx" / f"{name}_abs.png", metres << 3 | metres >> 13)
-        folder = f"{there}SUNRGBD/kv1/{name}"
-        rows.append((f"{folder}/image/{name}.jpg", f"{name}.jpg", f"{name}_abs.png"))
-    meta = np.array([rows], dtype=object).reshape(-1, 3)
-    struct = np.empty(len(rows), dtype=[("rgbpath", object), ("rgbname", object), ("depthname", object)])
-    for k, row in enumerate(meta):
-        struct[k] = tuple(row)
-    mat(toolbox / "Metadata" / "SUNRGBDMeta.mat", SUNRGBDMeta=struct)
-    lists = {f"all{split}": [f"{there}/SUNRGBD/kv1/{name}" for name in known[split]] for split in known}
-    mat(toolbox / "traintestSUNRGBD" / "allsplit.mat", **{k: np.array(v, dtype=object) for k, v in lists.items()})
-    with h5py.File(toolbox / "Metadata" / "SUNRGBD2Dseg.mat", "w") as file:
-        cells = file.create_dataset("SUNRGBD2Dseg/seglabel", (len(order), 1), dtype=h5py.ref_dtype)
-        for k, name in enumerate(order):
-            ids = ids_of(maps[name], {j: j + 1 for j in range(37)} | {255: 0}).astype(np.uint8)
-            cells[k, 0] = file.create_dataset(f"#refs#/{k}", data=ids.T).ref
-    return {split: {name: maps[name] for name in order if name in known[split]} for split in known}
-
-
-STANFORD = [
-    "beam", "board", "bookcase", "ceiling", "chair", "clutter", "column", "door", "floor", "sofa", "table", "wall",
-    "window",
-]  # fmt: skip
-
-
-def stanford2d3d(root):
-    """A panorama in each area. The objects of class k are numbers 300 + 2 k and 301 + 2 k of the list."""
-    names = ["<UNK>_0_<UNK>_0_0"] * 300 + [f"{name}_{i}_office_1_1" for name in STANFORD for i in (1, 2)]
-    (root / "assets").mkdir(parents=True)
-    (root / "assets" / "semantic_labels.json").write_text(json.dumps(names))
-    known = {}
-    for number, area in enumerate(("1", "2", "3", "4", "5a", "5b", "6")):
-        classes, stem = class_map(range(13), number), f"camera_{area}__office_1_frame_equirectangular_domain"
-        folder = root / f"area_{area}" / "pano"
-        photograph(folder / "rgb" / f"{stem}_rgb.png", classes)
-        ids = ids_of(classes, {k: 300 + 2 * k for k in range(13)})
-        ids += (classes < 13) * (np.arange(WIDTH) % 2)
-        ids[classes == 255] = np.resize((0x0D0D0D, 0, 7), (classes == 255).sum())
-        save(
-            folder / "semantic" / f"{stem}_semantic.png",
-            np.stack((ids >> 16, ids >> 8 & 255, ids & 255), 2).astype(np.uint8),
-        )
-        values = np.tile(np.arange(WIDTH, dtype=np.uint16) * 64, (HEIGHT, 1))
-        values[:, -1] = 65535
-        save(folder / "depth" / f"{stem}_depth.png", values)
-        known[area] = (f"{stem}_rgb", classes)
-    held = {"": ("3", "4"), "fold1_": ("5a", "5b"), "fold2_": ("2", "4"), "fold3_": ("1", "3", "6")}
-    return {
-        f"{fold}{part}": dict(known[a] for a in known if (a in areas) == (part == "val"))
-        for fold, areas in held.items()
-        for part in ("train", "val")
-    }
-
-
 def nuclei(root):
-    """Objects 3, 4 and 700 on the ground."""
+    """Instances 3, 4 and 700 on a background."""
     known = {"train": {}, "val": {}}
     for number in range(4):
-        objects = np.zeros(SIZE, dtype=np.uint16)
-        objects[4:14, 6:20], objects[20:40, 30:50], objects[40:47, 2 : 10 + number] = 3, 4, 700
+        instances = np.zeros(SIZE, dtype=np.uint16)
+        instances[4:14, 6:20], instances[20:40, 30:50], instances[40:47, 2 : 10 + number] = 3, 4, 700
         name, split = f"p{number:03}", "val" if number == 3 else "train"
-        known[split][name] = (objects > 0).astype(np.uint8)
+        known[split][name] = (instances > 0).astype(np.uint8)
         photograph(root / split / "images" / f"{name}.jpg", known[split][name])
-        save(root / split / "instances" / f"{name}.png", objects)
+        save(root / split / "instances" / f"{name}.png", instances)
     return known
 
 
 def coco_semantic(root):
-    """Categories 3, 7 and 90. In each image a large 3 with a small 90 in it, and a crowd of 7; one is empty."""
+    """Categories 3, 7 and 90. Each image has a large 3 with a small 90 in it, and a crowd of 7; one is empty."""
     from pycocotools import mask as drawing
 
     categories = [{"id": 90, "name": "toothbrush"}, {"id": 3, "name": "car"}, {"id": 7, "name": "train"}]

@@ -1,4 +1,4 @@
-"""Files from a hub and to it: the real client, a hub on this machine. Every request is counted."""
+"""Downloads from a hub and uploads to it: the real client, a loopback hub. Every request is counted."""
 
 import os
 import resource
@@ -26,21 +26,21 @@ def commit(hub):
     return hub.put("org/net", {FILE: DATA, "config.json": b'{"a": 1}'})
 
 
-def elsewhere(hub, code, cache, **environment):
-    """Run code in another process, with nothing but the environment to tell it of the hub."""
-    told = {"HF_ENDPOINT": hub.url, "HF_HOME": str(cache), "HF_HUB_OFFLINE": "0", "PYTHONPATH": str(ROOT)}
+def start_process(hub, code, cache, **environment):
+    """Run code in another process, which knows the hub from its environment alone."""
+    variables = {"HF_ENDPOINT": hub.url, "HF_HOME": str(cache), "HF_HUB_OFFLINE": "0", "PYTHONPATH": str(ROOT)}
     return subprocess.Popen(
         [sys.executable, "-c", code],
-        env={**os.environ, "GATEZOO_CACHE": "", **told, **environment},
+        env={**os.environ, "GATEZOO_CACHE": "", **variables, **environment},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
     )
 
 
-def test_a_pinned_file_is_fetched_once_and_then_costs_no_request(hub, commit):
+def test_pinned_file_is_fetched_once_and_then_needs_no_request(hub, commit):
     assert client.fetch("org/net", commit, FILE).read_bytes() == DATA
-    # One brief question whether the hub is there, then the client's own two requests.
+    # One request for the metadata, then the client's own two.
     assert hub.counted() == [f"HEAD {at(commit)}", f"HEAD {at(commit)}", f"GET {at(commit)}"]
     hub.requests.clear()
     assert client.fetch("org/net", commit, FILE).read_bytes() == DATA
@@ -49,7 +49,7 @@ def test_a_pinned_file_is_fetched_once_and_then_costs_no_request(hub, commit):
     assert hub.counted() == []
 
 
-def test_a_branch_is_resolved_and_costs_one_request_when_nothing_changed(hub, commit):
+def test_unchanged_branch_is_resolved_with_one_request(hub, commit):
     assert client.resolve("org/net") == commit
     assert hub.counted("GET") == [f"GET {at('main', 'config.json')}"]
     hub.requests.clear()
@@ -68,23 +68,23 @@ def test_tags_and_branches_are_revisions(hub, commit):
 
 
 @pytest.mark.parametrize("status", [500, 502, 503])
-def test_a_server_error_on_the_body_is_asked_for_again(hub, commit, status):
+def test_server_error_on_the_body_is_retried(hub, commit, status):
     hub.fail("GET", "/resolve/", times=2, status=status)
     assert client.fetch("org/net", commit, FILE).read_bytes() == DATA
     assert len(hub.counted("GET")) == 3
 
 
-def test_a_server_error_on_the_question_is_asked_again_and_not_for_long(hub, commit):
+def test_server_error_on_the_metadata_is_retried_for_a_short_time(hub, commit):
     hub.fail("HEAD", "/resolve/", times=2, status=503)
     assert client.fetch("org/net", commit, FILE).read_bytes() == DATA
     hub.fail("HEAD", "/resolve/", times=99, status=503)
     began = time.monotonic()
-    with pytest.raises(ValueError, match=r"must be in the cache or the hub .* in reach; status 503: .*local-dir:"):
+    with pytest.raises(ValueError, match=r"must be in the cache or the hub .* reachable; status 503: .*local-dir:"):
         client.fetch("org/net", commit, "config.json")
     assert time.monotonic() - began < 5
 
 
-def test_a_server_that_always_fails_on_the_body_is_given_up(hub, commit):
+def test_server_that_always_fails_on_the_body_is_an_error(hub, commit):
     hub.fail("GET", "/resolve/", times=99, status=500)
     with pytest.raises(ValueError, match="status 500"):
         client.fetch("org/net", commit, FILE)
@@ -92,7 +92,7 @@ def test_a_server_that_always_fails_on_the_body_is_given_up(hub, commit):
     assert client.cached("org/net", commit, FILE) is None
 
 
-def test_a_limit_is_respected(hub, commit):
+def test_rate_limit_is_respected(hub, commit):
     for method in ("HEAD", "GET"):
         hub.fail(method, "/resolve/", times=1, status=429, headers={"Retry-After": "1"})
     began = time.monotonic()
@@ -101,41 +101,41 @@ def test_a_limit_is_respected(hub, commit):
     assert len(hub.counted()) == 5
     hub.fail("HEAD", "/resolve/", times=9, status=429, headers={"ratelimit": '"resolvers";r=0;t=280'})
     hub.requests.clear()
-    with pytest.raises(ValueError, match=r"the hub limits how often it may be asked .*HF_TOKEN"):
+    with pytest.raises(ValueError, match=r"the hub limits the rate of requests .*HF_TOKEN"):
         client.fetch("org/net", commit, "config.json")
-    assert len(hub.counted()) == 1, "asked again before its time"
+    assert len(hub.counted()) == 1, "requested again before the delay was over"
 
 
-def test_a_body_that_breaks_off_is_fetched_whole(hub, commit):
+def test_truncated_body_is_downloaded_again(hub, commit):
     hub.fail("GET", "/resolve/", truncate=True)
     assert client.fetch("org/net", commit, FILE).read_bytes() == DATA
     assert len(hub.counted("GET")) == 2
 
 
-def test_a_dead_hub_is_told_within_five_seconds_with_the_ways_out(hub, commit):
+def test_dead_hub_is_an_error_within_five_seconds_with_alternatives(hub, commit):
     cached = client.fetch("org/net", commit, FILE)
     hub.close()
     close_session()
     began = time.monotonic()
-    with pytest.raises(ValueError, match="in reach") as caught:
+    with pytest.raises(ValueError, match="reachable") as caught:
         client.fetch("org/net", commit, "config.json")
     assert time.monotonic() - began < 5
     message = str(caught.value)
     assert "\n" not in message
-    for way in ("gatezoo weights fetch", "local-dir:", "HF_ENDPOINT", str(client.cache_folder()), hub.url):
-        assert way in message
+    for part in ("gatezoo weights download", "local-dir:", "HF_ENDPOINT", str(client.cache_folder()), hub.url):
+        assert part in message
     assert client.fetch("org/net", commit, FILE) == cached
 
 
-def test_a_hub_that_takes_the_call_and_says_nothing_is_told_within_five_seconds(hub, commit):
+def test_hub_that_accepts_and_never_answers_is_an_error_within_five_seconds(hub, commit):
     hub.fail("HEAD", "/resolve/", times=9, delay=20)
     began = time.monotonic()
-    with pytest.raises(ValueError, match="in reach; "):
+    with pytest.raises(ValueError, match="reachable; "):
         client.fetch("org/net", commit, FILE)
     assert time.monotonic() - began < 5
 
 
-def test_a_branch_of_a_dead_hub_is_what_the_cache_knows_and_the_log_says_so(hub, commit, caplog):
+def test_branch_of_a_dead_hub_is_resolved_from_the_cache_with_a_warning(hub, commit, caplog):
     client.resolve("org/net")
     commit = hub.put("org/net", {"config.json": b'{"a": 2}'})
     client.resolve("org/net")
@@ -143,18 +143,18 @@ def test_a_branch_of_a_dead_hub_is_what_the_cache_knows_and_the_log_says_so(hub,
     close_session()
     assert client.resolve("org/net") == commit
     assert "main of org/net is taken from the cache, as of commit" in caplog.text
-    with pytest.raises(ValueError, match="in reach"):
+    with pytest.raises(ValueError, match="reachable"):
         client.resolve("org/net", "other")
 
 
-def test_a_limit_on_questions_does_not_keep_one_from_what_is_cached(hub, commit, caplog):
+def test_rate_limited_branch_is_resolved_from_the_cache_with_a_warning(hub, commit, caplog):
     client.resolve("org/net")
     hub.fail("HEAD", "/resolve/", times=9, status=429, headers={"Retry-After": "300"})
     assert client.resolve("org/net") == commit
-    assert "the hub limits how often it may be asked" in caplog.text
+    assert "the hub limits the rate of requests" in caplog.text
 
 
-def test_offline_mode_asks_nothing(hub, commit, monkeypatch):
+def test_offline_mode_makes_no_request(hub, commit, monkeypatch):
     client.fetch("org/net", commit, FILE)
     hub.requests.clear()
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
@@ -164,8 +164,8 @@ def test_offline_mode_asks_nothing(hub, commit, monkeypatch):
     assert hub.counted() == []
 
 
-def test_what_is_not_there_or_not_allowed_says_which(hub, commit, monkeypatch):
-    with pytest.raises(ValueError, match=r"org/none@main/config.json must exist and be yours to use"):
+def test_missing_and_private_files_have_distinct_errors(hub, commit, monkeypatch):
+    with pytest.raises(ValueError, match=r"org/none@main/config.json must exist and be accessible"):
         client.resolve("org/none")
     with pytest.raises(ValueError, match="must name a branch, tag or commit"):
         client.resolve("org/net", "v9")
@@ -175,29 +175,29 @@ def test_what_is_not_there_or_not_allowed_says_which(hub, commit, monkeypatch):
     assert client.resolve("org/secret") == secret
     for token in ("", "hf_reader", "hf_nobody"):
         monkeypatch.setenv("HF_TOKEN", token)
-        with pytest.raises(ValueError, match=r"must exist and be yours to use; the hub says 40[14]: .*HF_TOKEN"):
+        with pytest.raises(ValueError, match=r"must exist and be accessible; the hub answers 40[14]: .*HF_TOKEN"):
             client.fetch("org/secret", secret, "other.json")
 
 
 @pytest.mark.parametrize("repo", ["net", "org/net/more", "../net", "org/..", "org/a b", "org/n?x", ""])
-def test_a_repository_is_org_and_name(hub, repo):
-    with pytest.raises(ValueError, match="a repository is org/name"):
+def test_repository_must_be_org_and_name(hub, repo):
+    with pytest.raises(ValueError, match="a repository must be org/name"):
         client.resolve(repo)
     assert hub.counted() == []
 
 
 @pytest.mark.parametrize("file", ["pytorch_model.bin", "model.pth", "../x.json", "a/b.safetensors", "model.pkl"])
-def test_neither_a_pickle_nor_another_folder_is_ever_asked_for(hub, commit, file):
+def test_pickles_and_files_of_other_folders_are_never_requested(hub, commit, file):
     with pytest.raises(ValueError, match=r"only \.safetensors, \.json, \.md files are fetched"):
         client.fetch("org/net", commit, file)
     assert hub.counted() == []
 
 
-def test_a_file_of_another_size_is_not_even_downloaded(hub, commit):
+def test_file_of_another_size_is_not_downloaded(hub, commit):
     with pytest.raises(ValueError, match=f"must have 9 bytes; the hub has {len(DATA)}: it is not downloaded"):
         client.fetch("org/net", commit, FILE, size=9)
-    large = hub.put("org/net", {"config.json": b" " * (client.SMALL + 1)})
-    with pytest.raises(ValueError, match=f"must have at most {client.SMALL} bytes; .* it is not downloaded"):
+    large = hub.put("org/net", {"config.json": b" " * (client.MAX_SMALL_FILE + 1)})
+    with pytest.raises(ValueError, match=f"must have at most {client.MAX_SMALL_FILE} bytes; .* it is not downloaded"):
         client.fetch("org/net", large, "config.json")
     with pytest.raises(ValueError, match="it is not downloaded"):
         client.resolve("org/net")
@@ -205,21 +205,21 @@ def test_a_file_of_another_size_is_not_even_downloaded(hub, commit):
     assert client.fetch("org/net", commit, FILE, size=len(DATA)).read_bytes() == DATA
 
 
-def test_a_small_file_that_was_changed_is_fetched_again(hub, commit):
+def test_modified_small_file_is_downloaded_again(hub, commit):
     path = client.fetch("org/net", commit, "config.json")
     path.write_bytes(b'{"a": 3}')
-    # The client itself would take it.
+    # The client itself would return it.
     assert Path(hf_hub_download("org/net", "config.json", revision=commit, cache_dir=client.cache_folder())) == path
     assert client.fetch("org/net", commit, "config.json").read_bytes() == b'{"a": 1}'
     hub.fail("GET", "/resolve/", times=9, corrupt=True)
     path.write_bytes(b'{"a": 3}')
-    with pytest.raises(ValueError, match="arrives with other bytes"):
+    with pytest.raises(ValueError, match="must match the digest that the hub gives"):
         client.fetch("org/net", commit, "config.json")
     assert client.cached("org/net", commit, "config.json") is None
 
 
-def test_a_cache_that_cannot_be_written_is_read_and_says_why_it_takes_no_more(hub, commit, tmp_path):
-    """In another process, as a user to whom the folder does not belong."""
+def test_read_only_cache_is_read_and_refuses_downloads(hub, commit, tmp_path):
+    """In another process, as a user who does not own the folder."""
     cache = tmp_path / "cache"
     client.fetch("org/net", commit, FILE, cache)
     for folder in [tmp_path, *tmp_path.parents]:
@@ -236,7 +236,7 @@ def test_a_cache_that_cannot_be_written_is_read_and_says_why_it_takes_no_more(hu
         f"try: hub.fetch('org/net', {commit!r}, 'config.json', {str(cache)!r})\n"
         "except ValueError as error: print(error)\n"
     )
-    out, err = elsewhere(hub, code, tmp_path).communicate()
+    out, err = start_process(hub, code, tmp_path).communicate()
     for folder, _, _ in os.walk(cache):
         Path(folder).chmod(0o755)
     assert out.count("\n") == 2, err
@@ -247,7 +247,7 @@ def test_a_cache_that_cannot_be_written_is_read_and_says_why_it_takes_no_more(hu
     assert "cache_dir, GATEZOO_CACHE or HF_HOME" in refused
 
 
-def test_a_full_disk_says_so_and_leaves_nothing_behind(hub, commit, tmp_path):
+def test_full_disk_is_an_error_and_leaves_no_file_behind(hub, commit, tmp_path):
     limit = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limit[1]))
     try:
@@ -259,19 +259,19 @@ def test_a_full_disk_says_so_and_leaves_nothing_behind(hub, commit, tmp_path):
     assert client.fetch("org/net", commit, FILE, tmp_path / "small").read_bytes() == DATA
 
 
-def test_processes_that_race_for_a_file_all_get_it(hub, commit, tmp_path):
+def test_concurrent_processes_download_a_file_once(hub, commit, tmp_path):
     hub.fail("GET", "/resolve/", times=1, delay=0.5)
     code = f"from gatezoo import hub; print(hub.fetch('org/net', {commit!r}, {FILE!r}))"
-    racers = [elsewhere(hub, code, tmp_path / "home") for _ in range(3)]
+    racers = [start_process(hub, code, tmp_path / "home") for _ in range(3)]
     places = {racer.communicate()[0].strip() for racer in racers}
     assert [racer.returncode for racer in racers] == [0, 0, 0]
     (place,) = places
-    assert Path(place).is_relative_to(tmp_path / "home/hub"), "HF_HOME was not heard"
+    assert Path(place).is_relative_to(tmp_path / "home/hub"), "HF_HOME was ignored"
     assert Path(place).read_bytes() == DATA
     assert len(hub.counted("GET")) == 1
 
 
-def test_upload_makes_a_repository_and_returns_the_commit(hub, tmp_path, monkeypatch):
+def test_upload_creates_a_repository_and_returns_the_commit(hub, tmp_path, monkeypatch):
     (tmp_path / "up").mkdir()
     (tmp_path / "up" / FILE).write_bytes(DATA)
     (tmp_path / "up/config.json").write_text("{}")
@@ -282,19 +282,19 @@ def test_upload_makes_a_repository_and_returns_the_commit(hub, tmp_path, monkeyp
     assert (files[FILE].data, files[FILE].large) == (DATA, True)
     assert files["config.json"].data == b"{}"
     assert not files["config.json"].large
-    # The same again is no new commit and sends no bytes.
+    # A second upload of the same files makes no commit and sends no bytes.
     hub.requests.clear()
     assert client.upload(tmp_path / "up", "org/new", "second") == commit
     assert hub.counted("PUT") == []
     monkeypatch.setenv("HF_TOKEN", "hf_reader")
-    with pytest.raises(ValueError, match="must exist and be yours to use; the hub says 403"):
+    with pytest.raises(ValueError, match="must exist and be accessible; the hub answers 403"):
         client.upload(tmp_path / "up", "org/new", "third")
     monkeypatch.setenv("HF_TOKEN", "")
     with pytest.raises(ValueError, match="HF_TOKEN"):
         client.upload(tmp_path / "up", "org/new", "third")
 
 
-def test_a_card_that_the_hub_refuses_is_one_line(hub, tmp_path):
+def test_card_that_the_hub_refuses_is_a_one_line_error(hub, tmp_path):
     (tmp_path / "up").mkdir()
     (tmp_path / "up/README.md").write_text('---\nlicense: "mine"\n---\n')
     with pytest.raises(ValueError, match="license") as caught:
@@ -302,11 +302,11 @@ def test_a_card_that_the_hub_refuses_is_one_line(hub, tmp_path):
     assert "\n" not in str(caught.value)
 
 
-def test_upload_to_a_dead_hub_is_told_soon(hub, tmp_path):
+def test_upload_to_a_dead_hub_is_an_error_within_five_seconds(hub, tmp_path):
     (tmp_path / "up").mkdir()
     hub.close()
     close_session()
     began = time.monotonic()
-    with pytest.raises(ValueError, match="in reach"):
+    with pytest.raises(ValueError, match="reachable"):
         client.upload(tmp_path / "up", "org/new", "first")
     assert time.monotonic() - began < 5

@@ -1,4 +1,4 @@
-"""Weights at a plain https address: cached by digest, checked, and told of in one line when they do not come."""
+"""Weights at a plain https address: cached by digest, checked, one-line errors."""
 
 import dataclasses
 import http.client
@@ -10,15 +10,15 @@ import torch
 import gatezoo
 from gatezoo import hub as client
 from gatezoo import pretrained
-from gatezoo.hub import https as plain
+from gatezoo.hub import https
 from gatezoo.weights import sources
 from gatezoo.weights.integrity import sha256_of
 
 URL = "https://files.test/org/net/resolve/{commit}/model.safetensors"
 
 
-class Local(urllib.request.HTTPSHandler):
-    """Whatever is asked of an https server is asked of the one on this machine."""
+class LocalHandler(urllib.request.HTTPSHandler):
+    """Sends every https request to the server on this machine."""
 
     def __init__(self, address):
         super().__init__()
@@ -30,10 +30,10 @@ class Local(urllib.request.HTTPSHandler):
 
 @pytest.fixture
 def entry(hub, tmp_path, monkeypatch):
-    """(network, its entry of the manifest with an https source alone)."""
-    opener = urllib.request.build_opener(Local(hub.url.removeprefix("http://")))
+    """A model and its manifest entry, whose only source is an https address."""
+    opener = urllib.request.build_opener(LocalHandler(hub.url.removeprefix("http://")))
     monkeypatch.setattr(urllib.request, "_opener", opener)
-    monkeypatch.setattr(plain, "PAUSES", (0.01, 0.01))
+    monkeypatch.setattr(https, "RETRY_DELAYS", (0.01, 0.01))
     torch.manual_seed(3)
     model = gatezoo.create_model("test_fcn", num_classes=3).eval()
     data = (gatezoo.save_pretrained(model, tmp_path / "saved", ["a", "b", "c"]) / "model.safetensors").read_bytes()
@@ -47,7 +47,7 @@ def entry(hub, tmp_path, monkeypatch):
 
 
 @torch.no_grad()
-def test_it_is_fetched_once(hub, entry, tmp_path):
+def test_file_is_downloaded_once(hub, entry, tmp_path):
     model, cfg = entry
     image = torch.rand(1, 3, 64, 64)
     assert torch.equal(gatezoo.create_model("test_fcn", pretrained=True).eval()(image), model(image))
@@ -58,7 +58,7 @@ def test_it_is_fetched_once(hub, entry, tmp_path):
     assert hub.requests == []
 
 
-def test_a_damaged_file_is_fetched_again(hub, entry):
+def test_damaged_file_is_downloaded_again(hub, entry):
     cfg = entry[1]
     path = sources.resolve_weights(cfg)
     data = bytearray(path.read_bytes())
@@ -69,7 +69,7 @@ def test_a_damaged_file_is_fetched_again(hub, entry):
 
 
 @pytest.mark.parametrize("status", [500, 503])
-def test_what_may_pass_is_tried_again(hub, entry, status):
+def test_server_errors_are_retried(hub, entry, status):
     hub.fail("HEAD", "resolve", times=2, status=status)
     hub.fail("GET", "resolve", times=2, status=status)
     assert sha256_of(sources.resolve_weights(entry[1])) == entry[1].sha256
@@ -78,7 +78,7 @@ def test_what_may_pass_is_tried_again(hub, entry, status):
 def test_other_bytes_are_refused_and_not_kept(hub, entry):
     cfg = entry[1]
     hub.fail("GET", "resolve", times=9, truncate=True)
-    with pytest.raises(ValueError, match=r"must have sha256 .*; it arrives with other bytes"):
+    with pytest.raises(ValueError, match=r"must have sha256 .*; the download has another"):
         sources.resolve_weights(cfg)
     assert sources.list_local_files(cfg) == []
     longer = dataclasses.replace(cfg, size=cfg.size + 1)
@@ -88,20 +88,20 @@ def test_other_bytes_are_refused_and_not_kept(hub, entry):
     assert hub.counted("GET") == []
 
 
-def test_a_server_that_fails_is_told_in_one_line(hub, entry, monkeypatch):
+def test_server_that_fails_is_a_one_line_error(hub, entry, monkeypatch):
     cfg = entry[1]
     gone = dataclasses.replace(cfg, sources=(URL.format(commit="0" * 40),))
-    with pytest.raises(ValueError, match=r"must be in the cache or in reach; status 40[14]: .*local-dir:"):
+    with pytest.raises(ValueError, match=r"must be in the cache or reachable; status 40[14]: .*local-dir:"):
         sources.resolve_weights(gone)
     hub.close()
-    with pytest.raises(ValueError, match=r"must be in the cache or in reach; .*local-dir:"):
+    with pytest.raises(ValueError, match=r"must be in the cache or reachable; .*local-dir:"):
         sources.resolve_weights(cfg)
-    monkeypatch.setattr(plain.constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(https.constants, "HF_HUB_OFFLINE", True)
     with pytest.raises(ValueError, match="HF_HUB_OFFLINE is set"):
         sources.resolve_weights(cfg)
 
 
-def test_a_cache_that_cannot_be_written_is_told(hub, entry, tmp_path, monkeypatch):
+def test_read_only_cache_is_an_error(hub, entry, tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("GATEZOO_CACHE", str(tmp_path / "file"))
     with pytest.raises(ValueError, match="must be writable and have room"):
@@ -110,11 +110,11 @@ def test_a_cache_that_cannot_be_written_is_told(hub, entry, tmp_path, monkeypatc
 
 @pytest.mark.parametrize("source", ["http://files.test/a.safetensors", "https://files.test/a.pth", "https://a b/c"])
 def test_other_addresses_are_refused(entry, source):
-    with pytest.raises(ValueError, match="a source is bundled:FILE, hf-hub:"):
+    with pytest.raises(ValueError, match="a source must be bundled:FILE, hf-hub:"):
         sources.resolve_weights(dataclasses.replace(entry[1], sources=(source,)))
 
 
-def test_addresses_of_one_name_do_not_share_a_place(tmp_path):
+def test_addresses_with_one_file_name_have_distinct_cache_paths(tmp_path):
     one, two = (client.cache_path("https://a/w.safetensors", digest, tmp_path) for digest in ("1" * 64, "2" * 64))
     assert one != two
     assert one.name == two.name == "w.safetensors"

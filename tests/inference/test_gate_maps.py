@@ -1,4 +1,4 @@
-"""Gates of a image, and the figure of them."""
+"""Gate maps of an image, and their figure."""
 
 import dataclasses
 import json
@@ -15,7 +15,7 @@ from gatezoo.inference.gate_maps import GateMaps, ablate_gate, compute_gate_maps
 from gatezoo.inference.inputs import to_batch
 from gatezoo.inference.passes import outputs_of
 from gatezoo.visualization import gates as gate_figures
-from gatezoo.visualization.gates import COLOURS, gates_figure, prediction_changes, scale
+from gatezoo.visualization.gates import COLORS, color_range, gates_figure, prediction_changes
 
 GATED = ["test_gff", "test_dignet", "test_rignet", "test_rignet_su"]
 
@@ -25,8 +25,8 @@ def image():
     return torch.randint(256, (3, 65, 97), dtype=torch.uint8)
 
 
-def loud(model):
-    """Gates that differ from place to place."""
+def with_random_gates(model):
+    """Give the gates random weights, so that they differ from pixel to pixel."""
     for gate in model.gate_modules().values():
         for conv in (module for module in gate.modules() if isinstance(module, torch.nn.Conv2d)):
             torch.nn.init.normal_(conv.weight, std=0.3)
@@ -35,8 +35,8 @@ def loud(model):
 
 @torch.no_grad()
 @pytest.mark.parametrize("name", [*GATED, "test_depthgate"])
-def test_gates_are_those_of_the_outputs(name, image):
-    model = loud(gatezoo.create_model(name, num_classes=4))
+def test_gate_maps_are_the_gates_of_the_outputs(name, image):
+    model = with_random_gates(gatezoo.create_model(name, num_classes=4))
     found = compute_gate_maps(model, image)
     outputs = model.outputs(to_batch(model, image))
     assert found.gates.keys() == {f"G{number}" for number in outputs.gates[-1]}
@@ -44,11 +44,12 @@ def test_gates_are_those_of_the_outputs(name, image):
     for number, gate in outputs.gates[-1].items():
         mean = torch.nn.functional.interpolate(gate.mean(1, keepdim=True), (65, 97), mode="bilinear")[0, 0]
         np.testing.assert_allclose(found.gates[f"G{number}"], mean.numpy(), atol=1e-6)
-    assert found.closed is None
+    assert found.ablated is None
+    assert found.ablated_classes is None
 
 
 @torch.no_grad()
-def test_gates_of_a_padded_image_are_cut_back(image):
+def test_gate_maps_of_a_padded_image_are_cropped(image):
     model = gatezoo.create_model("test_gff", backbone="hrnet_w18_small", output_stride=32).eval()
     found = compute_gate_maps(model, image)
     gate = model.outputs(to_batch(model, image)).gates[0][4]
@@ -59,8 +60,8 @@ def test_gates_of_a_padded_image_are_cut_back(image):
 
 @torch.no_grad()
 @pytest.mark.parametrize("name", GATED)
-def test_a_closed_gate_is_zero_and_opens_again(name, image):
-    model = loud(gatezoo.create_model(name, num_classes=4)).eval()
+def test_ablated_gate_is_zero_only_within_the_context(name, image):
+    model = with_random_gates(gatezoo.create_model(name, num_classes=4)).eval()
     batch = to_batch(model, image)
     before = model.outputs(batch)
     for number in model.gate_modules():
@@ -78,90 +79,90 @@ def test_a_closed_gate_is_zero_and_opens_again(name, image):
 
 
 @torch.no_grad()
-def test_ablation_compares_with_the_gate_as_learnt(image, monkeypatch):
-    model = loud(gatezoo.create_model("test_gff", num_classes=4)).eval()
-    seen = []
+def test_ablation_is_compared_with_the_learned_gate(image, monkeypatch):
+    model = with_random_gates(gatezoo.create_model("test_gff", num_classes=4)).eval()
+    runs = []
 
-    def kept(*arguments):
-        seen.append(outputs_of(*arguments))
-        return seen[-1]
+    def recording(*arguments):
+        runs.append(outputs_of(*arguments))
+        return runs[-1]
 
-    monkeypatch.setattr("gatezoo.inference.gate_maps.outputs_of", kept)
+    monkeypatch.setattr("gatezoo.inference.gate_maps.outputs_of", recording)
     found = compute_gate_maps(model, image, ablate="2")
-    learnt, closed = seen
-    assert found.closed == "G2"
-    assert learnt.gates[0][2].any()
-    assert not closed.gates[0][2].any()
-    assert np.array_equal(found.classes, learnt.logits.argmax(1)[0].numpy())
-    assert np.array_equal(found.closed_classes, closed.logits.argmax(1)[0].numpy())
+    learned, ablated = runs
+    assert found.ablated == "G2"
+    assert learned.gates[0][2].any()
+    assert not ablated.gates[0][2].any()
+    assert np.array_equal(found.classes, learned.logits.argmax(1)[0].numpy())
+    assert np.array_equal(found.ablated_classes, ablated.logits.argmax(1)[0].numpy())
     assert found.gates["G2"].any()
 
 
-def test_effects():
+def test_prediction_changes():
     before = np.array([[0, 1, 2, 3, 1]])
     after = np.array([[0, 2, 1, 0, 0]])
     labels = np.array([[0, 1, 1, 2, 255]])
     assert prediction_changes(before, after)["changed"].tolist() == [[False, True, True, True, True]]
     found = prediction_changes(before, after, labels)
-    assert found["broken"].tolist() == [[False, True, False, False, False]]
-    assert found["mended"].tolist() == [[False, False, True, False, False]]
-    assert prediction_changes(before, after, np.array([[9, 1, 9, 9, 0]]), ignore_index=9)["mended"].tolist() == [
+    assert found["worse"].tolist() == [[False, True, False, False, False]]
+    assert found["better"].tolist() == [[False, False, True, False, False]]
+    assert prediction_changes(before, after, np.array([[9, 1, 9, 9, 0]]), ignore_index=9)["better"].tolist() == [
         [False] * 4 + [True]
     ]
     with pytest.raises(ValueError, match="labels must have the size of their image, 1x5; got 5x1"):
         prediction_changes(before, after, labels.T)
 
 
-def test_the_colour_bar_ends_at_0_and_1_or_at_what_gates_reach():
+def test_color_bar_ends_at_0_and_1_or_at_the_extremes_of_the_gates():
     def maps(*values):
         return GateMaps(torch.zeros(3, 2, 2), np.zeros((2, 2)), {"G1": np.array([values])})
 
-    assert scale(maps(0.2, 0.9).gates) == (0, 1)
-    assert scale(maps(-0.5, 3.0).gates) == (-0.5, 3.0)
+    assert color_range(maps(0.2, 0.9).gates) == (0, 1)
+    assert color_range(maps(-0.5, 3.0).gates) == (-0.5, 3.0)
 
 
 def figure_of(maps, model, labels=None):
-    changes = prediction_changes(maps.classes, maps.closed_classes, labels)
-    return gates_figure(maps.image, maps.classes, maps.gates, model.class_names, model.palette, maps.closed, changes)
+    changes = prediction_changes(maps.classes, maps.ablated_classes, labels)
+    return gates_figure(maps.image, maps.classes, maps.gates, model.class_names, model.palette, maps.ablated, changes)
 
 
 @torch.no_grad()
-def test_the_figure_shows_each_gate_and_what_changed(image, monkeypatch):
-    model = loud(gatezoo.create_model("test_gff", num_classes=4))
-    shown = []
-    blank = gate_figures.new_figure
+def test_figure_shows_each_gate_and_the_changes(image, monkeypatch):
+    model = with_random_gates(gatezoo.create_model("test_gff", num_classes=4))
+    figures = []
+    new_figure = gate_figures.new_figure
 
-    def kept(*arguments):
-        shown.append(blank(*arguments))
-        return shown[-1]
+    def recording(*arguments):
+        figures.append(new_figure(*arguments))
+        return figures[-1]
 
-    monkeypatch.setattr(gate_figures, "new_figure", kept)
+    monkeypatch.setattr(gate_figures, "new_figure", recording)
     random = np.random.default_rng(0)
-    classes = {key: random.integers(4, size=(65, 97)) for key in ("classes", "closed_classes")}
+    classes = {key: random.integers(4, size=(65, 97)) for key in ("classes", "ablated_classes")}
     found = dataclasses.replace(compute_gate_maps(model, image, ablate="G1"), **classes)
     drawn = np.array(figure_of(found, model))
-    titles = [axes.get_title() for axes in shown[0].axes if axes.get_title()]
-    changed = prediction_changes(found.classes, found.closed_classes)["changed"]
+    titles = [axes.get_title() for axes in figures[0].axes if axes.get_title()]
+    changed = prediction_changes(found.classes, found.ablated_classes)["changed"]
     assert titles[:3] == ["image", "prediction", f"G1 = 0: changed {changed.mean():.1%}"]
     assert [title.split(",")[0] for title in titles[3:]] == ["G1", "G2", "G3", "G4"]
-    for axes, gate in zip(shown[0].axes[3:], found.gates.values()):
+    for axes, gate in zip(figures[0].axes[3:], found.gates.values()):
         (drawn_map,) = axes.images
         np.testing.assert_allclose(drawn_map.get_array(), gate)
         assert drawn_map.get_clim() == (0, 1)
-    marked = np.array(shown[0].axes[2].images[0].get_array())
-    assert np.array_equal((marked == COLOURS["changed"]).all(-1), changed)
+    marked = np.array(figures[0].axes[2].images[0].get_array())
+    assert np.array_equal((marked == COLORS["changed"]).all(-1), changed)
     assert drawn.shape[2] == 3
     labels = torch.randint(4, (65, 97)).numpy()
     figure_of(found, model, labels)
-    title = shown[1].axes[2].get_title()
-    parts = prediction_changes(found.classes, found.closed_classes, labels)
-    assert title == f"G1 = 0: broken {parts['broken'].mean():.1%}, mended {parts['mended'].mean():.1%}"
+    title = figures[1].axes[2].get_title()
+    parts = prediction_changes(found.classes, found.ablated_classes, labels)
+    assert title == f"G1 = 0: worse {parts['worse'].mean():.1%}, better {parts['better'].mean():.1%}"
     beyond = np.linspace(-0.5, 3.0, 65 * 97).reshape(65, 97)
     figure_of(dataclasses.replace(found, gates={"G1": beyond}), model)
-    assert shown[2].axes[3].images[0].get_clim() == (-0.5, 3.0)
+    assert figures[2].axes[3].images[0].get_clim() == (-0.5, 3.0)
 
 
-def test_the_command_draws_gates_and_closes_one(monkeypatch, capsys, shapes, tmp_path):
+def test_command_draws_gates_and_ablates_one(monkeypatch, capsys, shapes, tmp_path):
     image, out = shapes / "images/03.png", tmp_path / "new/gates.png"
     name = "dignet_mobilenetv2_8s"
     code, text, err = run(monkeypatch, capsys, "gates", name, image, "--out", out)
@@ -173,26 +174,41 @@ def test_the_command_draws_gates_and_closes_one(monkeypatch, capsys, shapes, tmp
         shapes / "labels/03.png",
     )  # fmt: skip
     assert code == 0, err
-    assert [line.split()[3] for line in text.splitlines() if line.startswith("G5 = 0")] == ["broken", "mended"]
+    assert [line.split()[3] for line in text.splitlines() if line.startswith("G5 = 0")] == ["worse", "better"]
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("plain.safetensors", "03.png"), "gates must be of a network that has some"),
-        (("dignet_mobilenetv2_8s", "03.png", "--iterations", 1), "with two passes at least if it is unrolled"),
-        (("dignet_mobilenetv2_8s", "03.png", "--ablate", "G9"), "must be one of G3, G4, G5, G6; got 'G9'"),
-        (("dignet_mobilenetv2_8s", "03.png", "--ablate", ""), "must be one of G3, G4, G5, G6; got ''"),
-        (("plain.safetensors", "03.png", "--iterations", 2), "iterations must be of a network that is unrolled"),
-        (("dignet_mobilenetv2_8s", "03.png", "--labels", "x.png"), "add --ablate G1"),
+        (("plain.safetensors", "03.png"), "gate maps require a network with gates"),
+        (
+            ("dignet_mobilenetv2_8s", "03.png", "--iterations", 1),
+            "at least two iterations if it is unrolled; got no gates",
+        ),
+        (
+            ("dignet_mobilenetv2_8s", "03.png", "--ablate", "G9"),
+            "the gate to ablate must be one of G3, G4, G5, G6; got 'G9'",
+        ),
+        (
+            ("dignet_mobilenetv2_8s", "03.png", "--ablate", ""),
+            "the gate to ablate must be one of G3, G4, G5, G6; got ''",
+        ),
+        (("plain.safetensors", "03.png", "--iterations", 2), "iterations requires a network that is unrolled"),
+        (("dignet_mobilenetv2_8s", "03.png", "--labels", "x.png"), "pass --ablate G1"),
         (("dignet_mobilenetv2_8s", "absent.png"), "there is none at absent.png"),
     ],
 )
-def test_refusals_are_one_line(monkeypatch, capsys, shapes, arguments, message):
+def test_errors_are_one_line(monkeypatch, capsys, shapes, arguments, message):
     monkeypatch.chdir(shapes / "images")
-    facts = {"model": "test_fcn", "num_classes": 4, "class_names": list("abcd"), "mean": [0] * 3, "std": [1] * 3}
+    metadata = {
+        "architecture": "test_fcn",
+        "num_classes": 4,
+        "class_names": list("abcd"),
+        "mean": [0] * 3,
+        "std": [1] * 3,
+    }
     plain = gatezoo.create_model("test_fcn", num_classes=4).state_dict()
-    save_file(plain, "plain.safetensors", {"gatezoo": json.dumps(facts)})
+    save_file(plain, "plain.safetensors", {"gatezoo": json.dumps(metadata)})
     code, out, err = run(monkeypatch, capsys, "gates", *arguments, "--out", "gates.png")
     assert (code, out) == (2, "")
     assert message in err

@@ -17,7 +17,7 @@ from gatezoo.inference.writers import predict_files
 
 
 class Net(nn.Module):
-    """A convolution, and the mean of what it sees: unlike windows give unlike logits for the same pixel."""
+    """A convolution plus the mean of its input: different windows give different logits for the same pixel."""
 
     def __init__(self, classes=4):
         super().__init__()
@@ -55,26 +55,26 @@ def test_constant_logits_stay_constant_in_every_mode(mode):
 
 
 @pytest.mark.parametrize("mode", MODES, ids=str)
-def test_classes_are_the_largest_logits(mode, net):
+def test_label_map_is_the_argmax_of_the_logits(mode, net):
     image = torch.randn(2, 3, 65, 101)
     classes = mode.classes(net, image)
     assert classes.dtype == torch.uint8
     assert torch.equal(classes.long(), mode(net, image).argmax(1))
 
 
-def test_beyond_256_classes_a_byte_is_too_small():
+def test_label_map_of_more_than_256_classes_is_int32():
     wide = nn.Conv2d(3, 300, 1)
     assert SlidingWindow(40).classes(wide, torch.randn(1, 3, 50, 50)).dtype == torch.int32
 
 
-def test_one_scale_without_flip_is_the_plain_network(net):
+def test_single_scale_without_flip_is_the_plain_network(net):
     image = torch.randn(1, 3, 60, 80)
     assert torch.equal(MultiScale((1.0,), flip=False)(net, image), net(image))
     inner = SlidingWindow(40)
     assert torch.equal(MultiScale((1.0,), flip=False, inner=inner)(net, image), inner(net, image))
 
 
-def test_scales_and_flips_are_averaged_as_probabilities(net):
+def test_multi_scale_averages_probabilities_over_scales_and_flips(net):
     image = torch.randn(1, 3, 50, 70)
     total = torch.zeros(1, 4, 50, 70)
     for height, width in ((40, 56), (50, 70), (75, 105)):  # scales .8, 1, 1.5
@@ -91,19 +91,19 @@ def test_scales_and_flips_are_averaged_as_probabilities(net):
 
 
 @pytest.mark.parametrize("mode", [MultiScale((1.0,)), MultiScale((0.7, 1.0, 1.6)), MultiScale((0.9,), True)], ids=str)
-def test_with_flips_a_mirrored_image_gives_the_mirrored_prediction(mode, net):
+def test_multi_scale_with_flips_is_equivariant_to_mirroring(mode, net):
     image = torch.randn(1, 3, 48, 66)
     torch.testing.assert_close(mode(net, image.flip(-1)), mode(net, image).flip(-1), rtol=1e-4, atol=1e-5)
     plain = MultiScale(mode.scales, flip=False)
     assert (plain(net, image.flip(-1)) - plain(net, image).flip(-1)).abs().max() > 0.01
 
 
-def test_a_probability_of_zero_keeps_its_logarithm_finite():
+def test_multi_scale_of_a_zero_probability_is_finite():
     result = MultiScale((1.0,))(lambda x: x * 1000, torch.tensor([1.0, -1.0]).view(1, 2, 1, 1).expand(1, 2, 40, 40))
     assert torch.isfinite(result).all()
 
 
-def test_no_scaled_side_falls_below_what_networks_take(net):
+def test_scaled_sides_are_not_below_the_minimum_of_networks(net):
     MultiScale((0.25, 2), flip=False)(net, torch.randn(1, 3, 160, 40))
     assert net.calls == [(1, 3, 40, 32), (1, 3, 320, 80)]
     model = gatezoo.create_model("test_fcn", num_classes=3).eval()
@@ -112,7 +112,7 @@ def test_no_scaled_side_falls_below_what_networks_take(net):
 
 
 def by_loops(net, image, tops, lefts, tall, wide):
-    """Windows at the places given, a pixel at a time."""
+    """Average windows at given positions, a pixel at a time."""
     height, width = image.shape[2:]
     sums, weights = np.zeros((4, height, width)), np.zeros((height, width))
     for top, left in itertools.product(tops, lefts):
@@ -136,7 +136,7 @@ def by_loops(net, image, tops, lefts, tall, wide):
     ],
     ids=str,
 )
-def test_windows_are_those_of_a_slow_loop(mode, size, tops, lefts, window, net):
+def test_windows_match_a_slow_loop(mode, size, tops, lefts, window, net):
     image = torch.randn(1, 3, *size)
     starts = [start for start, _ in window_weights(size[1], window[1], mode.overlap)]
     assert starts == list(lefts)
@@ -159,26 +159,26 @@ def test_window_weights_are_positive_and_sum_to_one_everywhere(length, window, o
     assert all(0 < step <= max(1, round(window * (1 - overlap))) for step in steps)
 
 
-def test_a_image_no_larger_than_the_window_is_run_as_a_whole(net):
+def test_image_no_larger_than_the_window_is_run_as_a_whole(net):
     image = torch.randn(1, 3, 64, 50)
     assert torch.equal(SlidingWindow(64)(net, image), net(image))
     assert net.calls == [(1, 3, 64, 50)] * 2
 
     class Marked(WholeImage):
         def classes(self, forward, batch):
-            return "those of the inner mode"
+            return "label map of the inner mode"
 
-    assert SlidingWindow(64, inner=Marked()).classes(net, image) == "those of the inner mode"
+    assert SlidingWindow(64, inner=Marked()).classes(net, image) == "label map of the inner mode"
     assert SlidingWindow(63, inner=Marked()).classes(net, image).shape == (1, 64, 50)
 
 
-def test_a_local_network_does_not_see_the_windows():
+def test_windows_do_not_change_a_network_of_single_pixels():
     local = nn.Conv2d(3, 4, 1)
     image = torch.randn(2, 3, 90, 77)
     torch.testing.assert_close(SlidingWindow(35, 0.3)(local, image), local(image), rtol=1e-4, atol=1e-5)
 
 
-def test_half_precision_is_summed_in_float32(net):
+def test_half_precision_logits_are_summed_in_float32(net):
     image = torch.randn(1, 3, 70, 70)
     half = SlidingWindow(40)(lambda x: net(x).bfloat16(), image)
     assert half.dtype == torch.float32
@@ -186,7 +186,7 @@ def test_half_precision_is_summed_in_float32(net):
     torch.testing.assert_close(half, SlidingWindow(40)(net, image), rtol=0.02, atol=0.02)
 
 
-def test_memory_does_not_grow_with_the_logits_of_the_whole_image():
+def test_windows_need_no_memory_for_the_logits_of_the_whole_image():
     code = """
 import resource, sys, torch
 from gatezoo.inference import SlidingWindow
@@ -219,15 +219,18 @@ print(peak() - before, classes.shape == (1, 3000, 1024))
         (lambda: MultiScale((1, 0)), r"scales must be positive .* got \[1, 0\]"),
         (lambda: MultiScale((1, -2)), "scales must be positive"),
         (lambda: MultiScale((math.nan,)), "scales must be positive"),
-        (lambda: make_inference_mode(overlap=0.5), "an overlap must be of windows; got overlap 0.5 and no window"),
+        (
+            lambda: make_inference_mode(overlap=0.5),
+            "overlap requires a window; got overlap 0.5 without one: pass --window-size 512",
+        ),
     ],
 )
-def test_what_cannot_be_is_refused(make, message):
+def test_invalid_modes_are_rejected(make, message):
     with pytest.raises(ValueError, match=message):
         make()
 
 
-def test_choose_mode():
+def test_make_inference_mode():
     assert make_inference_mode() == WholeImage()
     assert make_inference_mode(window=64) == SlidingWindow(64, 0.5)
     assert make_inference_mode(flip=True) == MultiScale((1.0,), True)
@@ -238,13 +241,13 @@ def test_choose_mode():
     assert str(make_inference_mode(flip=True)) == "scale 1 with flips, whole images"
 
 
-def test_iterations_are_of_networks_that_unroll():
+def test_iterations_require_an_unrolled_network():
     gated = gatezoo.create_model("test_dignet", num_classes=3).eval()
     image = torch.randn(1, 3, 40, 40)
     with torch.no_grad():
         assert torch.equal(with_iterations(gated, 3)(image), gated(image, iterations=3))
         assert torch.equal(with_iterations(gated, None)(image), gated(image))
-    with pytest.raises(ValueError, match=r"iterations must be of a network that is unrolled; .* got 2"):
+    with pytest.raises(ValueError, match=r"iterations requires a network that is unrolled; .* got 2: leave it out"):
         with_iterations(gatezoo.create_model("test_fcn", num_classes=3), 2)
 
 
@@ -264,5 +267,7 @@ def test_predict_takes_a_mode(tmp_path):
     assert np.mean(listed == gatezoo.predict(model, image, iterations=3)) < 0.999
     (written,) = predict_files(model, [tmp_path / "street.png"], tmp_path / "out", iterations=3, mode=mode)
     assert np.array_equal(np.array(Image.open(written.files[0])), listed)
-    with pytest.raises(ValueError, match=r"passes are drawn of whole images; got scales 0.75, 1 with flips, windows"):
+    with pytest.raises(
+        ValueError, match=r"show_iterations requires whole images; got scales 0.75, 1 with flips, windows"
+    ):
         list(predict_files(model, [tmp_path / "street.png"], tmp_path / "out", show_iterations=True, mode=mode))

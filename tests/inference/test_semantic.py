@@ -1,4 +1,5 @@
 import json
+import re
 
 import numpy as np
 import pytest
@@ -30,7 +31,7 @@ def photo(tmp_path):
     return path
 
 
-def test_every_kind_of_image_gives_the_same_classes(model, photo):
+def test_predict_takes_every_kind_of_image(model, photo):
     array = np.array(Image.open(photo))
     tensor = torch.from_numpy(array).permute(2, 0, 1)
     expected = gatezoo.predict(model, photo)
@@ -45,7 +46,7 @@ def test_every_kind_of_image_gives_the_same_classes(model, photo):
         assert all(np.array_equal(classes, expected) for classes in listed)
 
 
-def test_predict_is_the_largest_logit_of_the_normalised_image(model, photo):
+def test_predict_is_the_argmax_of_the_normalized_image(model, photo):
     image = load_image(photo)[None] / 255
     mean, std = (torch.tensor(v).view(3, 1, 1) for v in (model.backbone.mean, model.backbone.std))
     with torch.no_grad():
@@ -53,12 +54,12 @@ def test_predict_is_the_largest_logit_of_the_normalised_image(model, photo):
     assert np.array_equal(gatezoo.predict(model, photo, iterations=3), expected.numpy())
 
 
-def test_passes(model, photo):
+def test_predict_iterations(model, photo):
     assert len(predict_iterations(model, photo, iterations=3)) == 3
     assert np.array_equal(predict_iterations(model, photo)[-1], gatezoo.predict(model, photo))
 
 
-def test_exif_rotation_is_honoured(tmp_path):
+def test_exif_rotation_is_applied(tmp_path):
     image = Image.new("RGB", (60, 40), "black")
     image.paste("white", (0, 0, 60, 10))
     exif = Image.Exif()
@@ -80,7 +81,7 @@ def test_images_of_any_mode(mode):
     assert loaded[:, 0, -1].min() > 235
 
 
-def test_transparency_is_on_white():
+def test_transparent_pixels_are_white():
     image = to_rgb(Image.new("RGBA", (40, 40), (10, 20, 30, 0)))
     assert (image == 255).all()
 
@@ -88,8 +89,8 @@ def test_transparency_is_on_white():
 @pytest.mark.parametrize(
     ("x", "message"),
     [
-        (torch.full((3, 40, 40), float("nan")), "must be finite"),
-        (torch.randn(3, 40, 40), r"must be in 0 \.\. 1; got .*: for normalised images call model"),
+        (torch.full((3, 40, 40), float("nan")), "an image must be finite; it contains NaN"),
+        (torch.randn(3, 40, 40), r"must be in 0 \.\. 1; got .*: for normalized images call model"),
         (torch.zeros(3, 40, 40, dtype=torch.int64), r"must be uint8 .* got torch\.int64"),
         (torch.zeros(4, 40, 40), r"must have 3 channels: .* got \(4, 40, 40\)"),
         (np.zeros((40, 40, 4), np.uint8), r"got \(4, 40, 40\)"),
@@ -97,21 +98,21 @@ def test_transparency_is_on_white():
         (17, "must be a path, a PIL image, an array or a tensor; got int"),
     ],
 )
-def test_bad_images(model, x, message):
+def test_invalid_images_are_rejected(model, x, message):
     with pytest.raises(ValueError, match=message):
         gatezoo.predict(model, x)
 
 
-def test_bad_files_are_named(model, tmp_path, photo):
+def test_errors_contain_the_file(model, tmp_path, photo):
     with pytest.raises(ValueError, match=r"there is none at .*absent\.jpg"):
         gatezoo.predict(model, tmp_path / "absent.jpg")
     text = tmp_path / "text.jpg"
-    text.write_text("not a image")
+    text.write_text("not an image")
     with pytest.raises(ValueError, match=r"a format that Pillow reads; .*text\.jpg is not"):
         gatezoo.predict(model, text)
     cut = tmp_path / "cut.png"
     cut.write_bytes(photo.read_bytes()[:3000])
-    with pytest.raises(ValueError, match=r"the image .*cut\.png cannot be read"):
+    with pytest.raises(ValueError, match=r"an image must be an intact file; .*cut\.png cannot be read"):
         gatezoo.predict(model, cut)
     Image.new("RGB", (20, 20)).save(tmp_path / "small.png")
     with pytest.raises(ValueError, match=r"small\.png: images must be at least 32 pixels"):
@@ -121,7 +122,7 @@ def test_bad_files_are_named(model, tmp_path, photo):
         gatezoo.predict(model, tmp_path / "empty")
 
 
-def test_predict_files(model, photo, tmp_path):
+def test_predict_files_writes_maps_overlays_and_shares(model, photo, tmp_path):
     out = tmp_path / "out"
     (written,) = predict_files(model, [photo], out, show_iterations=True)
     names = ["street.view.json", "street.view.png", "street.view_iterations.png", "street.view_overlay.jpg"]
@@ -132,19 +133,23 @@ def test_predict_files(model, photo, tmp_path):
     shares = json.loads((out / "street.view.json").read_text())["shares"]
     assert sum(shares.values()) == pytest.approx(1, abs=1e-4)
     assert shares == written.shares
+    assert written.summary == ", ".join(f"{name} {share:.1%}" for name, share in list(shares.items())[:4])
+    assert (written.image, written.counts, written.iterations) == (photo, {}, None)
     assert shares[str(classes[0, 0])] == pytest.approx((classes == classes[0, 0]).mean(), abs=1e-5)
     assert Image.open(out / "street.view_overlay.jpg").size == (70, 50)
 
 
-def test_files_of_one_stem_are_refused_before_any_is_written(model, photo, tmp_path):
+def test_files_of_one_stem_are_rejected_before_any_is_written(model, photo, tmp_path):
     twin = photo.with_suffix(".jpg")
     Image.open(photo).save(twin)
-    with pytest.raises(ValueError, match="must differ in their names without suffix"):
-        list(predict_files(model, [photo, twin], tmp_path / "out"))
+    other = photo.with_name("other.png")
+    message = re.escape(f"images must differ in their names without suffix; got {photo} and {twin}")
+    with pytest.raises(ValueError, match=message):
+        list(predict_files(model, [other, photo, twin, other], tmp_path / "out"))
     assert not (tmp_path / "out").exists()
 
 
-def test_nothing_is_left_half_written(model, photo, tmp_path, monkeypatch):
+def test_no_partial_file_is_left(model, photo, tmp_path, monkeypatch):
     def full(self, path, *_, **__):
         path.write_bytes(b"half")
         raise OSError(28, "No space left on device")
@@ -155,19 +160,19 @@ def test_nothing_is_left_half_written(model, photo, tmp_path, monkeypatch):
     assert list((tmp_path / "out").iterdir()) == []
 
 
-def test_out_that_is_no_folder(model, photo, tmp_path):
+def test_output_path_must_be_a_folder(model, photo, tmp_path):
     (tmp_path / "out").write_text("")
     with pytest.raises(ValueError, match="the output folder must be writable"):
         list(predict_files(model, [photo], tmp_path / "out"))
 
 
-def test_the_figure_marks_what_changed():
+def test_figure_highlights_changed_pixels():
     image = torch.zeros(3, 40, 50, dtype=torch.uint8)
     first = np.zeros((40, 50), np.uint8)
     second = first.copy()
     second[10:20, 5:25] = 1
     figure = np.array(visualize.iterations_figure(image, [first, second], ["a", "b"], [(0, 0, 0), (0, 255, 0)]))
-    assert (figure == overlays._CHANGED).all(-1).sum() == 200
+    assert (figure == overlays.HIGHLIGHT_COLOR).all(-1).sum() == 200
     assert (figure == (0, 255, 0)).all(-1).sum() >= 200
 
 
@@ -176,35 +181,35 @@ def test_voc_palette():
     assert len(set(voc_palette(150))) == 150
 
 
-def test_many_classes_need_more_than_a_byte():
+def test_index_image_of_many_classes_has_16_bits():
     classes = np.full((4, 4), 300, np.int32)
     assert np.array(visualize.index_image(classes, voc_palette(301)))[0, 0] == 300
 
 
-def test_as_image_of_another_number_of_channels():
+def test_to_image_tensor_takes_other_numbers_of_channels():
     assert to_image_tensor(np.zeros((40, 50), np.uint8), in_chans=1).shape == (1, 40, 50)
     assert to_image_tensor(np.zeros((40, 50, 4), np.uint8), in_chans=4).shape == (4, 40, 50)
 
 
-def test_an_overlay_drawn_in_bands_is_that_of_the_whole_image(monkeypatch):
+def test_overlay_does_not_depend_on_its_bands(monkeypatch):
     image = torch.randint(0, 256, (3, 50, 40), dtype=torch.uint8)
     classes = np.random.default_rng(0).integers(0, 3, (50, 40)).astype(np.uint8)
     palette = voc_palette(3)
     whole = np.array(overlays.overlay(image, classes, palette))
-    colours = np.array(palette)[classes]
-    blended = 0.45 * image.permute(1, 2, 0).numpy() + 0.55 * colours
+    colors = np.array(palette)[classes]
+    blended = 0.45 * image.permute(1, 2, 0).numpy() + 0.55 * colors
     assert np.abs(whole - blended).max() < 1
-    monkeypatch.setattr(overlays, "_AT_ONCE", 7 * 40)
+    monkeypatch.setattr(overlays, "_MAX_PIXELS", 7 * 40)
     assert np.array_equal(np.array(overlays.overlay(image, classes, palette)), whole)
 
 
-# Of 100 columns, how many each pass gives class 1: the passes change .2, .05, .01 and none of the pixels.
+# Of 100 columns, the number that each iteration assigns to class 1: iterations change .2, .05, .01 and 0 of the pixels.
 COLUMNS = (50, 70, 75, 76, 76, 76)
 
 
 @pytest.fixture
 def changing(monkeypatch):
-    """A network whose passes change ever less; counts those that were run."""
+    """A network whose iterations change ever fewer pixels, and a list of the iterations that were run."""
     model, ran = gatezoo.create_model("test_rignet_su", num_classes=2), []
     model.unroll = "parallel"
 
@@ -221,7 +226,7 @@ def changing(monkeypatch):
 
 
 @pytest.mark.parametrize(("tolerance", "expected"), [(0.5, 2), (0.2, 2), (0.19, 3), (0.05, 3), (0.02, 4), (0, 5)])
-def test_passes_until_nothing_changes(changing, tmp_path, tolerance, expected):
+def test_auto_iterations_stop_when_the_prediction_is_stable(changing, tmp_path, tolerance, expected):
     model, ran = changing
     image = torch.zeros(3, 40, 100)
     last = gatezoo.predict(model, image, iterations="auto", tolerance=tolerance)
@@ -230,22 +235,23 @@ def test_passes_until_nothing_changes(changing, tmp_path, tolerance, expected):
     assert len(predict_iterations(model, image, iterations="auto", tolerance=tolerance)) == expected
     Image.new("RGB", (100, 40)).save(tmp_path / "a.png")
     (written,) = predict_files(model, [tmp_path / "a.png"], tmp_path / "out", iterations="auto", tolerance=tolerance)
-    assert json.loads((tmp_path / "out/a.json").read_text())["iterations"] == written.passes == expected
+    assert json.loads((tmp_path / "out/a.json").read_text())["iterations"] == written.iterations == expected
+    assert written.summary.endswith(f" after {expected} iterations")
 
 
-def test_passes_end_even_if_they_always_change(changing, monkeypatch):
+def test_auto_iterations_stop_at_the_maximum(changing, monkeypatch):
     model, _ = changing
     monkeypatch.setattr(f"{__name__}.COLUMNS", (10, 90) * 5)
     assert len(predict_iterations(model, torch.zeros(3, 40, 100), iterations="auto", tolerance=0)) == 10
 
 
-def test_auto_needs_whole_passes_and_whole_images(changing):
+def test_auto_iterations_require_whole_passes_and_whole_images(changing):
     changing, _ = changing
     image = torch.rand(3, 64, 64)
     for name in ("test_fcn", "test_rignet_su"):
-        with pytest.raises(ValueError, match="iterations='auto' needs a network that is unrolled in whole passes"):
+        with pytest.raises(ValueError, match="iterations='auto' requires a network that is unrolled in whole passes"):
             gatezoo.predict(gatezoo.create_model(name), image, iterations="auto")
-    with pytest.raises(ValueError, match="iterations='auto' looks at whole images"):
+    with pytest.raises(ValueError, match="iterations='auto' requires whole images"):
         gatezoo.predict(changing, image, iterations="auto", mode=SlidingWindow(48))
     with pytest.raises(ValueError, match=r"tolerance must be in 0 \.\. 1"):
         gatezoo.predict(changing, image, iterations="auto", tolerance=2)

@@ -1,3 +1,5 @@
+"""Test resizing and pooling against PyTorch's operators."""
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -21,18 +23,18 @@ def test_averaging_matrix_rows_sum_to_one():
     assert matrix[1].nonzero().flatten().tolist() == [2, 3, 4, 5]
 
 
-def test_no_grids_no_work():
+def test_pool_to_grids_without_grids_is_empty():
     assert pool_to_grids(torch.zeros(1, 1, 2, 2), ()) == []
 
 
-def test_resize_leaves_a_map_of_that_size_alone():
+def test_resize_to_returns_a_map_of_that_size_unchanged():
     x = torch.randn(1, 2, 5, 6)
     assert resize_to(x, (5, 6)) is x
     assert resize_to(x, (9, 4)).shape == (1, 2, 9, 4)
 
 
 @pytest.mark.parametrize("target", [(21, 30), (9, 13), (4, 6)])
-def test_pooling_as_if_resized(target):
+def test_pool_to_grids_of_a_resized_map(target):
     x = torch.randn(2, 3, 9, 13)
     for bins, pooled in zip((1, 3, 5), pool_to_grids(x, (1, 3, 5), target), strict=True):
         expected = F.adaptive_avg_pool2d(F.interpolate(x, target, mode="bilinear"), bins)

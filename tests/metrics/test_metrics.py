@@ -38,9 +38,9 @@ def by_loops(pairs, num_classes, ignore):
     return iou, right / labelled, np.mean(list(accuracy.values())), weighted / labelled
 
 
-@pytest.mark.parametrize("at_once", [segmentation._AT_ONCE, 10])
-def test_scores_are_those_of_a_slow_loop_and_leave_absent_classes_out(monkeypatch, at_once):
-    monkeypatch.setattr(segmentation, "_AT_ONCE", at_once)
+@pytest.mark.parametrize("chunk_size", [segmentation._CHUNK_SIZE, 10])
+def test_segmentation_metric_matches_a_slow_loop_without_absent_classes(monkeypatch, chunk_size):
+    monkeypatch.setattr(segmentation, "_CHUNK_SIZE", chunk_size)
     random = np.random.default_rng(0)
     pairs = []
     for size in ((7, 9), (5, 4)):
@@ -59,23 +59,23 @@ def test_scores_are_those_of_a_slow_loop_and_leave_absent_classes_out(monkeypatc
     assert result.pixel_accuracy == pytest.approx(pixel_accuracy)
     assert result.mean_accuracy == pytest.approx(mean_accuracy)
     assert result.weighted_iou == pytest.approx(weighted_iou)
-    # What an update returns is its own image's matrix; rows are labels.
-    assert torch.equal(sum(matrices), scores.matrix())
+    # An update returns the matrix of its own image; rows are labels.
+    assert torch.equal(sum(matrices), scores.confusion_matrix())
     classes, labels = pairs[1]
     for label, drawn in product(range(5), range(5)):
         assert matrices[1][label, drawn] == np.sum((labels == label) & (classes == drawn))
 
 
-def test_scores_by_hand():
+def test_segmentation_scores_by_hand():
     result = scores_from_confusion(torch.tensor([[6, 2, 0], [1, 1, 0], [0, 0, 0]]))
     assert result.iou[:2] == pytest.approx([6 / 9, 1 / 4])
     assert result.weighted_iou == pytest.approx(0.8 * 6 / 9 + 0.2 / 4)
     assert result.mean_accuracy == pytest.approx((6 / 8 + 1 / 2) / 2)
     assert result.pixel_accuracy == pytest.approx(0.7)
-    told = result.to_dict()
-    assert told["iou"][2] is None
-    assert "boundary_f" not in told
-    json.dumps(told, allow_nan=False)
+    content = result.to_dict()
+    assert content["iou"][2] is None
+    assert "boundary_f" not in content
+    json.dumps(content, allow_nan=False)
 
 
 @pytest.mark.parametrize(
@@ -86,12 +86,12 @@ def test_scores_by_hand():
         ([[0, 1, 2]], r"the size of the prediction; got \(1, 3\) and \(1, 2\)"),
     ],
 )
-def test_labels_that_do_not_fit(labels, message):
+def test_labels_outside_the_classes_are_rejected(labels, message):
     with pytest.raises(ValueError, match=message):
         SegmentationMetric(3).update(torch.tensor([[0, 1]]), torch.tensor(labels))
 
 
-def test_an_ignored_label_may_be_one_of_the_classes():
+def test_ignore_index_may_be_one_of_the_classes():
     scores = SegmentationMetric(3, ignore_index=0)
     scores.update(torch.tensor([[0, 1, 2]]), torch.tensor([[0, 1, 1]]))
     assert scores.compute().pixel_accuracy == 0.5
@@ -101,7 +101,7 @@ def test_an_ignored_label_may_be_one_of_the_classes():
 
 
 def boundary_by_loops(pairs, num_classes, tolerance, ignore):
-    """F of every class and image, from the definition, a pair of pixels at a time."""
+    """Compute F of every class from the definition, a pair of pixels at a time."""
 
     def contour(mask):
         height, width = len(mask), len(mask[0])
@@ -129,7 +129,7 @@ def boundary_by_loops(pairs, num_classes, tolerance, ignore):
 
 
 @pytest.mark.parametrize("tolerance", [0.01, 0.1, 0.2])
-def test_boundary_scores_are_those_of_a_slow_loop(tolerance):
+def test_boundary_metric_matches_a_slow_loop(tolerance):
     random = np.random.default_rng(0)
     pairs = []
     for height, width in ((16, 12), (10, 18)):
@@ -158,7 +158,7 @@ def test_boundary_score_by_hand():
         scores = BoundaryMetric(2, reach / diagonal)
         scores.update(classes, labels)
         assert scores.compute() == (expected, [expected, expected])
-    # A image of one class has no contour, and the frame is none: it does not count.
+    # An image of one class has no contour, and its border is none: it does not count.
     scores.update(torch.zeros(10, 10), torch.zeros(10, 10))
     assert scores.compute()[0] == 1.0
     # Two predicted columns, of which one is right: precision 1/2, recall 1, F 2/3.
@@ -190,13 +190,13 @@ def test_instance_weighted_iou_by_hand():
     assert mean == by_class[1]
     assert math.isnan(by_class[0])
     assert math.isnan(by_class[2])
-    # With a mean size of 10, told: iTP = 2 x 2.5 + 10, iFN = 2 x 2.5.
+    # With a given mean size of 10: iTP = 2 x 2.5 + 10, iFN = 2 x 2.5.
     scores = InstanceWeightedMetric(3, {1: 10.0, 2: 3.0})
     scores.update(classes, labels, ids)
     assert scores.compute()[1][1] == pytest.approx(15 / (15 + 5 + 2))
 
 
-def test_instance_weighted_iou_is_that_of_a_slow_loop_over_images():
+def test_instance_weighted_metric_matches_a_slow_loop():
     random = np.random.default_rng(0)
     images = []
     for size in ((9, 11), (6, 13)):
@@ -225,31 +225,31 @@ def test_instance_weighted_iou_is_that_of_a_slow_loop_over_images():
 # ---- depth
 
 
-def test_depth_figures_by_hand_over_known_pixels_alone():
+def test_depth_metric_by_hand_over_known_pixels():
     measured = torch.tensor([[1.0, 2.0, 4.0, 4.0], [math.nan, 0.0, 1.0, 2.0]])
     predicted = torch.tensor([[1.2, 2.8, 2.2, 4.0], [-1.0, math.nan, 1.9, 4.0]])
     # Ratios 1.2, 1.4, 1.818, 1, 1.9, 2 against 1.25, 1.5625, 1.953.
     scores = DepthMetric()
     scores.update(predicted[:, :2], measured[:, :2])
     scores.update(predicted[:, 2:], measured[:, 2:])
-    figures = scores.compute()
-    assert figures.pixels == 6
-    assert [figures.delta1, figures.delta2, figures.delta3] == pytest.approx([2 / 6, 3 / 6, 5 / 6])
-    assert figures.abs_rel == pytest.approx((0.2 + 0.4 + 0.45 + 0 + 0.9 + 1) / 6)
-    assert figures.rmse == pytest.approx(math.sqrt((0.04 + 0.64 + 3.24 + 0 + 0.81 + 4) / 6))
+    result = scores.compute()
+    assert result.pixels == 6
+    assert [result.delta1, result.delta2, result.delta3] == pytest.approx([2 / 6, 3 / 6, 5 / 6])
+    assert result.abs_rel == pytest.approx((0.2 + 0.4 + 0.45 + 0 + 0.9 + 1) / 6)
+    assert result.rmse == pytest.approx(math.sqrt((0.04 + 0.64 + 3.24 + 0 + 0.81 + 4) / 6))
     logs = [math.log(ratio) for ratio in (1.2, 1.4, 4 / 2.2, 1, 1.9, 2)]
-    assert figures.rmse_log == pytest.approx(math.sqrt(sum(log**2 for log in logs) / 6))
-    assert figures.to_dict()["delta2"] == 0.5
+    assert result.rmse_log == pytest.approx(math.sqrt(sum(log**2 for log in logs) / 6))
+    assert result.to_dict()["delta2"] == 0.5
 
 
-def test_depth_that_cannot_be():
+def test_invalid_depth_is_rejected():
     with pytest.raises(ValueError, match="predicted depth must be positive, in metres"):
         DepthMetric().update(torch.tensor([0.0]), torch.tensor([1.0]))
-    with pytest.raises(ValueError, match="must have the size of the measured"):
+    with pytest.raises(ValueError, match="must have the size of the measured depth; got"):
         DepthMetric().update(torch.ones(2), torch.ones(3))
     scores = DepthMetric()
     scores.update(torch.ones(2), torch.tensor([math.nan, 0]))
-    with pytest.raises(ValueError, match="must be known at one pixel at least"):
+    with pytest.raises(ValueError, match="must be known at one pixel at least; got NaN or 0 at all"):
         scores.compute()
 
 
@@ -257,7 +257,7 @@ def test_depth_that_cannot_be():
 
 
 def boxes_and_masks(corners, scores=None, label=1):
-    """torchvision's dict for boxes filled by their masks, on 40 x 40."""
+    """Return torchvision's dict of boxes that are filled by their masks, on 40 x 40 pixels."""
     masks = torch.zeros(len(corners), 40, 40)
     for mask, (x0, y0, x1, y1) in zip(masks, corners):
         mask[y0:y1, x0:x1] = 1
@@ -268,7 +268,7 @@ def boxes_and_masks(corners, scores=None, label=1):
 
 
 def test_average_precision_by_hand():
-    """Two objects. The first is met exactly, a false one comes next, the second is met with IoU .6.
+    """Two instances. The first is found exactly, a false one comes next, the second is found with IoU .6.
 
     Up to a threshold of .6 the precisions at recalls 1/2 and 1 are 1 and 2/3: of the 101 recalls 0, .01 .. 1 the 51 up
     to .5 read 1, the other 50 read 2/3. Above, only the first counts: 51 read 1, 50 read 0.
@@ -279,29 +279,29 @@ def test_average_precision_by_hand():
     scores.update([found], [truth])
     both, one = (51 + 50 * 2 / 3) / 101, 51 / 101
     expected = (3 * both + 7 * one) / 10  # .5 .55 .6; .65 .. .95
-    for kind, figures in scores.compute().items():
+    for kind, result in scores.compute().items():
         assert kind in ("bbox", "segm")
-        assert figures["ap50"] == pytest.approx(both, abs=1e-4)
-        assert figures["ap75"] == pytest.approx(one, abs=1e-4)
-        assert figures["ap"] == pytest.approx(expected, abs=1e-4)
-        assert figures["ap_small"] == pytest.approx(expected, abs=1e-4)
-        assert figures["ap_large"] is None
-        assert figures["ar1"] == pytest.approx(0.5, abs=1e-4)
-        assert figures["by_class"] == {1: pytest.approx(expected, abs=1e-4)}
+        assert result["ap50"] == pytest.approx(both, abs=1e-4)
+        assert result["ap75"] == pytest.approx(one, abs=1e-4)
+        assert result["ap"] == pytest.approx(expected, abs=1e-4)
+        assert result["ap_small"] == pytest.approx(expected, abs=1e-4)
+        assert result["ap_large"] is None
+        assert result["ar1"] == pytest.approx(0.5, abs=1e-4)
+        assert result["by_class"] == {1: pytest.approx(expected, abs=1e-4)}
 
 
-def test_boxes_alone_and_images_without_anything():
+def test_average_precision_of_boxes_and_empty_images():
     scores = InstanceMetric(["bbox"])
     nothing = {"boxes": torch.zeros(0, 4), "labels": torch.zeros(0, dtype=torch.long)}
     scores.update([nothing | {"scores": torch.zeros(0)}], [nothing])
     assert scores.compute()["bbox"]["ap"] is None
     truth = boxes_and_masks([[0, 0, 10, 10]], label=3)
     scores.update([nothing | {"scores": torch.zeros(0)}, {**truth, "scores": torch.ones(1)}], [truth, truth])
-    figures = scores.compute()["bbox"]
-    assert figures["ap"] == pytest.approx(51 / 101, abs=1e-4)  # one of two found
-    assert figures["by_class"] == {3: figures["ap"]}
+    result = scores.compute()["bbox"]
+    assert result["ap"] == pytest.approx(51 / 101, abs=1e-4)  # one of two found
+    assert result["by_class"] == {3: result["ap"]}
 
 
-def test_iou_types():
+def test_iou_types_are_checked():
     with pytest.raises(ValueError, match=r"iou_types must be 'bbox', 'segm' or both; got \['mask'\]"):
         InstanceMetric(["mask"])

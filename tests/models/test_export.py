@@ -1,4 +1,4 @@
-"""Exported networks give eager's numbers at sizes other than the traced one, odd ones included."""
+"""Exported networks reproduce the logits of eager mode at other sizes than the traced one, odd ones included."""
 
 import numpy as np
 import pytest
@@ -66,7 +66,7 @@ def test_onnx(case, program, tmp_path):
 
 
 @torch.no_grad()
-def test_scaled_copies_are_exported():
+def test_multiscale_network_is_exported():
     torch.manual_seed(0)
     model = gatezoo.create_model("test_depthgate_multiscale", backbone="mobilenetv2_035", num_classes=5).eval()
     sizes = {2: torch.export.Dim("height", min=64, max=4096), 3: torch.export.Dim("width", min=64, max=4096)}
@@ -79,7 +79,7 @@ def test_scaled_copies_are_exported():
 
 
 @torch.no_grad()
-def test_a_given_depth_is_exported_as_an_input(tmp_path):
+def test_given_depth_is_exported_as_an_input(tmp_path):
     import onnxruntime
 
     torch.manual_seed(0)
@@ -96,7 +96,7 @@ def test_a_given_depth_is_exported_as_an_input(tmp_path):
     path = tmp_path / "model.onnx"
     torch.onnx.export(program, f=str(path), input_names=["image", "depth"], dynamo=True, verbose=False)
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    names = [given.name for given in session.get_inputs()]
+    names = [node.name for node in session.get_inputs()]
     for size in SIZES:
         image, depth = torch.randn(1, 3, *size), torch.rand(1, *size) * 6
         depth[:, : size[0] // 2, ::3] = torch.nan

@@ -1,4 +1,4 @@
-"""PSPNet, its kin and gated fully fusion as whole networks."""
+"""PSPNet and gated fully fusion as whole networks."""
 
 import pytest
 import torch
@@ -12,14 +12,14 @@ from gatezoo.model_info import count_gmacs, count_parameters, on_meta
 from gatezoo.registry import get_model_spec
 from gatezoo.training.tasks import SemanticObjective
 
-RIVALS = ["concat", "addition", "fpn", "gated_fpn", "gff"]
-# Worked out by hand for ResNet-101 and 19 classes: laterals with norm, two 3x3 with norm a level, and what the
+FUSIONS = ["concat", "addition", "fpn", "gated_fpn", "gff"]
+# Computed by hand for ResNet-101 and 19 classes: laterals with norm, two 3x3 with norm a level, and what the
 # classifier reads beyond the context.
 LATERALS, REFINED, READ = (256 + 512 + 1024 + 2048) * 256 + 4 * 512, 8 * (9 * 256 * 256 + 512), 4 * 256 * 19
 GATES = 256 + 512 + 1024 + 2048 + 4
 
 
-def test_parameters_of_the_baseline_and_of_gff_as_the_text_has_it():
+def test_parameters_of_pspnet_and_of_gff_as_the_text_has_it():
     """The paper's Table 3 has 65.6, 69.7 and 70.5 M: the first is met, the others are not reproduced."""
     plain = on_meta("pspnet_r101", num_classes=19, auxiliary=False)
     assert count_parameters(plain) == 65_583_699
@@ -42,7 +42,7 @@ def test_parameters_of_the_baseline_and_of_gff_as_the_text_has_it():
         ("gff", GATES),
     ],
 )
-def test_rivals_stand_on_the_same_base(fusion, more):
+def test_fusions_share_their_base(fusion, more):
     names = {"gff": "gff_pspnet_r101"}
     model = on_meta(names.get(fusion, f"{fusion}_pspnet_r101"), num_classes=19, auxiliary=False, dfp=False)
     assert count_parameters(model) == 65_583_699 + LATERALS + REFINED + READ + more
@@ -79,7 +79,7 @@ def test_gff_is_its_parts_one_after_the_other(dfp):
     assert all(torch.equal(outputs.gates[0][level], gates[level]) for level in (1, 2, 3, 4))
 
 
-def test_auxiliary_heads_are_run_by_outputs_alone(monkeypatch):
+def test_auxiliary_heads_run_only_in_outputs(monkeypatch):
     model = gatezoo.create_model("test_gff")
     assert list(model.auxiliary) == ["2"]
     calls = []
@@ -96,41 +96,41 @@ def test_auxiliary_heads_are_run_by_outputs_alone(monkeypatch):
 
 
 @pytest.mark.parametrize("weight", [0.0, 0.4, 1.0])
-def test_the_loss_of_auxiliary_heads_is_weighed(weight):
+def test_loss_of_auxiliary_heads_is_weighted(weight):
     model = gatezoo.create_model("test_gff", num_classes=4).eval()
     loss, normalize = make_loss("cross_entropy"), model.make_normalize()
     images = torch.randint(256, (2, 3, 64, 64), dtype=torch.uint8)
     labels = torch.randint(4, (2, 64, 64), dtype=torch.uint8)
     outputs = model.outputs(normalize(images))
     expected = loss(outputs.logits, labels.long()) + weight * loss(outputs.auxiliary[0], labels.long())
-    task = SemanticObjective(model, normalize, loss, aux_loss_weight=weight)
-    torch.testing.assert_close(task(images, labels), expected)
-    task(images, labels).backward()
+    objective = SemanticObjective(model, normalize, loss, aux_loss_weight=weight)
+    torch.testing.assert_close(objective(images, labels), expected)
+    objective(images, labels).backward()
     assert all((p.grad is None) == (weight == 0) for p in model.auxiliary.parameters())
     assert all(p.grad is not None for p in model.head.parameters())
 
 
-def test_the_weight_of_auxiliary_heads_goes_from_the_recipe_to_the_task(shapes, tmp_path):
+def test_weight_of_auxiliary_heads_comes_from_the_recipe(shapes, tmp_path):
     from gatezoo.data import FolderDataset
     from gatezoo.recipes.recipe import Recipe
+    from gatezoo.training.options import RunOptions
     from gatezoo.training.trainer import Trainer
 
     assert Recipe().aux_loss_weight == 0.4
     data = FolderDataset(shapes, ["ground", "disc"])
     model = gatezoo.create_model("test_pspnet", num_classes=2)
     recipe = Recipe(steps=1, batch_size=1, crop_size=48, amp_dtype="none", aux_loss_weight=0.7)
-    trainer = Trainer(model, data, data, tmp_path / "out", recipe, {}, "cpu", 0, False, None)
-    assert trainer.task.aux_loss_weight == 0.7
+    trainer = Trainer(model, data, data, recipe, RunOptions(tmp_path / "out", workers=0))
+    assert trainer.objective.aux_loss_weight == 0.7
     assert trainer.accelerator.ddp_handler.find_unused_parameters is False
-    trainer = Trainer(
-        model, data, data, tmp_path / "b", Recipe(batch_size=1, aux_loss_weight=0.0), {}, "cpu", 0, False, None
-    )
+    recipe = Recipe(batch_size=1, aux_loss_weight=0.0)
+    trainer = Trainer(model, data, data, recipe, RunOptions(tmp_path / "b", workers=0))
     assert trainer.accelerator.ddp_handler.find_unused_parameters is True
 
 
 @pytest.mark.parametrize("name", ["test_pspnet", "test_gff"])
 @pytest.mark.parametrize("size", [(32, 32), (33, 47), (65, 97)])
-def test_a_batch_of_one_trains_at_odd_sizes(name, size):
+def test_training_with_a_batch_of_one_at_odd_sizes(name, size):
     model = gatezoo.create_model(name, num_classes=4).train()
     before = {
         key: module.running_mean.clone()
@@ -158,7 +158,7 @@ def test_a_batch_of_one_trains_at_odd_sizes(name, size):
         ("hrnet_w18_small", 32),
     ],
 )
-def test_gff_stands_on_other_backbones(backbone, output_stride):
+def test_gff_on_other_backbones(backbone, output_stride):
     model = gatezoo.create_model("test_gff", backbone=backbone, output_stride=output_stride, num_classes=3).eval()
     assert model.backbone.strides == [min(stride, output_stride) for stride in (4, 8, 16, 32)]
     outputs = model.outputs(torch.randn(1, 3, 65, 97))
@@ -166,13 +166,13 @@ def test_gff_stands_on_other_backbones(backbone, output_stride):
     assert list(outputs.gates[0]) == [1, 2, 3, 4]
 
 
-def test_gff_stands_on_maxvit():
+def test_gff_on_maxvit():
     model = on_meta("test_gff", backbone="maxvit_tiny_tf_224", output_stride=32, strides=(4, 16, 32))
     with torch.no_grad():
         assert model(torch.empty(1, 3, 65, 97, device="meta")).shape == (1, 21, 65, 97)
 
 
-def test_the_levels_are_the_last_maps_of_the_stages():
+def test_levels_are_the_last_maps_of_the_stages():
     """Strides 4 8 8 8: the three maps at stride 8 are of three stages."""
     model = on_meta("gff_pspnet_r101")
     assert (model.backbone.channels, model.backbone.strides) == ([256, 512, 1024, 2048], [4, 8, 8, 8])
@@ -183,30 +183,17 @@ def test_the_levels_are_the_last_maps_of_the_stages():
 
 
 @torch.no_grad()
-def test_a_trained_pspnet_starts_its_fusions():
-    """As the paper starts them: what fits by name is the backbone, the context and the auxiliary head."""
+def test_trained_pspnet_initializes_its_fusions():
+    """As in the paper: the backbone, the context and the auxiliary head fit by name."""
     plain, fused = gatezoo.create_model("test_pspnet"), gatezoo.create_model("test_gff")
-    held, own = plain.state_dict(), fused.state_dict()
-    same = {key for key, value in held.items() if key in own and own[key].shape == value.shape}
-    left = {key for key in held if key not in same and not key.startswith(("auxiliary.", "head.classify."))}
-    assert left == set()
+    source, target = plain.state_dict(), fused.state_dict()
+    same = {key for key, value in source.items() if key in target and target[key].shape == value.shape}
+    assert {key for key in source.keys() - same if not key.startswith(("auxiliary.", "head.classify."))} == set()
     assert any(key.startswith("head.context.") for key in same)
 
 
-def test_deeplabv3plus_reads_a_shallow_map():
-    model = on_meta("deeplabv3plus_wrn38", num_classes=19, auxiliary=False)
-    assert model.backbone.strides == [4, 8, 8]
-    model = gatezoo.create_model(
-        "test_pspnet", context="atrous_pooling", decoder=True, num_classes=3, auxiliary=False
-    ).train()
-    image = torch.randn(1, 3, 65, 97)
-    model(image).square().mean().backward()
-    assert all(p.grad is not None for p in model.parameters())
-    assert model.head(*model.backbone(image)).shape[-2:] == (17, 25)
-
-
 def test_multiplications_of_gff():
-    """GMAC at 512 x 512: what Table 3 calls a little more is mostly the dense pyramid at stride 4."""
+    """GMAC at 512 x 512: the additional work of Table 3 is mostly the dense pyramid at stride 4."""
     plain, fused = (on_meta("gff_pspnet_r101", num_classes=19, dfp=dfp, auxiliary=False) for dfp in (False, True))
     pixels, inputs = 128 * 128, sum(512 + 256 * count for count in (1, 2, 3, 4))
     # Levels 2, 3, 4 and the context are classified at stride 4 after the pyramid, at stride 8 without.
@@ -219,30 +206,30 @@ def test_multiplications_of_gff():
 @pytest.mark.parametrize(
     ("keywords", "message"),
     [
-        (dict(fusion="sum"), f"fusion must be one of {', '.join(RIVALS)}; got 'sum'"),
+        (dict(fusion="sum"), f"fusion must be one of {', '.join(FUSIONS)}; got 'sum'"),
         (dict(strides=(32,)), "levels to fuse must be at least two; got 1: ask for more strides"),
         (dict(strides=(2, 3)), r"strides of backbone 'test_resnet' at output_stride=8 are \[2, 4, 8, 8, 8\]; got 2, 3"),
         (dict(backbone="convnext_atto", strides=(2, 4)), r"are \[4, 8, 8, 8\]; got 2, 4"),
-        (dict(backbone="pvt_v2_b0"), r"output_stride of backbone 'pvt_v2_b0' can be \[32\]; got 8"),
+        (dict(backbone="pvt_v2_b0"), r"output_stride of backbone 'pvt_v2_b0' must be one of \[32\]; got 8"),
         (dict(context="ppm"), "context must be one of pyramid_pooling, dense_aspp, atrous_pooling; got 'ppm'"),
         (dict(fussion="gff"), "got 'fussion'. Did you mean fusion"),
     ],
 )
-def test_refusals_are_one_line(keywords, message):
+def test_wrong_keywords_are_refused_in_one_line(keywords, message):
     with pytest.raises(ValueError, match=message) as caught:
         gatezoo.create_model("test_gff", **keywords)
     assert len(str(caught.value).splitlines()) == 1
 
 
-def test_rows_of_the_paper_exist():
+def test_models_of_the_paper_exist():
     names = {f"{kind}pspnet_{net}" for kind in ("", "gff_") for net in ("r18", "r50", "r101", "mobilenetv2")}
-    names |= {f"{fusion}_pspnet_r101" for fusion in RIVALS}
+    names |= {f"{fusion}_pspnet_r101" for fusion in FUSIONS}
     names |= {f"{kind}{net}" for kind in ("", "gff_") for net in ("denseaspp_densenet121", "deeplabv3plus_wrn38")}
     assert names <= set(gatezoo.list_models())
-    assert not get_model_spec("fpn_pspnet_r101").keywords["dfp"]
+    assert not get_model_spec("fpn_pspnet_r101").model_kwargs["dfp"]
 
 
-def test_recomputed_activations_of_a_dilated_densenet():
+def test_grad_checkpointing_of_a_dilated_densenet():
     net = Pyramid("densenet121", (4, 8), output_stride=8).train()
     net.set_grad_checkpointing()
     sum(x.mean() for x in net(torch.randn(2, 3, 32, 32))).backward()

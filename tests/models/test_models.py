@@ -1,4 +1,4 @@
-"""Every row of the registry, and the figures it is known by."""
+"""Every registered model, its parameters and its multiply-accumulates."""
 
 import pytest
 import torch
@@ -7,7 +7,7 @@ from torch import Tensor, nn
 import gatezoo
 from gatezoo.gates.modulator import Modulator
 from gatezoo.layers.resize import resize_to
-from gatezoo.model_info import count_gmacs, count_parameters, on_meta
+from gatezoo.model_info import count_gmacs, count_parameters, describe, on_meta
 from gatezoo.registry import get_model_spec
 
 SEMANTIC = gatezoo.list_models(task="semantic")
@@ -15,7 +15,7 @@ SMALL = gatezoo.list_models(["test_*", "*mobilenetv2*"], task="semantic")
 
 
 @pytest.mark.parametrize("name", SEMANTIC)
-def test_every_row_builds_and_gives_logits_at_the_size_of_the_image(name):
+def test_models_give_logits_at_the_size_of_the_image(name):
     model = on_meta(name, num_classes=7)
     image = torch.empty(1, 3, 65, 97, device="meta")
     with torch.no_grad():
@@ -23,29 +23,29 @@ def test_every_row_builds_and_gives_logits_at_the_size_of_the_image(name):
 
 
 @pytest.mark.parametrize("name", gatezoo.list_models())
-def test_classes_default_to_those_of_the_first_data_set_of_the_paper_and_the_task_is_the_row_s(name):
-    model = on_meta(name)
-    nyu = {"depthgate": 40}
-    assert model.num_classes == nyu.get(get_model_spec(name).module, 21)
-    assert model.task == get_model_spec(name).task
+def test_default_classes_and_task(name):
+    """The classes are those of the first data set of the paper: NYU-Depth-v2 for depth gating, else PASCAL VOC."""
+    model, spec = on_meta(name), get_model_spec(name)
+    assert model.num_classes == {"depthgate": 40}.get(spec.family, 21)
+    assert model.task == spec.task
 
 
 @pytest.mark.parametrize("name", gatezoo.list_models(task="instance"))
-def test_every_network_of_objects_builds_and_can_be_counted(name):
+def test_instance_models_build_and_can_be_counted(name):
     model = on_meta(name, num_classes=7)
     assert count_gmacs(model, 65, 97) > 0
     assert model.raw_outputs(torch.empty(1, 3, 65, 97, device="meta")).ndim == 1
 
 
 @pytest.mark.parametrize("name", SMALL)
-def test_small_rows_train_a_step(name):
+def test_small_models_train_a_step(name):
     model = gatezoo.create_model(name, num_classes=5).train()
     logits = model(torch.randn(1, 3, 65, 97), **model.extra_inputs({"depth": torch.rand(1, 65, 97) * 5}))
     nn.functional.cross_entropy(logits, torch.randint(5, (1, 65, 97))).backward()
     assert torch.isfinite(logits).all()
 
 
-def test_rows_of_the_design_exist():
+def test_models_of_the_design_exist():
     names = {
         f"{family}_resnet{depth}_{stride}s" for family in ("fcn", "dignet") for depth in (50, 101) for stride in (8, 32)
     }
@@ -53,9 +53,9 @@ def test_rows_of_the_design_exist():
     assert names <= set(gatezoo.list_models())
 
 
-def test_every_architecture_has_a_tiny_row():
-    for module in gatezoo.list_modules():
-        assert any(name.startswith("test_") for name in gatezoo.list_models(module=module)), module
+def test_every_family_has_a_tiny_model():
+    for family in gatezoo.list_modules():
+        assert any(name.startswith("test_") for name in gatezoo.list_models(module=family)), family
 
 
 def test_parameters_of_dignet_on_resnet50():
@@ -86,7 +86,7 @@ def test_multiplications_of_dignet_on_resnet50(monkeypatch):
     assert [round(count, 1) for count in lean[1:]] == [92.4, 143.8]
 
 
-def test_the_lean_modulator_is_the_literal_one():
+def test_lean_modulator_equals_the_literal_one():
     gate = Modulator(16, 8)
     nn.init.normal_(gate.weigh.weight)
     signal = torch.randn(2, 16, 21, 30)
@@ -96,7 +96,7 @@ def test_the_lean_modulator_is_the_literal_one():
 
 
 @pytest.mark.parametrize("name", ["dignet_resnet50_32s", "dignet_deeplabv2_resnet101"])
-def test_a_pass_costs_the_plain_network_and_the_gates(name):
+def test_pass_costs_the_plain_network_and_the_gates(name):
     model = on_meta(name)
     once, twice, thrice = (count_gmacs(model, 321, 321, iterations=passes) for passes in (1, 2, 3))
     image = torch.empty(1, 3, 321, 321, device="meta")
@@ -109,7 +109,7 @@ def test_a_pass_costs_the_plain_network_and_the_gates(name):
     assert thrice == pytest.approx(3 * once + 2 * gates, rel=1e-9)
 
 
-def test_resnet101_on_a_image_of_odd_size():
+def test_resnet101_on_an_image_of_odd_size():
     model = gatezoo.create_model("dignet_resnet101_8s").eval()
     with torch.no_grad():
         assert model(torch.randn(1, 3, 65, 97)).shape == (1, 21, 65, 97)
@@ -133,8 +133,8 @@ def test_parameters_of_rignet(backbone, blocks, gates):
 
 
 @pytest.mark.parametrize("name", ["rignet_r50_su", "rignet_r50_pu"])
-def test_an_iteration_of_rignet_costs_its_gated_blocks_and_gates(name):
-    """Only blocks 4 .. 6 run again, whatever the order."""
+def test_iteration_of_rignet_costs_its_gated_blocks_and_gates(name):
+    """Only blocks 4 .. 6 run again, in either order."""
     model = on_meta(name)
     once, twice, six = (count_gmacs(model, 321, 321, iterations=count) for count in (1, 2, 6))
     image = torch.empty(1, 3, 321, 321, device="meta")
@@ -150,7 +150,7 @@ def test_an_iteration_of_rignet_costs_its_gated_blocks_and_gates(name):
 
 
 @pytest.mark.parametrize(
-    ("keywords", "millions"),
+    ("model_kwargs", "millions"),
     [
         (dict(gate="none", loops=0), 35.33),
         (dict(gate="average", tied=True, loops=0), 35.33),
@@ -161,12 +161,12 @@ def test_an_iteration_of_rignet_costs_its_gated_blocks_and_gates(name):
         (dict(loops=3), 61.78),
     ],
 )
-def test_parameters_of_depth_aware_gating_on_resnet50(keywords, millions):
-    assert round(count_parameters(on_meta("depthgate_r50", **keywords)) / 1e6, 2) == millions
+def test_parameters_of_depth_aware_gating_on_resnet50(model_kwargs, millions):
+    assert round(count_parameters(on_meta("depthgate_r50", **model_kwargs)) / 1e6, 2) == millions
 
 
 @pytest.mark.parametrize("name", ["depthgate_r50", "depthgate_mobilenetv2"])
-def test_a_loop_of_depth_aware_gating_costs_the_recurrent_module(name):
+def test_loop_of_depth_aware_gating_costs_the_recurrent_module(name):
     model = on_meta(name)
     once, twice, four = (count_gmacs(model, 320, 256, iterations=count) for count in (1, 2, 4))
     width = model.recurrent.classify.in_channels
@@ -176,3 +176,16 @@ def test_a_loop_of_depth_aware_gating_costs_the_recurrent_module(name):
     assert twice == pytest.approx(once + loop, rel=1e-9)
     assert four == pytest.approx(once + 3 * loop, rel=1e-9)
     assert count_parameters(model.recurrent) < count_parameters(model)
+
+
+@pytest.mark.parametrize("name", ["test_dignet", "test_gff", "test_depthgate", "test_fcn", "test_zigzag_maskrcnn"])
+def test_description(name):
+    spec, facts = get_model_spec(name), describe(name)
+    assert (facts["name"], facts["task"], facts["paper"]) == (name, spec.task, spec.paper)
+    assert facts["backbone"].startswith("test_resnet, output stride ")
+    assert facts["keywords"].startswith("backbone='test_resnet', ")
+    assert [
+        text.partition("=")[0] for text in facts["keywords"].split(", ") if text[0].isalpha()
+    ] == spec.parameter_names()
+    assert any(title.startswith("GMAC") for title in facts)
+    assert ("gates" in facts) == (name in ("test_dignet", "test_gff"))

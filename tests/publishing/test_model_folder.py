@@ -13,7 +13,7 @@ def folder(tmp_path):
     return model, save_pretrained(model, tmp_path / "saved")
 
 
-def test_a_folder_gives_the_network_back(folder):
+def test_folder_gives_the_network_back(folder):
     model, path = folder
     again = gatezoo.create_model(f"local-dir:{path}", pretrained=True).eval()
     image = torch.randn(1, 3, 64, 64)
@@ -24,7 +24,7 @@ def test_a_folder_gives_the_network_back(folder):
     assert "pretrained_backbone" not in config["model_args"]
 
 
-def test_keywords_of_the_caller_win(folder):
+def test_keywords_of_the_caller_take_precedence(folder):
     _, path = folder
     other = gatezoo.create_model(f"local-dir:{path}", pretrained=True, num_classes=5, iterations=1)
     assert (other.num_classes, other.iterations) == (5, 1)
@@ -34,7 +34,7 @@ def test_keywords_of_the_caller_win(folder):
     assert random.num_classes == 3
 
 
-def test_what_the_weights_expect_travels_with_them(tmp_path):
+def test_pretrained_cfg_is_saved_with_the_weights(tmp_path):
     model = gatezoo.create_model("dignet_mobilenetv2_8s", pretrained=True)
     again = gatezoo.create_model(f"local-dir:{save_pretrained(model, tmp_path / 'saved')}", pretrained=True)
     for field in ("mean", "std", "class_names", "palette", "ignore_index", "license"):
@@ -50,9 +50,11 @@ def test_what_the_weights_expect_travels_with_them(tmp_path):
     assert model.pretrained_cfg.license in card
 
 
-def test_refusals(folder, tmp_path):
+def test_invalid_folders_and_sources_are_refused(folder, tmp_path):
     _, path = folder
-    with pytest.raises(ValueError, match=r"a model is NAME, NAME\.TAG, local-dir:FOLDER or hf-hub:.*; got 'hub:x'"):
+    with pytest.raises(
+        ValueError, match=r"a model must be NAME, NAME\.TAG, local-dir:FOLDER or hf-hub:.*; got 'hub:x'"
+    ):
         gatezoo.create_model("hub:x")
     with pytest.raises(ValueError, match=r"must hold config\.json and model\.safetensors; .*nowhere has no"):
         gatezoo.create_model(f"local-dir:{tmp_path / 'nowhere'}")
@@ -65,12 +67,12 @@ def test_refusals(folder, tmp_path):
     config = json.loads((path / "config.json").read_text())
     for change, text in (
         ({"model_args": {"shallow": 1}}, "got 'shallow'"),
-        ({"pretrained_cfg": {"num_classes": 3}}, "pretrained_cfg must tell mean, sha256, size, std"),
+        ({"pretrained_cfg": {"num_classes": 3}}, "pretrained_cfg must have the fields mean, sha256, size, std"),
         ({"architecture": "test_dignt"}, "got 'test_dignt'"),
     ):
         (path / "config.json").write_text(json.dumps(config | change))
         with pytest.raises(ValueError, match=text):
             gatezoo.create_model(f"local-dir:{path}", pretrained=True)
-    torch_module = gatezoo.model_entrypoint("test_dignet")()
-    with pytest.raises(ValueError, match="must name a model of the registry"):
-        save_pretrained(torch_module, tmp_path / "other")
+    unregistered = gatezoo.model_entrypoint("test_dignet")()
+    with pytest.raises(ValueError, match="must have the name of a registered model"):
+        save_pretrained(unregistered, tmp_path / "other")

@@ -1,4 +1,4 @@
-"""From a trained file to a repository and an entry of the manifest, against a hub on this machine."""
+"""From a checkpoint to a repository and an entry of the manifest, against a loopback hub."""
 
 import json
 import re
@@ -15,19 +15,21 @@ from safetensors.torch import load_file, save_file
 
 import gatezoo
 from gatezoo import pretrained
-from gatezoo.publishing import model_card as card
-from gatezoo.publishing import publish as publishing
-from gatezoo.publishing.publish import build_release, publish
+from gatezoo.metrics.names import METRICS
+from gatezoo.publishing import publish as publish_module
+from gatezoo.publishing.golden import golden_image
+from gatezoo.publishing.model_card import license_lines, render_model_card
+from gatezoo.publishing.publish import build_release, load_scores, publish
 from gatezoo.weights.integrity import sha256_of
 
-TOLD = {
+FIELDS = {
     "license": "CC-BY-NC-4.0",
     "data_license": "CC BY-NC 4.0, research use",
     "train_data": "Discs, 24 images",
-    "command": "gatezoo train test_fcn --data DISCS",
+    "command": "gatezoo train test_fcn --data-dir DISCS",
 }
-FACTS = {
-    "model": "test_fcn",
+METADATA = {
+    "architecture": "test_fcn",
     "num_classes": 2,
     "in_chans": 3,
     "mean": [0.5] * 3,
@@ -37,16 +39,16 @@ FACTS = {
     "ignore_index": 255,
     "recipe": {"steps": 2, "lr": 0.1},
     "step": 2,
-    "format_version": 2,
+    "format_version": 3,
 }
 
 
 @pytest.fixture
 def trained(tmp_path):
-    """A file as ``gatezoo train`` writes it."""
+    """A checkpoint as ``gatezoo train`` writes it."""
     torch.manual_seed(6)
     path = tmp_path / "best.safetensors"
-    save_file(gatezoo.create_model("test_fcn", num_classes=2).state_dict(), path, {"gatezoo": json.dumps(FACTS)})
+    save_file(gatezoo.create_model("test_fcn", num_classes=2).state_dict(), path, {"gatezoo": json.dumps(METADATA)})
     return path
 
 
@@ -58,29 +60,27 @@ def manifest(tmp_path):
 @pytest.fixture
 def scores(trained, tmp_path):
     """As ``gatezoo eval --out`` writes them."""
-    told = {
+    report = {
         "scores": {"miou": 0.61234, "pixel_accuracy": 0.9, "mean_accuracy": 0.7, "iou": [0.95, 0.2747]},
         "protocol": {"mode": "whole", "images": 24, "iterations": None},
         "data": {"dataset": "folder", "folder": "DISCS", "split": "val"},
         "weights": {"sha256": sha256_of(trained)},
     }
     path = tmp_path / "scores.json"
-    path.write_text(json.dumps(told))
+    path.write_text(json.dumps(report))
     return path
 
 
 def options(scores=None):
-    told = [word for key, value in TOLD.items() for word in (f"--{key.replace('_', '-')}", value)]
-    return [*told, "--tag", "discs", *(["--scores", scores] if scores else [])]
+    words = [word for key, value in FIELDS.items() for word in (f"--{key.replace('_', '-')}", value)]
+    return [*words, "--tag", "discs", *(["--scores", scores] if scores else [])]
 
 
-def test_a_trained_file_becomes_a_repository_and_an_entry(
-    hub, trained, manifest, scores, monkeypatch, capsys, tmp_path
-):
+def test_checkpoint_becomes_a_repository_and_an_entry(hub, trained, manifest, scores, monkeypatch, capsys, tmp_path):
     arguments = ("publish", trained, "--repo", "org/discs", *options(scores), "--manifest", manifest)
     code, out, err = run(monkeypatch, capsys, *arguments)
     assert code == 0, err
-    assert "nothing was sent; --yes uploads to org/discs" in out
+    assert "nothing was uploaded; pass --yes to upload to org/discs" in out
     assert hub.counted() == []
     assert manifest.read_text() == (ROOT / pretrained.MANIFEST).read_text()
 
@@ -98,13 +98,17 @@ def test_a_trained_file_becomes_a_repository_and_an_entry(
     assert cfg.sources == (source,)
     assert cfg.sha256 == files["model.safetensors"].sha256
     assert cfg.size == len(files["model.safetensors"].data)
-    assert (cfg.license, cfg.data_license, cfg.command) == (TOLD["license"], TOLD["data_license"], TOLD["command"])
+    assert (cfg.license, cfg.data_license, cfg.command) == (
+        FIELDS["license"],
+        FIELDS["data_license"],
+        FIELDS["command"],
+    )
     assert cfg.metrics["miou"] == 0.6123
     assert cfg.metrics["protocol"] == "folder val; mode whole, images 24"
     assert cfg.recipe["steps"] == 2
-    assert cfg.format_version == 2
+    assert cfg.format_version == 3
 
-    # The entry in use, an empty cache: the network of its name, by one download.
+    # With the entry in the manifest and an empty cache, the name needs one download.
     monkeypatch.setattr(pretrained, "manifest", lambda: {cfg.name: cfg})
     hub.requests.clear()
     model = gatezoo.create_model("test_fcn.discs", pretrained=True)
@@ -116,8 +120,8 @@ def test_a_trained_file_becomes_a_repository_and_an_entry(
     assert hub.counted() == []
 
 
-def test_the_golden_image_and_logits_are_those_of_the_network(hub, trained, tmp_path):
-    build_release(str(trained), tmp_path / "out", "org/x", "discs", TOLD)
+def test_golden_image_and_logits_are_those_of_the_network(hub, trained, tmp_path):
+    build_release(str(trained), tmp_path / "out", "org/x", "discs", FIELDS)
     held = load_file(tmp_path / "out/golden.safetensors")
     model = gatezoo.create_model(f"local-dir:{tmp_path / 'out'}", pretrained=True).eval()
     with torch.no_grad():
@@ -126,13 +130,13 @@ def test_the_golden_image_and_logits_are_those_of_the_network(hub, trained, tmp_
     assert 1 < held["image"].max() <= 2
     assert -2 <= held["image"].min() < -1
     assert len(held["image"].unique()) > 20
-    channels = publishing.golden_image(5)[0]
+    channels = golden_image(5)[0]
     assert not any(torch.equal(a, b) for i, a in enumerate(channels) for b in channels[:i])
 
 
-def test_the_card_is_one_that_the_hub_reads(hub, trained, scores, tmp_path):
-    told = TOLD | {"metrics": publishing.load_scores(scores)}
-    build_release(str(trained), tmp_path / "out", "org/discs", "discs", told)
+def test_model_card_is_valid_for_the_hub(hub, trained, scores, tmp_path):
+    fields = FIELDS | {"metrics": load_scores(scores)}
+    build_release(str(trained), tmp_path / "out", "org/discs", "discs", fields)
     text = (tmp_path / "out/README.md").read_text()
     header = yaml.safe_load(re.match(r"---\n(.*?)\n---\n", text, re.DOTALL)[1])
     assert header["license"] == "cc-by-nc-4.0"
@@ -144,75 +148,95 @@ def test_the_card_is_one_that_the_hub_reads(hub, trained, scores, tmp_path):
     assert "folder val; mode whole" in json.dumps(header["model-index"])
     for part in (
         'create_model("hf-hub:org/discs", pretrained=True)',
-        "| miou | 61.2 % |",
+        "| mIoU | 61.2 % |",
         "| IoU of disc | 27.5 % |",
-        "Hardly learnt: disc (27 %)",
-        TOLD["command"],
+        "Classes with a low IoU: disc (27 %)",
+        FIELDS["command"],
         "## Intended use and limits",
         "Weights: CC-BY-NC-4.0.",
-        "Data they were trained on: CC BY-NC 4.0, research use.",
+        "Training data: Discs, 24 images.",
+        "Training data: CC BY-NC 4.0, research use.",
     ):
         assert part in text
 
 
-def test_the_card_of_what_was_not_measured_says_so(trained, tmp_path):
-    build_release(str(trained), tmp_path / "out", "org/discs", "discs", TOLD)
+def test_model_card_without_metrics(trained, tmp_path):
+    build_release(str(trained), tmp_path / "out", "org/discs", "discs", FIELDS)
     text = (tmp_path / "out/README.md").read_text()
     assert "Not measured." in text
     assert "model-index" not in text
 
 
-def test_a_configuration_cannot_write_into_the_header_of_the_card():
-    about = {"num_classes": 1, "size": 1, "sha256": "0", "license": 'mit"\ntags: [x]', "train_data": "a: [b]\n---\nx"}
-    config = {"architecture": "test_fcn", "pretrained_cfg": about | {"class_names": ["a\n---\nb", "<script>"]}}
-    text = card.render_model_card(config, "n", "s")
+def test_model_card_gives_metrics_their_titles_and_units():
+    """Depth errors are in meters and counts are whole numbers; only shares are percentages."""
+    cfg = pretrained.manifest()["depthgate_mobilenetv2.nyuv2"]
+    config = json.loads(json.dumps({"architecture": cfg.architecture, "pretrained_cfg": cfg.to_dict()}))
+    text = render_model_card(config, cfg.name, "s")
+    table = dict(re.findall(r"^\| ([^|]+) \| ([^|]+) \|$", text, re.MULTILINE))
+    assert table["mIoU"] == "30.8 %"
+    assert table["depth within 1.25"] == "60.7 %"
+    assert table["depth RMSE"] == "0.865 m"
+    assert table["depth abs rel"] == "0.250"
+    assert table["depth RMSE of the logarithm"] == "0.294"
+    assert table["pixels with known depth"] == "7680000"
+    assert table["IoU of wall"] == "61.7 %"
+    assert not set(table) & (set(METRICS) - {METRICS[key].title for key in METRICS})
+    header = yaml.safe_load(re.match(r"---\n(.*?)\n---\n", text, re.DOTALL)[1])
+    listed = {metric["name"]: metric["value"] for metric in header["model-index"][0]["results"][0]["metrics"]}
+    assert listed == {"mIoU": 0.3076, "pixel accuracy": 0.6096, "mean accuracy": 0.4757}
+
+
+def test_config_cannot_inject_into_the_header_of_the_card():
+    cfg = {"num_classes": 1, "size": 1, "sha256": "0", "license": 'mit"\ntags: [x]', "train_data": "a: [b]\n---\nx"}
+    config = {"architecture": "test_fcn", "pretrained_cfg": cfg | {"class_names": ["a\n---\nb", "<script>"]}}
+    text = render_model_card(config, "n", "s")
     header = yaml.safe_load(re.match(r"---\n(.*?)\n---\n", text, re.DOTALL)[1])
     assert set(header) <= {"library_name", "pipeline_tag", "tags", "license", "license_name", "datasets"}
     assert header["license"] == "other"
     assert header["tags"][0] == "gatezoo"
     assert "<script>" not in text
-    assert card.license_lines("Apache-2.0") == {"license": "apache-2.0"}
+    assert license_lines("Apache-2.0") == {"license": "apache-2.0"}
 
 
 @pytest.mark.parametrize("missing", ["license", "data_license", "train_data"])
-def test_licences_are_mandatory(trained, tmp_path, missing):
-    told = {key: value for key, value in TOLD.items() if key != missing}
+def test_licenses_and_training_data_are_required(trained, tmp_path, missing):
+    fields = {key: value for key, value in FIELDS.items() if key != missing}
     with pytest.raises(
-        ValueError, match=f"of what is published must have .* tells none: --{missing.replace('_', '-')}"
+        ValueError, match=f"{missing} of published weights must be given; .* pass --{missing.replace('_', '-')}$"
     ):
-        build_release(str(trained), tmp_path / "out", "org/x", "discs", told)
+        build_release(str(trained), tmp_path / "out", "org/x", "discs", fields)
 
 
-def test_what_cannot_be_published_says_why(trained, scores, tmp_path):
-    def attempt(text, source=trained, tag="discs", **told):
+def test_invalid_releases_are_refused(trained, scores, tmp_path):
+    def attempt(text, source=trained, tag="discs", **fields):
         with pytest.raises(ValueError, match=text):
-            build_release(str(source), tmp_path / "out", "org/x", tag, {**TOLD, **told})
+            build_release(str(source), tmp_path / "out", "org/x", tag, {**FIELDS, **fields})
         assert not (tmp_path / "out").exists()
 
-    attempt("new weights must have a tag", tag=None)
-    attempt("new weights must have a tag", tag="a.b")
-    attempt("figures must have a protocol and the command", metrics=publishing.load_scores(scores), command="")
-    attempt("are published as the manifest tells; leave out", source="dignet_mobilenetv2_8s.camvid", tag=None)
-    attempt("has no weights to publish", source="test_fcn")
+    attempt("tag must consist of letters", tag=None)
+    attempt("tag must consist of letters", tag="a.b")
+    attempt("metrics must have a protocol and the command", metrics=load_scores(scores), command="")
+    attempt("must be published as in the manifest: leave out", source="dignet_mobilenetv2_8s.camvid", tag=None)
+    attempt("the source must have weights; test_fcn has none", source="test_fcn")
     other = tmp_path / "other.safetensors"
-    save_file(load_file(trained), other, {"gatezoo": json.dumps(FACTS | {"class_names": []})})
-    attempt("must have 2 class names and colours", source=other)
-    attempt("scores must be of the file that is published", source=other, metrics=publishing.load_scores(scores))
+    save_file(load_file(trained), other, {"gatezoo": json.dumps(METADATA | {"class_names": []})})
+    attempt("must have 2 class names and colors", source=other)
+    attempt("scores must be of the published file", source=other, metrics=load_scores(scores))
     wide = tmp_path / "wide.safetensors"
     model = gatezoo.create_model("test_fcn", num_classes=2, head="fcn")
-    save_file(model.state_dict(), wide, {"gatezoo": json.dumps(FACTS | {"model_kwargs": {"head": "fcn"}})})
-    attempt("only rows as registered are published; .* other keywords: head", source=wide)
+    save_file(model.state_dict(), wide, {"gatezoo": json.dumps(METADATA | {"model_kwargs": {"head": "fcn"}})})
+    attempt("must be a registered model; .* other keywords, head", source=wide)
     (tmp_path / "wrong.json").write_text("{}")
     with pytest.raises(ValueError, match=r"scores must be the scores\.json"):
-        publishing.load_scores(tmp_path / "wrong.json")
+        load_scores(tmp_path / "wrong.json")
     (tmp_path / "full").mkdir()
     (tmp_path / "full/x").touch()
-    with pytest.raises(ValueError, match="the folder to publish from must be empty"):
-        build_release(str(trained), tmp_path / "full", "org/x", "discs", TOLD)
+    with pytest.raises(ValueError, match="the folder to publish must be empty"):
+        build_release(str(trained), tmp_path / "full", "org/x", "discs", FIELDS)
 
 
-def test_a_network_that_was_built_wrong_is_not_published(trained, tmp_path, monkeypatch):
-    real = publishing.create_model
+def test_network_with_other_logits_is_not_published(trained, tmp_path, monkeypatch):
+    real = publish_module.create_model
 
     def wrong(*arguments, **keywords):
         model = real(*arguments, **keywords)
@@ -220,45 +244,45 @@ def test_a_network_that_was_built_wrong_is_not_published(trained, tmp_path, monk
             model.head.weight[0, 0] += 0.5
         return model
 
-    monkeypatch.setattr(publishing, "create_model", wrong)
-    with pytest.raises(ValueError, match="must give the trained one's logits; these are off by"):
-        build_release(str(trained), tmp_path / "out", "org/x", "discs", TOLD)
+    monkeypatch.setattr(publish_module, "create_model", wrong)
+    with pytest.raises(ValueError, match="must give the trained one's logits; their error is"):
+        build_release(str(trained), tmp_path / "out", "org/x", "discs", FIELDS)
 
 
-def test_half_precision_halves_the_file_and_stays_near(trained, tmp_path):
-    whole = build_release(str(trained), tmp_path / "whole", "org/x", "discs", TOLD)
-    half = build_release(str(trained), tmp_path / "half", "org/x", "discs", TOLD, half=True)
+def test_half_precision_halves_the_file_and_keeps_the_logits(trained, tmp_path):
+    whole = build_release(str(trained), tmp_path / "whole", "org/x", "discs", FIELDS)
+    half = build_release(str(trained), tmp_path / "half", "org/x", "discs", FIELDS, fp16=True)
     assert half.cfg.size < 0.55 * whole.cfg.size
-    assert whole.off == 0
-    assert 0 < half.off < 0.02
+    assert whole.error == 0
+    assert 0 < half.error < 0.02
 
 
-def test_what_comes_back_as_something_else_gets_no_entry(hub, trained, manifest, tmp_path, monkeypatch):
-    publication = build_release(str(trained), tmp_path / "out", "org/x", "discs", TOLD)
+def test_release_that_is_read_back_changed_gets_no_entry(hub, trained, manifest, tmp_path, monkeypatch):
+    release = build_release(str(trained), tmp_path / "out", "org/x", "discs", FIELDS)
     before = manifest.read_text()
     hub.fail("GET", "model.safetensors", times=9, corrupt=True)
     with pytest.raises(ValueError, match="other bytes"):
-        publish(publication, "org/x", manifest=manifest)
+        publish(release, "org/x", manifest=manifest)
     hub.faults.clear()
     golden = load_file(tmp_path / "out/golden.safetensors")
     save_file({**golden, "logits": golden["logits"] + 1}, tmp_path / "out/golden.safetensors")
-    with pytest.raises(ValueError, match="must give the golden logits; these are off"):
-        publish(publication, "org/x", manifest=manifest)
+    with pytest.raises(ValueError, match="must give the golden logits; their error is"):
+        publish(release, "org/x", manifest=manifest)
     monkeypatch.setenv("HF_TOKEN", "hf_reader")
     with pytest.raises(ValueError, match="HF_TOKEN"):
-        publish(publication, "org/x", manifest=manifest)
+        publish(release, "org/x", manifest=manifest)
     assert manifest.read_text() == before
 
 
-def test_a_private_repository_stays_private(hub, trained, manifest, tmp_path, monkeypatch):
-    publish(build_release(str(trained), tmp_path / "out", "org/x", "discs", TOLD), "org/x", True, manifest)
+def test_private_repository_stays_private(hub, trained, manifest, tmp_path, monkeypatch):
+    publish(build_release(str(trained), tmp_path / "out", "org/x", "discs", FIELDS), "org/x", True, manifest)
     assert hub.repos["org/x"].private
     monkeypatch.setenv("HF_TOKEN", "")
-    with pytest.raises(ValueError, match="must exist and be yours to use"):
+    with pytest.raises(ValueError, match="must exist and be accessible"):
         gatezoo.from_pretrained("org/x", cache_dir=tmp_path / "empty")
 
 
-def test_all_bundled_entries_are_published_as_they_are(hub, manifest, monkeypatch, capsys, tmp_path):
+def test_bundled_entries_are_published_unchanged(hub, manifest, monkeypatch, capsys, tmp_path):
     code, out, err = run(monkeypatch, capsys, "publish", "--all", "--org", "org", "--manifest", manifest, "--yes")
     assert code == 0, err
     before = json.loads((ROOT / pretrained.MANIFEST).read_text())["weights"]
@@ -266,13 +290,13 @@ def test_all_bundled_entries_are_published_as_they_are(hub, manifest, monkeypatc
     assert list(entries) == list(before)
     for name, entry in entries.items():
         commit = hub.repos[f"org/{name}"].refs["main"]
-        # What was bundled comes first, as before; the hub has the very same file.
+        # The bundled source stays first; the hub has the same file.
         assert entry["sources"] == [*before[name]["sources"], f"hf-hub:org/{name}@{commit}/model.safetensors"]
         same = entry.keys() - {"sources", "format_version"}
         assert {key: entry[key] for key in same} == {key: before[name][key] for key in same}
         assert hub.repos[f"org/{name}"].commits[commit]["model.safetensors"].sha256 == entry["sha256"]
         assert f"org/{name}@" in out
-    # A second time nothing changes, neither there nor here.
+    # Publishing again changes nothing on the hub or in the manifest.
     text = manifest.read_text()
     monkeypatch.setattr(pretrained, "manifest_path", lambda: manifest)
     pretrained.manifest.cache_clear()
@@ -281,8 +305,8 @@ def test_all_bundled_entries_are_published_as_they_are(hub, manifest, monkeypatc
     assert manifest.read_text() == text
 
 
-def test_a_published_repository_opens_with_plain_huggingface_hub(hub, trained, manifest, tmp_path):
-    entry = publish(build_release(str(trained), tmp_path / "out", "org/x", "discs", TOLD), "org/x", manifest=manifest)
+def test_published_repository_opens_with_plain_huggingface_hub(hub, trained, manifest, tmp_path):
+    entry = publish(build_release(str(trained), tmp_path / "out", "org/x", "discs", FIELDS), "org/x", manifest=manifest)
     folder = Path(snapshot_download("org/x", cache_dir=tmp_path / "plain"))
     assert sha256_of(folder / "model.safetensors") == entry.sha256
     assert torch.equal(load_file(folder / "model.safetensors")["head.bias"], load_file(trained)["head.bias"])
@@ -291,7 +315,7 @@ def test_a_published_repository_opens_with_plain_huggingface_hub(hub, trained, m
 @pytest.mark.parametrize(
     "arguments", [(), ("x.safetensors",), ("--all",), ("x.safetensors", "--all", "--org", "o", "--repo", "o/r")]
 )
-def test_the_command_wants_a_source_and_a_place(monkeypatch, capsys, arguments):
+def test_publish_command_requires_a_source_and_a_repository(monkeypatch, capsys, arguments):
     code, _, err = run(monkeypatch, capsys, "publish", *arguments)
     assert code == 2
     assert "publish takes a SOURCE with --repo ORG/NAME, or --all with --org ORG" in err

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
-from helpers.randomize import loud
+from helpers.randomize import randomize
 from torch import nn
 
 import gatezoo
@@ -23,7 +23,7 @@ SIZE = (65, 97)
 
 def make(name="test_depthgate", **keywords):
     torch.manual_seed(0)
-    return loud(gatezoo.create_model(name, num_classes=5, **keywords))
+    return randomize(gatezoo.create_model(name, num_classes=5, **keywords))
 
 
 @pytest.fixture
@@ -40,7 +40,7 @@ def depth():
 
 @torch.no_grad()
 @pytest.mark.parametrize("gate", ["predicted", "given", "attention", "average", "none"])
-def test_no_loop_is_the_feed_forward_network_bit_for_bit(gate, image, depth):
+def test_recurrent_network_without_loops_is_feed_forward_bit_for_bit(gate, image, depth):
     given = {"depth": depth} if gate == "given" else {}
     recurrent, plain = make(gate=gate, loops=2), make(gate=gate, loops=0)
     assert not hasattr(plain, "iterations")
@@ -51,19 +51,19 @@ def test_no_loop_is_the_feed_forward_network_bit_for_bit(gate, image, depth):
 
 @torch.no_grad()
 @pytest.mark.parametrize("feedback", ["feature", "scores"])
-def test_loops_are_the_equations_written_out(feedback, image):
+def test_loops_equal_the_written_equations(feedback, image):
     model, image = make(feedback=feedback).double(), image.double()
     (x,) = model.backbone(image)
 
     def pool(pooling, r):
-        seen = pooling.gate.trunk(r)
-        logits = pooling.gate.scale(seen)
+        trunk = pooling.gate.trunk(r)
+        logits = pooling.gate.scale(trunk)
         weights = logits.exp() / logits.exp().sum(1, keepdim=True)
         maps = [pooling.branches.convs[k] for k in range(5)]
         total = 0
         for k, (conv, norm, act) in enumerate(maps):
             total = total + weights[:, k : k + 1] * act(norm(F.conv2d(r, conv.weight, padding=2**k, dilation=2**k)))
-        return total, pooling.gate.log_depth(seen)
+        return total, pooling.gate.log_depth(trunk)
 
     r = model.head.reduce(x)
     feature, log_depth = pool(model.head.pooling, r)
@@ -105,7 +105,7 @@ def test_forward_iterate_and_outputs_agree(image):
 
 
 @torch.no_grad()
-def test_the_backbone_runs_once_and_a_loop_only_when_it_is_asked_for(image, monkeypatch):
+def test_backbone_runs_once_and_loops_run_on_demand(image, monkeypatch):
     model, runs = make(), []
     for part in ("backbone", "recurrent"):
         module = getattr(model, part)
@@ -140,7 +140,7 @@ def test_every_parameter_gets_a_gradient(gate, image, depth):
 
 
 @torch.no_grad()
-def test_a_given_depth_chooses_the_branch(image):
+def test_given_depth_chooses_the_branch(image):
     """A depth that is the same everywhere makes the network the one with that branch alone."""
     model = make("test_depthgate_given")
     low, *_, high = model.thresholds.tolist()
@@ -148,8 +148,8 @@ def test_a_given_depth_chooses_the_branch(image):
         alone = make("test_depthgate_given")
         for pooling in (alone.head.pooling, alone.recurrent.pooling):
             pooling.branches.forward = lambda x, weights, b=pooling.branches, k=scale: b.branch(k, x)
-        told = torch.full((2, *SIZE), metres)
-        assert torch.equal(model(image, depth=told), alone(image, depth=told))
+        constant = torch.full((2, *SIZE), metres)
+        assert torch.equal(model(image, depth=constant), alone(image, depth=constant))
     weights = model.outputs(image, depth=torch.full((2, *SIZE), high + 1)).scales
     assert len(weights) == 2
     assert all(torch.equal(w.argmax(1), torch.zeros(2, 9, 13, dtype=torch.long)) for w in weights)
@@ -194,23 +194,23 @@ def test_depth_is_padded_as_missing_for_a_backbone_that_pads():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda d: None, r"gated by a given depth must be called with it: model\(image, depth=\.\.\.\)"),
+        (lambda d: None, r"depth must be given to a network gated by it; got None: call model\(image, depth=\.\.\.\)"),
         (lambda d: d[:, ::2], r"depth must be \(B, H, W\) as the images are, \(2, 65, 97\); got \(2, 33, 97\)"),
         (lambda d: d[:, None], r"got \(2, 1, 65, 97\)"),
         (lambda d: (1000 * d.nan_to_num()).to(torch.int32), "must be floating point, in metres; got torch.int32"),
         (lambda d: 1000 * d, r"depth must be in metres, as the thresholds 1\.8 \.\. 3\.8 are; its median is 3"),
         (lambda d: d / 1000, r"its median is 0\.00"),
-        (lambda d: d - 2, "depth must not be negative; got -1"),
+        (lambda d: d - 2, "depth must not be negative; got -1.*: set pixels without a measurement to NaN or 0"),
         (lambda d: torch.full_like(d, math.nan), r"depth must be known at one pixel at least; all of it is missing"),
         (torch.zeros_like, "all of it is missing"),
     ],
 )
-def test_depth_that_cannot_be(change, message, image, depth):
+def test_depth_values_are_checked(change, message, image, depth):
     with pytest.raises(ValueError, match=message):
         make("test_depthgate_given")(image, depth=change(depth))
 
 
-def test_depth_for_a_network_that_takes_none(image, depth):
+def test_depth_is_refused_by_a_network_that_takes_none(image, depth):
     for gate in ("predicted", "attention", "average"):
         with pytest.raises(ValueError, match="depth must be left out: this network is not gated by a given depth"):
             make(gate=gate)(image, depth=depth)
@@ -222,23 +222,23 @@ def test_depth_for_a_network_that_takes_none(image, depth):
         (dict(gate="depth"), "gate must be one of predicted, given, attention, average, none; got 'depth'"),
         (dict(feedback="logits"), "feedback must be one of feature, scores; got 'logits'"),
         (dict(unit="feet"), "unit must be one of metres, disparity; got 'feet'"),
-        (dict(unit="disparity"), "depth is predicted in metres; got unit='disparity'"),
-        (dict(loops=-1), "loops must be 0, for a feed-forward network, or more; got -1"),
-        (dict(loops=0, iterations=2), "a network with loops=0 has one pass; got iterations=2: build it with loops=1"),
+        (dict(unit="disparity"), "unit must be 'metres' for a predicted depth; got 'disparity': pass gate='given'"),
+        (dict(loops=-1), "loops must be at least 0; got -1: pass 0 for a feed-forward network"),
+        (dict(loops=0, iterations=2), "iterations must be 1 for a network with loops=0; got 2: pass loops=1"),
         (dict(width=8), "width must be at least 16"),
-        (dict(gate="average", hard=True), "a hard gate must choose among scales; got hard with gate='average'"),
+        (dict(gate="average", hard=True), "hard must be of a gate that weights scales; got gate='average'"),
         (dict(thresholds=(1, 2, 3)), r"thresholds must be 4 rising positive depths, .*; got \(1, 2, 3\)"),
         (dict(thresholds=(1, 3, 2, 4)), "thresholds must be 4 rising"),
         (dict(thresholds=(0, 1, 2, 3)), "thresholds must be 4 rising"),
     ],
 )
-def test_keywords_that_make_no_network(keywords, message):
+def test_keywords_are_checked(keywords, message):
     with pytest.raises(ValueError, match=message):
         gatezoo.create_model("test_depthgate", **keywords)
 
 
 @torch.no_grad()
-def test_passes_until_nothing_changes(image, monkeypatch):
+def test_iterate_until_stable(image, monkeypatch):
     model = make()
     maps = iterate_until_stable(model, image, 0.9, 10)
     assert len(maps) == 2
@@ -247,13 +247,13 @@ def test_passes_until_nothing_changes(image, monkeypatch):
 
 
 def save(model, folder):
-    RunFolder(folder, resume=False, figures=("miou",)).start(0)
-    RunFolder(folder, resume=True, figures=("miou",)).save({}, model.state_dict(), {"record": []}, best=False)
+    RunFolder(folder, resume=False, metric_names=("miou",)).start(0)
+    RunFolder(folder, resume=True, metric_names=("miou",)).save({}, model.state_dict(), {"history": []}, best=False)
     return folder / "last.safetensors"
 
 
 @torch.no_grad()
-def test_a_stage_starts_from_the_one_before(image, tmp_path):
+def test_stage_starts_from_the_weights_of_the_stage_before(image, tmp_path):
     baseline = make(gate="none", loops=0)
     path = save(baseline, tmp_path / "baseline")
     average = gatezoo.create_model("test_depthgate", num_classes=5, gate="average", loops=0).eval()
@@ -278,7 +278,7 @@ def test_a_stage_starts_from_the_one_before(image, tmp_path):
     assert torch.equal(further(image, iterations=3), recurrent(image))
 
 
-def test_recomputed_loops_give_the_same_gradients(image):
+def test_grad_checkpointing_gives_the_same_gradients(image):
     model = make().train()
     for dropout in (m for m in model.modules() if isinstance(m, nn.Dropout)):
         dropout.p = 0.0
@@ -294,7 +294,7 @@ def test_recomputed_loops_give_the_same_gradients(image):
 
 
 @torch.no_grad()
-def test_scaled_copies_are_weighed(image):
+def test_multiscale_weights_scaled_copies(image):
     model = make("test_depthgate_multiscale")
     features, logits = [], []
     for size in (SIZE, (48, 72), (32, 48)):
@@ -313,7 +313,7 @@ def test_scaled_copies_are_weighed(image):
     torch.testing.assert_close(average(image), resize_to(mean, SIZE), atol=1e-5, rtol=1e-5)
 
 
-def test_thresholds_travel_with_the_weights(tmp_path):
+def test_thresholds_are_saved_with_the_weights(tmp_path):
     model = gatezoo.create_model("test_depthgate", num_classes=5)
     model.set_thresholds((0.5, 1.5, 2.5, 3.5))
     gatezoo.save_pretrained(model, tmp_path / "model")
@@ -331,32 +331,38 @@ def task_of(model, **keywords):
     return SemanticObjective(model, model.make_normalize(), nn.CrossEntropyLoss(), **keywords)
 
 
-def test_the_loss_sums_over_the_loops(image, depth):
+def test_loss_sums_over_the_loops(image, depth):
     model = make()
     pixels, labels = torch.randint(256, (2, 3, *SIZE), dtype=torch.uint8), torch.randint(5, (2, *SIZE))
     outputs, loss = model.outputs(model.make_normalize()(pixels)), DepthLoss(0.7, 0.3)
     labelled = [F.cross_entropy(logits, labels) for logits in outputs.iterations]
-    told = [loss(d, s, depth, model.thresholds) for d, s in zip(outputs.log_depth, outputs.scale_logits, strict=True)]
+    depth_losses = [
+        loss(d, s, depth, model.thresholds) for d, s in zip(outputs.log_depth, outputs.scale_logits, strict=True)
+    ]
     task = task_of(model, iteration_loss_weight=0.4, seg_loss_weight=0.6, depth_loss=loss)
-    each = [0.6 * a + b for a, b in zip(labelled, told)]
+    each = [0.6 * a + b for a, b in zip(labelled, depth_losses)]
     torch.testing.assert_close(task(pixels, labels, depth), 0.4 * (each[0] + each[1]) + each[2])
     last = task_of(model, depth_loss=loss)(pixels, labels, depth)
-    torch.testing.assert_close(last, labelled[2] + told[2])
+    torch.testing.assert_close(last, labelled[2] + depth_losses[2])
     torch.testing.assert_close(task_of(model)(pixels, labels, depth), labelled[2])
     torch.testing.assert_close(task_of(model, iteration_loss_weight=1.0)(pixels, labels), sum(labelled))
-    torch.testing.assert_close(task_of(model, seg_loss_weight=0.0, depth_loss=loss)(pixels, labels, depth), told[2])
+    torch.testing.assert_close(
+        task_of(model, seg_loss_weight=0.0, depth_loss=loss)(pixels, labels, depth), depth_losses[2]
+    )
 
 
-def test_a_given_depth_reaches_the_network_through_the_task(depth):
+def test_given_depth_reaches_the_network_through_the_task(depth):
     model = make("test_depthgate_given")
     pixels, labels = torch.randint(256, (2, 3, *SIZE), dtype=torch.uint8), torch.randint(5, (2, *SIZE))
     expected = F.cross_entropy(model(model.make_normalize()(pixels), depth=depth), labels)
     torch.testing.assert_close(task_of(model)(pixels, labels, depth), expected)
-    with pytest.raises(ValueError, match="gated by a given depth needs data with depth; these have none"):
+    with pytest.raises(
+        ValueError, match="data must have depth for a network gated by a given depth; these have none: load depth too"
+    ):
         task_of(model)(pixels, labels)
 
 
-def test_losses_of_depth_without_depth():
+def test_depth_loss_requires_depth():
     for gate in ("attention", "given", "average", "none"):
         with pytest.raises(ValueError, match="a depth loss needs a network that predicts depth"):
             task_of(make(gate=gate), depth_loss=DepthLoss())
@@ -366,7 +372,7 @@ def test_losses_of_depth_without_depth():
 
 
 @torch.no_grad()
-def test_the_weights_of_the_scales_are_the_gates_of_a_pass():
+def test_gates_of_a_pass_are_the_scale_weights():
     outputs = gatezoo.create_model("test_depthgate").eval().outputs(torch.randn(1, 3, 64, 96))
     assert len(outputs.gates) == len(outputs.scales) > 1
     for gates, weights in zip(outputs.gates, outputs.scales, strict=True):

@@ -1,4 +1,4 @@
-"""Networks of objects: torchvision's numbers by torchvision's convention, small masks, and what is refused."""
+"""Instance segmentation: equality with torchvision's Mask R-CNN, small masks, and refusals."""
 
 import subprocess
 import sys
@@ -80,7 +80,7 @@ def twins():
 
 
 @torch.no_grad()
-def test_objects_are_those_of_torchvision_s_engine(twins):
+def test_instances_equal_torchvision(twins):
     ours, theirs = (model.eval() for model in twins)
     batch = images()
     for found, expected in zip(ours(batch), theirs(batch), strict=True):
@@ -91,7 +91,7 @@ def test_objects_are_those_of_torchvision_s_engine(twins):
         torch.testing.assert_close(found["masks"].dense(), expected["masks"])
 
 
-def test_losses_are_those_of_torchvision_s_engine(twins):
+def test_losses_equal_torchvision(twins):
     batch, targets, losses = images(), [target(size) for size in SIZES], []
     for model in twins:
         torch.manual_seed(1)
@@ -101,7 +101,7 @@ def test_losses_are_those_of_torchvision_s_engine(twins):
         torch.testing.assert_close(value, losses[1][key])
 
 
-def test_the_baseline_has_the_parameters_of_torchvision_s():
+def test_baseline_has_torchvisions_parameter_count():
     """Its batch norms are constants there, parameters here."""
     ours = on_meta("maskrcnn_fpn_r50", num_classes=91)
     norms = sum(count_parameters(m) for m in ours.modules() if isinstance(m, nn.BatchNorm2d))
@@ -114,7 +114,7 @@ def test_the_baseline_has_the_parameters_of_torchvision_s():
 
 
 @pytest.mark.parametrize("neck", ["test_zigzag_maskrcnn", "test_maskrcnn_fpn"])
-def test_images_without_objects_train(neck):
+def test_training_on_images_without_instances(neck):
     model = gatezoo.create_model(neck, num_classes=3, freeze_bn=True).train()
     empty = [target(size, (), ()) for size in SIZES]
     losses = model(images(), empty)
@@ -124,14 +124,14 @@ def test_images_without_objects_train(neck):
     assert mixed["loss_mask"] > 0
 
 
-def test_every_parameter_learns_from_a_batch():
+def test_every_parameter_gets_a_gradient():
     model = network(stages=1, regions=(3,)).train()
     sum(model(images(), [target(size) for size in SIZES]).values()).backward()
     assert [name for name, parameter in model.named_parameters() if parameter.grad is None] == []
 
 
 @torch.no_grad()
-def test_the_probe_hears_every_parameter():
+def test_raw_outputs_depend_on_every_parameter():
     model = network(stages=1, regions=(3,)).eval()
     image = torch.randn(1, 3, 65, 97)
     before = model.raw_outputs(image)
@@ -144,7 +144,7 @@ def test_the_probe_hears_every_parameter():
 
 
 @torch.no_grad()
-def test_images_are_normalised_as_the_weights_expect(tmp_path):
+def test_images_are_normalized_with_the_statistics_of_the_weights(tmp_path):
     model = network().eval()
     image = torch.rand(3, 96, 96)
     plain = model([image])[0]["scores"]
@@ -157,7 +157,7 @@ def test_images_are_normalised_as_the_weights_expect(tmp_path):
 
 
 @torch.no_grad()
-def test_a_folder_gives_the_same_network_and_other_classes_new_heads(tmp_path):
+def test_saved_folder_gives_the_same_network_and_new_heads_for_other_classes(tmp_path):
     model = network().eval()
     gatezoo.save_pretrained(model, tmp_path, ["background", "cat", "dog"])
     again = gatezoo.from_pretrained(tmp_path).eval()
@@ -169,7 +169,7 @@ def test_a_folder_gives_the_same_network_and_other_classes_new_heads(tmp_path):
         for part in ("box_predictor.cls_score", "box_predictor.bbox_pred", "mask_predictor.mask_fcn_logits")
         for kind in ("weight", "bias")
     }
-    assert "Objects: cat, dog." in (tmp_path / "README.md").read_text()
+    assert "Instance segmentation of: cat, dog." in (tmp_path / "README.md").read_text()
 
 
 @pytest.mark.parametrize(
@@ -190,25 +190,27 @@ def test_a_folder_gives_the_same_network_and_other_classes_new_heads(tmp_path):
         (dict(labels=torch.tensor([1.0])), r"labels must be whole numbers \(1,\); got torch.float32 \(1,\)"),
     ],
 )
-def test_targets_that_do_not_fit(change, text):
+def test_targets_are_checked(change, text):
     good = target(SIZES[0], ((5, 10, 30, 40),), (1,))
     changed = {key: value for key, value in {**good, **change}.items() if value is not None}
-    with pytest.raises(ValueError, match=f"target 1: {text}") as told:
+    with pytest.raises(ValueError, match=f"target 1: {text}") as caught:
         network().train()([torch.rand(3, *SIZES[0])] * 2, [good, changed])
-    assert "\n" not in str(told.value)
+    assert "\n" not in str(caught.value)
 
 
 def test_refusals():
     model = network().train()
-    with pytest.raises(ValueError, match="training needs targets; got none"):
+    with pytest.raises(ValueError, match="targets must be given in training; got None: pass targets, or call"):
         model(images())
-    with pytest.raises(ValueError, match="there must be one target for each image; got 1 for 2"):
+    with pytest.raises(ValueError, match="targets must be one for each image; got 1 for 2: give a target of N = 0"):
         model(images(), [target(SIZES[0])])
     with pytest.raises(ValueError, match=r"each image must be \(3, H, W\); got \(1, 3, 64, 64\)"):
         model([torch.rand(1, 3, 64, 64)])
     with pytest.raises(ValueError, match=r"images must be floating point in 0 \.\. 1; got torch.uint8"):
         model([torch.zeros(3, 64, 64, dtype=torch.uint8)])
-    with pytest.raises(ValueError, match="num_classes must count the background and at least one more; got 1"):
+    with pytest.raises(
+        ValueError, match="num_classes must count the background and at least one more; got 1: pass at least 2"
+    ):
         network(num_classes=1)
     with pytest.raises(ValueError, match=r"anchors must be 5 sides, one for each map; got \[8, 16\]"):
         network(anchors=(8, 16))
@@ -226,7 +228,7 @@ def masks():
     return RoIMasks(torch.rand(3, 1, 28, 28), boxes, (40, 50))
 
 
-def test_masks_are_drawn_as_torchvision_draws_them(masks):
+def test_masks_are_drawn_as_by_torchvision(masks):
     drawn = paste_masks_in_image(masks.rois, masks.boxes, masks.size)
     assert masks.shape == drawn.shape == (3, 1, 40, 50)
     assert len(masks) == 3
@@ -244,7 +246,7 @@ def test_masks_are_drawn_as_torchvision_draws_them(masks):
     assert (RoIMasks(torch.rand(0, 1, 28, 28), torch.zeros(0, 4), (40, 50)) >= 0.5).shape == (0, 1, 40, 50)
 
 
-def test_a_hundred_objects_of_a_large_image_take_the_memory_of_few():
+def test_a_hundred_masks_of_a_large_image_take_little_memory():
     """All of them at once are 4.8 GB as probabilities, 1.2 GB as bool."""
     code = """
 import torch

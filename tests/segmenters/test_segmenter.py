@@ -49,7 +49,7 @@ def test_one_pass_is_the_plain_network_bit_for_bit(name):
 
 
 @torch.no_grad()
-def test_modulators_forced_to_one_change_nothing(dignet, monkeypatch):
+def test_open_modulators_change_nothing(dignet, monkeypatch):
     image = torch.randn(1, 3, 64, 80)
     once = dignet(image, iterations=1)
     assert not torch.equal(dignet(image, iterations=3), once)
@@ -60,7 +60,7 @@ def test_modulators_forced_to_one_change_nothing(dignet, monkeypatch):
 
 @torch.no_grad()
 @pytest.mark.parametrize("shallowest", range(1, 7))
-def test_running_from_the_shallowest_gate_is_running_everything(shallowest):
+def test_running_from_the_shallowest_gate_equals_running_every_block(shallowest):
     model = loud(gatezoo.create_model("test_dignet", shallowest=shallowest)).eval()
     image = torch.randn(1, 3, 64, 96)
     for passes in (1, 2, 3):
@@ -116,7 +116,7 @@ def test_iterate_outputs_and_forward_agree(dignet):
 
 
 @torch.no_grad()
-def test_iterate_runs_no_pass_that_is_not_asked_for(dignet, monkeypatch):
+def test_iterate_runs_passes_on_demand(dignet, monkeypatch):
     calls = []
     monkeypatch.setattr(type(dignet.feedback), "forward", lambda self, maps: calls.append(1) or {})
     passes = dignet.iterate(torch.randn(1, 3, 64, 64), iterations=4)
@@ -155,7 +155,7 @@ def test_gates_fit_other_backbones(backbone):
 
 @torch.no_grad()
 def test_padding_for_a_backbone_does_not_move_the_image():
-    """hrnet asks for multiples of 32: what it says of the padded image is cut back, not squeezed."""
+    """hrnet asks for multiples of 32: logits of the padded image are cropped, not resized."""
     model = gatezoo.create_model("test_fcn", backbone="hrnet_w18_small").eval()
     image = torch.randn(1, 3, 40, 50)
     padded = nn.functional.pad(image, (0, 14, 0, 24))
@@ -164,17 +164,17 @@ def test_padding_for_a_backbone_does_not_move_the_image():
 
 def test_batch_norm_stays_frozen_through_train():
     image = torch.randn(2, 3, 64, 64)
-    for frozen_bn_scope in (True, False):
-        model = gatezoo.create_model("test_dignet", freeze_bn=frozen_bn_scope)
+    for frozen in (True, False):
+        model = gatezoo.create_model("test_dignet", freeze_bn=frozen)
         before = {k: v.clone() for k, v in model.state_dict().items() if "running" in k}
         model.train()(image)
         after = model.state_dict()
-        assert all(torch.equal(after[k], v) for k, v in before.items()) == frozen_bn_scope
+        assert all(torch.equal(after[k], v) for k, v in before.items()) == frozen
     assert gatezoo.create_model("test_dignet").freeze_bn
     assert not gatezoo.create_model("test_fcn").freeze_bn
 
 
-def test_norms_without_a_scale_and_norms_that_are_not_trained():
+def test_batch_norm_mode_of_norms_without_scale_and_of_untrained_norms():
     model = gatezoo.create_model("test_fcn")
     model.head = nn.Sequential(nn.BatchNorm2d(model.backbone.channels[-1], affine=False), model.head)
     model.backbone.requires_grad_(False)
@@ -184,7 +184,7 @@ def test_norms_without_a_scale_and_norms_that_are_not_trained():
 
 
 @pytest.mark.parametrize("name", ["test_fcn", "test_pspnet", "test_depthgate", "test_dignet"])
-def test_norms_of_a_new_head_are_not_frozen_but_where_passes_share_it(name):
+def test_freeze_bn_includes_the_head_only_if_passes_share_it(name):
     head = {"head": "fcn"} if name in ("test_fcn", "test_dignet") else {}
     model = gatezoo.create_model(name, freeze_bn=True, **head)
     before = {k: v.clone() for k, v in model.state_dict().items() if "running" in k}
@@ -199,18 +199,21 @@ def test_norms_of_a_new_head_are_not_frozen_but_where_passes_share_it(name):
     [
         (torch.zeros(3, 64, 64), r"images must be \(B, 3, H, W\); got \(3, 64, 64\)"),
         (torch.zeros(1, 1, 64, 64), r"got \(1, 1, 64, 64\)"),
-        (torch.zeros(1, 3, 64, 64, dtype=torch.uint8), "floating point and normalised; got torch.uint8"),
+        (
+            torch.zeros(1, 3, 64, 64, dtype=torch.uint8),
+            "floating point and normalized; got torch.uint8: use gatezoo.predict",
+        ),
         (torch.zeros(1, 3, 31, 64), "at least 32 pixels on each side; got 31x64"),
     ],
 )
 @pytest.mark.parametrize("name", ["test_fcn", "test_dignet"])
-def test_bad_batches(name, image, message):
+def test_batches_are_checked(name, image, message):
     with pytest.raises(ValueError, match=message):
         gatezoo.create_model(name)(image)
 
 
 @torch.no_grad()
-def test_close_in_other_arithmetics(dignet):
+def test_channels_last_and_bf16_are_close(dignet):
     """Bounds stated in the README: channels_last 1e-4, bf16 autocast 5 % of the logits' spread."""
     image = torch.randn(1, 3, 96, 128)
     exact = dignet(image)
@@ -223,7 +226,7 @@ def test_close_in_other_arithmetics(dignet):
 
 
 @torch.no_grad()
-def test_folding_batch_norm_changes_nothing_that_counts(dignet):
+def test_folded_batch_norm_is_close(dignet):
     from torch.nn.utils.fusion import fuse_conv_bn_eval
 
     image = torch.randn(1, 3, 96, 128)
@@ -257,7 +260,7 @@ def gradients(model, image, recompute):
 
 
 @pytest.mark.parametrize("name", ["test_dignet", "test_fcn", "dignet_mobilenetv2_32s", "fcn_mobilenetv2_32s"])
-def test_recomputed_activations_give_the_same_gradients(name):
+def test_grad_checkpointing_gives_the_same_gradients(name):
     model = gatezoo.create_model(name, freeze_bn=True).train()
     image = torch.randn(2, 3, 64, 64)
     plain, kept = gradients(loud(model) if hasattr(model, "feedback") else model, image, recompute=False)
@@ -267,8 +270,42 @@ def test_recomputed_activations_give_the_same_gradients(name):
     assert fewer < (0.6 if hasattr(model, "feedback") else 1) * kept
 
 
-def test_a_backbone_that_cannot_recompute_says_so():
+def test_grad_checkpointing_is_refused_by_an_unsupporting_backbone():
     model = gatezoo.create_model("test_fcn")
     model.backbone.net.set_grad_checkpointing = None
-    with pytest.raises(ValueError, match="recomputing activations must be known to the backbone; timm's 'test_resnet'"):
+    with pytest.raises(ValueError, match="backbone must support recomputing activations; got 'test_resnet'"):
         model.set_grad_checkpointing()
+
+
+@pytest.mark.parametrize(
+    ("name", "keywords", "capabilities"),
+    [
+        ("test_fcn", {}, set()),
+        ("test_gff", {}, {"gates"}),
+        ("test_dignet", {}, {"iterations", "anytime", "gates"}),
+        ("test_rignet", {"unroll": "su"}, {"iterations", "gates"}),
+        ("test_depthgate", {}, {"iterations", "anytime", "depth"}),
+        ("test_depthgate", {"loops": 0}, {"depth"}),
+        ("test_depthgate_given", {}, {"iterations", "anytime"}),
+        ("test_zigzag_maskrcnn", {}, set()),
+    ],
+)
+def test_capabilities(name, keywords, capabilities):
+    model = gatezoo.create_model(name, **keywords)
+    assert model.capabilities == capabilities
+    assert ("iterations" in capabilities) == hasattr(model, "iterate")
+
+
+@torch.no_grad()
+def test_forward_runs_no_auxiliary_head_and_resizes_only_the_last_pass(dignet, monkeypatch):
+    resized = []
+    resize = type(dignet)._resize_to_input
+    monkeypatch.setattr(
+        type(dignet), "_resize_to_input", lambda self, *maps: (resized.append(1), resize(self, *maps))[1]
+    )
+    dignet(torch.randn(1, 3, 64, 64), iterations=4)
+    assert len(resized) == 1
+    model = gatezoo.create_model("test_pspnet", auxiliary=True).eval()
+    for head in model.auxiliary.values():
+        head.forward = lambda x: pytest.fail("an auxiliary head ran in forward")
+    model(torch.randn(1, 3, 64, 64))

@@ -6,7 +6,7 @@ from torch import nn
 
 import gatezoo
 from gatezoo.gates.iterative import IterativeGate, MultiRangeFeedback
-from gatezoo.segmenters.unroll import Blocks, sequential
+from gatezoo.segmenters.unroll import BlockChain, sequential
 
 
 def rignet(loud=True, **keywords):
@@ -59,7 +59,7 @@ BLOCKS = [(-1,), (-2, -1), (-3, -2, -1), (2, 3, 4, 5, 6), None, (4, 5), (1,)]
 @torch.no_grad()
 @pytest.mark.parametrize("blocks", BLOCKS, ids=str)
 @pytest.mark.parametrize("unroll", ["su", "pu", "pf"])
-def test_an_unroll_is_its_loop(unroll, blocks):
+def test_unroll_equals_its_loop(unroll, blocks):
     model = rignet(unroll=unroll, blocks=blocks)
     image = torch.randn(1, 3, 64, 96)
     loop = sequential_by_loops if unroll == "su" else parallel_by_loops
@@ -80,7 +80,7 @@ def test_one_iteration_is_the_plain_network_bit_for_bit(unroll):
 
 
 @torch.no_grad()
-def test_sequential_and_parallel_are_one_with_only_the_last_block_gated():
+def test_sequential_equals_parallel_if_only_the_last_block_is_gated():
     image = torch.randn(1, 3, 64, 64)
     su, pu = (rignet(unroll=unroll, blocks=(-1,)) for unroll in ("su", "pu"))
     pu.load_state_dict(su.state_dict())
@@ -96,7 +96,7 @@ def test_sequential_and_parallel_are_one_with_only_the_last_block_gated():
 
 @torch.no_grad()
 @pytest.mark.parametrize("unroll", ["su", "pu", "pf"])
-def test_gates_forced_to_one_change_nothing(unroll, monkeypatch):
+def test_open_gates_change_nothing(unroll, monkeypatch):
     model = rignet(unroll=unroll)
     image = torch.randn(1, 3, 64, 80)
     once = model(image, iterations=1)
@@ -107,7 +107,7 @@ def test_gates_forced_to_one_change_nothing(unroll, monkeypatch):
 
 @pytest.mark.parametrize("unroll", ["su", "pu", "pf"])
 @pytest.mark.parametrize("interaction", ["multiply_sigmoid", "multiply_tanh", "add_relu"])
-def test_gates_start_out_of_the_way(unroll, interaction):
+def test_gates_start_near_identity(unroll, interaction):
     """Open where they multiply, zero where they add: two iterations start near one."""
     model = rignet(loud=False, unroll=unroll, interaction=interaction)
     outputs = model.outputs(torch.randn(1, 3, 64, 64), iterations=2)
@@ -131,7 +131,7 @@ def test_gradients_reach_every_gate_from_two_iterations_on(unroll):
 
 
 @torch.no_grad()
-def test_what_a_sequential_unroll_yields():
+def test_sequential_unroll_yields_repetitions_of_the_last_block():
     image = torch.randn(1, 3, 64, 64)
     model = rignet(unroll="su", blocks=(-2, -1))
     passes = model.outputs(image, iterations=3)
@@ -142,7 +142,7 @@ def test_what_a_sequential_unroll_yields():
 
 @torch.no_grad()
 @pytest.mark.parametrize(("feedback", "blocks"), [("network", None), ("network_gated", None), ("stage", (-3, -2, -1))])
-def test_rivals_feed_back_the_prediction(feedback, blocks):
+def test_alternative_feedback_reads_the_prediction(feedback, blocks):
     model = rignet(feedback=feedback, unroll="pu", blocks=blocks)
     image = torch.randn(1, 3, 64, 96)
     torch.testing.assert_close(model(image, iterations=3), parallel_by_loops(model, image, 3), atol=1e-5, rtol=1e-5)
@@ -166,7 +166,7 @@ def test_network_wide_recurrence_starts_as_the_plain_network():
 
 def test_effective_depth():
     """ResNet-50 and a classifier are 50 layers, blocks 4 .. 6 of them 18 + 9 + 1 (Sec. 3.3)."""
-    from gatezoo.model_info import on_meta
+    from gatezoo.model_info import effective_depth, on_meta
 
     for name, depths in (
         ("rignet_r50_pu", (50, 50 + 18, 50 + 5 * 18)),
@@ -174,17 +174,19 @@ def test_effective_depth():
         ("rignet_r101_pf", (101, 101 + 69, 101 + 5 * 69)),
     ):
         model = on_meta(name)
-        assert tuple(model.effective_depth(iterations) for iterations in (1, 2, 6)) == depths
-        assert model.effective_depth() == depths[1]
+        assert tuple(effective_depth(model, iterations) for iterations in (1, 2, 6)) == depths
+        assert effective_depth(model) == depths[1]
 
 
-def test_gates_that_see_more_than_their_block_are_multi_range_and_no_order_block_after_block_has_them():
+def test_sequential_unroll_refuses_multi_range_feedback():
     assert isinstance(rignet(unroll="pf").feedback, MultiRangeFeedback)
     assert not any(isinstance(rignet(unroll=unroll).feedback, MultiRangeFeedback) for unroll in ("su", "pu"))
     model = rignet(unroll="pf")
-    blocks = Blocks(model.backbone.run, 6, model.feedback, lambda function, *arguments: function(*arguments))
-    with pytest.raises(ValueError, match="a sequential unroll needs gates that see their own block alone"):
-        list(sequential(blocks, torch.randn(1, 3, 64, 64), 2))
+    chain = BlockChain(model.backbone, model.head)
+    assert len(chain) == 6
+    message = "must read each block's own output only; got MultiRangeFeedback: choose the parallel unroll"
+    with pytest.raises(ValueError, match=message):
+        list(sequential(chain, model.feedback, torch.randn(1, 3, 64, 64), 2, model._maybe_checkpoint))
 
 
 def test_refusals():
@@ -192,22 +194,22 @@ def test_refusals():
         ((0, 1), r"gated blocks must be some of 1 \.\. 6, or -6 \.\. -1; got \[0, 1\]"),
         ((6, 7), r"got \[6, 7\]"),
         ((), r"got \[\]"),
-        ((4, 6), r"gated blocks must follow one another; got \[4, 6\]"),
+        ((4, 6), r"gated blocks must be consecutive; got \[4, 6\]"),
     ):
         with pytest.raises(ValueError, match=text):
             rignet(blocks=blocks)
     with pytest.raises(ValueError, match="unroll must be one of su, pu, pf; got 'puf'"):
         rignet(unroll="puf")
-    with pytest.raises(ValueError, match="feedback of the prediction needs the unroll 'pu'; got 'stage' with 'su'"):
+    with pytest.raises(ValueError, match="unroll must be 'pu' for feedback='stage'; got 'su': pass unroll='pu'"):
         rignet(unroll="su", feedback="stage")
     with pytest.raises(ValueError, match="pool must be one of average, max, none; got 'mean'"):
         rignet(pool="mean")
     with pytest.raises(ValueError, match="interaction must be one of"):
         rignet(interaction="multiply")
-    with pytest.raises(ValueError, match=r"network-wide feedback enters at the image; got blocks \[5, 6\]"):
+    with pytest.raises(ValueError, match=r"blocks must be None for feedback='network_gated'; got \[5, 6\]"):
         rignet(unroll="pu", feedback="network_gated", blocks=(5, 6))
     for keyword in ({"pool": "max"}, {"interaction": "add_relu"}, {"gate_width": 8}):
-        with pytest.raises(ValueError, match="are of gates; feedback 'network' has none: leave them out"):
+        with pytest.raises(ValueError, match=r"defaults for feedback='network', which .*; got .*: leave them out"):
             rignet(unroll="pu", feedback="network", **keyword)
-    with pytest.raises(ValueError, match="no such chain"):
+    with pytest.raises(ValueError, match="not such a chain"):
         rignet(backbone="hrnet_w18_small")

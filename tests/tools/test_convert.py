@@ -1,4 +1,4 @@
-"""Networks of torchvision become rows of the zoo, with equal logits."""
+"""Converted networks of torchvision give equal outputs."""
 
 import json
 import re
@@ -16,11 +16,11 @@ import gatezoo
 IMAGE = torch.linspace(-2, 2, 3 * 64 * 96).reshape(1, 3, 64, 96)
 
 
-def theirs(name, classes, aux=True):
+def torchvision_model(name, classes, aux=True):
     torch.manual_seed(5)
     model = getattr(segmentation, name)(weights=None, weights_backbone=None, num_classes=classes, aux_loss=aux).eval()
     for key, value in model.state_dict().items():
-        # Statistics that batch norm does not have by itself, so that a mean and a variance that were mixed up show.
+        # Not the initial statistics of batch norm, so that swapped means and variances are detected.
         if key.endswith("running_mean"):
             value.normal_(0, 0.1)
         elif key.endswith("running_var"):
@@ -38,7 +38,7 @@ def run(*arguments):
 
 @torch.no_grad()
 @pytest.mark.parametrize(
-    ("name", "row", "aux", "left_out"),
+    ("name", "architecture", "aux", "dropped"),
     [
         ("fcn_resnet50", "fcn_resnet50_8s", True, 8),
         ("fcn_resnet101", "fcn_resnet101_8s", False, 0),
@@ -47,27 +47,27 @@ def run(*arguments):
         ("deeplabv3_mobilenet_v3_large", "deeplabv3_mobilenetv3_large", True, 8),
     ],
 )
-def test_logits_are_equal(tmp_path, name, row, aux, left_out):
-    model = theirs(name, 5, aux)
+def test_converted_logits_are_equal(tmp_path, name, architecture, aux, dropped):
+    model = torchvision_model(name, 5, aux)
     torch.save(model.state_dict(), tmp_path / "w.pth")
     done = run(name, tmp_path / "w.pth", tmp_path / "w.safetensors", "--classes", "a,b,c,d,e")
     assert done.returncode == 0, done.stderr
-    assert f"{row}, 5 classes" in done.stdout
-    assert f"left out: {left_out} " in done.stdout
-    ours = gatezoo.create_model(row, checkpoint_path=tmp_path / "w.safetensors").eval()
+    assert f"{architecture}, 5 classes" in done.stdout
+    assert f"dropped: {dropped} " in done.stdout
+    ours = gatezoo.create_model(architecture, checkpoint_path=tmp_path / "w.safetensors").eval()
     expected = model(IMAGE)
     bound = 1e-4 * expected["out"].std().item()  # through a hundred random layers numbers grow
     torch.testing.assert_close(ours(IMAGE), expected["out"], atol=bound, rtol=1e-4)
-    if aux and not left_out:
+    if aux and not dropped:
         torch.testing.assert_close(ours.outputs(IMAGE).auxiliary[0], expected["aux"], atol=1e-4, rtol=1e-4)
     assert ours.pretrained_cfg.class_names == list("abcde")
     assert ours.pretrained_cfg.mean == [0.485, 0.456, 0.406]
     with safe_open(tmp_path / "w.safetensors", "pt") as file:
-        assert json.loads(file.metadata()["gatezoo"])["model"] == row
+        assert json.loads(file.metadata()["gatezoo"])["architecture"] == architecture
 
 
 def as_published(state):
-    """Names of some convolutions, and norms without counters, as in the files that torchvision publishes."""
+    """Rename some convolutions and drop the norms' counters, as in the files that torchvision publishes."""
     old = {}
     for key, value in state.items():
         key = re.sub(r"(_blocks\.\d)\.0\.", r"\1.", key).replace("rpn.head.conv.0.0.", "rpn.head.conv.")
@@ -79,7 +79,7 @@ def as_published(state):
 
 @torch.no_grad()
 @pytest.mark.parametrize("names", [dict, as_published])
-def test_objects_are_the_same(tmp_path, names):
+def test_converted_instances_are_equal(tmp_path, names):
     torch.manual_seed(5)
     small = dict(min_size=96, max_size=160, box_score_thresh=0.0)
     model = detection.maskrcnn_resnet50_fpn(weights=None, weights_backbone=None, num_classes=4, **small).eval()
@@ -101,7 +101,7 @@ def test_objects_are_the_same(tmp_path, names):
 
 
 @pytest.mark.parametrize("name", ["lraspp_mobilenet_v3_large", "maskrcnn_resnet50_fpn_v2", "unet"])
-def test_what_has_no_row_is_refused(tmp_path, name):
+def test_network_without_a_matching_model_is_refused(tmp_path, name):
     torch.save({"a": torch.zeros(1)}, tmp_path / "w.pth")
     done = run(name, tmp_path / "w.pth", tmp_path / "w.safetensors")
     assert done.returncode == 2
@@ -113,7 +113,7 @@ def test_what_has_no_row_is_refused(tmp_path, name):
 
 
 def test_tensors_of_another_network_are_refused(tmp_path):
-    state = theirs("fcn_resnet50", 2).state_dict()
+    state = torchvision_model("fcn_resnet50", 2).state_dict()
     cases = {
         "got 'classifier.2.weight'": state | {"classifier.2.weight": torch.zeros(1)},
         "there is no classifier.4.bias": {key: value for key, value in state.items() if "classifier" not in key},
@@ -122,6 +122,6 @@ def test_tensors_of_another_network_are_refused(tmp_path):
     from tools.convert import convert
 
     for text, tensors in cases.items():
-        with pytest.raises(ValueError) as caught:  # noqa: PT011 - the text is looked at below
+        with pytest.raises(ValueError) as caught:  # noqa: PT011 - the message is checked below
             convert("fcn_resnet50", tensors)
         assert text in str(caught.value)

@@ -10,8 +10,9 @@ def run(*arguments):
     return subprocess.run([sys.executable, *map(str, arguments)], cwd=ROOT, capture_output=True, text=True)
 
 
-def test_the_tables_of_the_readme_are_those_of_registry_and_manifest():
-    done = run("tools/model_table.py", "--check")
+@pytest.mark.parametrize("tool", [pytest.param("tools/model_table.py", marks=pytest.mark.slow), "tools/cli_docs.py"])
+def test_generated_pages_are_up_to_date(tool):
+    done = run(tool, "--check")
     assert done.returncode == 0, done.stderr
 
 
@@ -29,7 +30,7 @@ def test_benchmark_writes_its_columns(tmp_path):
     assert all(float(row["ms_per_image"]) > 0 and float(row["peak_mib"]) > 0 for row in (dignet, fcn))
 
 
-def test_benchmark_of_several_numbers_of_passes_and_other_blocks(tmp_path):
+def test_benchmark_of_several_iterations_and_other_blocks(tmp_path):
     out = tmp_path / "b.csv"
     short = ("--size", 64, "--repeats", 1, "--no-memory", "--csv", out)
     done = run("tools/benchmark.py", "test_rignet", "--iterations", 2, 4, "--model-kwargs", "blocks=[-1]", *short)
@@ -39,7 +40,7 @@ def test_benchmark_of_several_numbers_of_passes_and_other_blocks(tmp_path):
     assert 1 < float(two["gmac_ratio"]) < float(four["gmac_ratio"]) < 1.5, "the last block alone runs again"
 
 
-def test_memory_of_another_librarys_network():
+def test_benchmark_memory_of_a_peer():
     code = "import sys; sys.path.append('tools'); from benchmark import *; print(peak_memory(sys.argv[1], 1, 64, None))"
     done = run("-c", code, "pspnet_r50/smp_pspnet")
     assert done.returncode == 0, done.stderr
@@ -57,12 +58,12 @@ def test_benchmark_of_loading(tmp_path):
 
 
 @pytest.mark.parametrize("script", ["tools/demo", "tools/test", ".ci/run"])
-def test_shell_scripts_parse_and_can_be_run(script):
+def test_shell_scripts_parse_and_are_executable(script):
     assert (ROOT / script).stat().st_mode & 0o111
     assert subprocess.run(["bash", "-n", ROOT / script]).returncode == 0
 
 
-def test_benchmark_beside_another_model(tmp_path):
+def test_benchmark_against_another_model(tmp_path):
     out = tmp_path / "b.csv"
     short = ["--size", 64, "--repeats", 1, "--no-memory"]
     done = run("tools/benchmark.py", "test_gff", "--against", "test_pspnet", *short, "--csv", out)
@@ -75,26 +76,26 @@ def test_benchmark_beside_another_model(tmp_path):
     assert all(float(row["ms_per_image"]) > 0 for row in (plain, fused))
 
 
-def test_peers_stand_on_the_same_backbone_at_the_same_stride():
+def test_peers_have_the_same_backbone_and_stride():
     code = """
 import sys, torch
 sys.path.insert(0, "tools")
-from peers import made, peer_networks
-from gatezoo.model_info import parameters
+from peers import create, peer_networks
+from gatezoo.model_info import count_parameters
 with torch.device("meta"):
     for peer, backbone in (("smp_pspnet", "encoder"), ("torchvision_deeplabv3", "backbone")):
         assert peer in peer_networks("pspnet_r50")
-        model = made(f"pspnet_r50/{peer}").eval()
+        model = create(f"pspnet_r50/{peer}").eval()
         body = getattr(model, backbone)
         last = body(torch.empty(1, 3, 64, 96))
         assert (last[-1] if isinstance(last, list) else last["out"]).shape == (1, 2048, 8, 12), peer
-        assert parameters(body) == parameters(made("pspnet_r50").backbone), peer
+        assert count_parameters(body) == count_parameters(create("pspnet_r50").backbone), peer
         logits = model(torch.empty(1, 3, 64, 96))
         assert (logits["out"] if isinstance(logits, dict) else logits).shape == (1, 21, 64, 96), peer
     try:
         peer_networks("pspnet_r18")
     except ValueError as error:
-        assert "resnet50 or resnet101 at stride 8; pspnet_r18 is on resnet18 at 8" in str(error)
+        assert "must have resnet50 or resnet101 at stride 8; pspnet_r18 has resnet18 at 8" in str(error)
     else:
         raise AssertionError
 """

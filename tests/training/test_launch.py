@@ -1,4 +1,4 @@
-"""Trainings started by name: the papers' recipes on data in the data sets' own layouts, and fine-tuning."""
+"""Train by name: the papers' recipes on data in the layouts of the data sets, and fine-tuning."""
 
 import csv
 import shutil
@@ -34,33 +34,34 @@ def test_every_recipe_starts(monkeypatch, capsys, tmp_path, name):
     root, out = tmp_path / "data", tmp_path / "out"
     DRAWERS[experiment.dataset](root)
     options = experiment.data | ({"half": False} if "half" in experiment.data else {})  # what is drawn is small
-    told = [f"--data-kwargs={key}={value}" for key, value in options.items()]
+    arguments = [f"--data-kwargs={key}={value}" for key, value in options.items()]
     accepted = get_model_spec(experiment.model).parameter_names()
-    told += [f"--model-kwargs={key}={value}" for key, value in NARROW.items() if key in accepted]
+    arguments += [f"--model-kwargs={key}={value}" for key, value in NARROW.items() if key in accepted]
     code, text, err = run(
-        monkeypatch, capsys, "train", "--recipe", name, "--data-root", root, "--out", out, *SMALL, *told
+        monkeypatch, capsys, "train", "--recipe", name, "--data-root", root, "--out", out, *SMALL, *arguments
     )
     assert code == 0, err
     stages = experiment.stages or (experiment,)
     assert text.count("step 2: loss") == len(stages)
     *_, last = sorted(out.rglob("last.safetensors"))
-    header = gatezoo.create_model(experiment.model, checkpoint_path=last).pretrained_cfg
-    assert header.recipe["lr"] == stages[-1].recipe.lr
-    where = root, experiment.dataset, experiment.train_split, experiment.val_split
+    cfg = gatezoo.create_model(experiment.model, checkpoint_path=last).pretrained_cfg
+    assert cfg.recipe["lr"] == stages[-1].recipe.lr
+    splits = root, experiment.dataset, experiment.train_split, experiment.val_split
     task = get_model_spec(experiment.model).task
-    assert header.num_classes == create_splits(*where, task=task, options=options)[0].num_classes
+    assert cfg.num_classes == create_splits(*splits, task=task, options=options)[0].num_classes
 
 
 @pytest.fixture
 def weights(shapes, tmp_path):
-    """A model folder with weights that know discs."""
+    """Save a model folder with weights that were trained on discs."""
     from gatezoo.publishing.model_folder import save_pretrained
     from gatezoo.recipes.recipe import Recipe
     from gatezoo.training.launch import train_model
+    from gatezoo.training.options import RunOptions
 
     data = [FolderDataset(shapes, ["ground", "disc"]) for _ in range(2)]
     recipe = Recipe(steps=2, batch_size=2, crop_size=48, amp_dtype="none")
-    train_model("test_dignet", *data, tmp_path / "first", recipe, workers=0)
+    train_model("test_dignet", *data, recipe, RunOptions(tmp_path / "first", workers=0))
     model = gatezoo.create_model("test_dignet", checkpoint_path=tmp_path / "first/last.safetensors")
     return save_pretrained(model, tmp_path / "weights")
 
@@ -97,7 +98,7 @@ def test_held_out_images_are_never_trained_on(shapes):
         random_split(FolderDataset(shapes, 2), 0.01, seed=1)
 
 
-def test_a_folder_of_parts_is_taken_apart(shapes, tmp_path):
+def test_folder_with_train_and_val_parts_is_split_by_them(shapes, tmp_path):
     for part in ("train", "val"):
         shutil.copytree(shapes, tmp_path / "parts" / part)
     (tmp_path / "parts/val/images/00.png").unlink()
@@ -123,11 +124,11 @@ def test_fine_tuning_stops_at_bad_data(monkeypatch, capsys, shapes, weights, tmp
 def test_fine_tuning_starts_from_the_weights(shapes, weights, tmp_path):
     data = random_split(FolderDataset(shapes, ["ground", "disc"]), 0.2, 0)
     recipe = dict(steps=1, lr=1e-30, batch_size=2, crop_size=48, amp_dtype="none")
-    done = finetune(f"local-dir:{weights}", *data, tmp_path / "out", recipe, workers=0)
+    result = finetune(f"local-dir:{weights}", *data, tmp_path / "out", recipe, workers=0)
     first = gatezoo.create_model(f"local-dir:{weights}", pretrained=True).state_dict()
-    last = gatezoo.create_model(f"local-dir:{done.folder}", pretrained=True).state_dict()
+    last = gatezoo.create_model(f"local-dir:{result.folder}", pretrained=True).state_dict()
     assert all(torch.allclose(first[key], last[key]) for key in first)
-    assert done.before.miou == pytest.approx(done.after.miou, abs=1e-6)
+    assert result.before.miou == pytest.approx(result.after.miou, abs=1e-6)
 
 
 def test_class_names(tmp_path):
@@ -142,14 +143,14 @@ def test_class_names(tmp_path):
         create_splits(tmp_path)
 
 
-def test_refusals(monkeypatch, capsys, tmp_path):
+def test_train_needs_a_model(monkeypatch, capsys, tmp_path):
     code, _, err = run(monkeypatch, capsys, "train", "--data", tmp_path, "--out", tmp_path / "o", "--classes", "a,b")
     assert code == 2
-    assert "a training must have a model: give NAME or --recipe" in err
+    assert "a training must have a model: pass NAME or --recipe" in err
 
 
-def test_the_loop_of_the_readme_works_as_printed(shapes, tmp_path, monkeypatch):
-    """Run as it is, on discs and for one round; the folder it writes is read back."""
+def test_training_loop_of_the_readme_runs_as_printed(shapes, tmp_path, monkeypatch):
+    """Run it unchanged, on discs and for one epoch; the folder that it writes is read back."""
     text = (Path(gatezoo.__file__).parent.parent / "README.md").read_text()
     (code,) = (block for block in text.split("```python\n")[1:] if "FolderDataset" in block)
     code = code.split("```")[0].replace("range(20)", "range(1)").replace("train_transform(256", "train_transform(48")
@@ -161,7 +162,7 @@ def test_the_loop_of_the_readme_works_as_printed(shapes, tmp_path, monkeypatch):
     assert model.pretrained_cfg.class_names == ("background", "nucleus")
 
 
-def test_a_tracker_logs_what_the_csv_does(monkeypatch, capsys, shapes, tmp_path):
+def test_tracker_logs_the_same_values_as_the_csv(monkeypatch, capsys, shapes, tmp_path):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     code, _, err = run(

@@ -1,3 +1,5 @@
+"""Mixed precision in training."""
+
 import copy
 
 import pytest
@@ -8,7 +10,7 @@ from gatezoo.training.precision import mixed_precision, resolve_amp_dtype
 
 
 @pytest.mark.parametrize("dilation", [1, 2, 4])
-def test_gradients_of_depthwise_convolutions_are_right_in_mixed_precision(dilation):
+def test_depthwise_convolutions_have_exact_gradients_in_mixed_precision(dilation):
     conv = nn.Conv2d(64, 64, 3, padding=dilation, dilation=dilation, groups=64, bias=False)
     exact = copy.deepcopy(conv)
     conv.to(memory_format=torch.channels_last)
@@ -22,7 +24,7 @@ def test_gradients_of_depthwise_convolutions_are_right_in_mixed_precision(dilati
     assert (conv.weight.grad - exact.weight.grad).norm() < 0.01 * exact.weight.grad.norm()
 
 
-def test_other_convolutions_run_in_bf16_and_all_is_put_back():
+def test_other_convolutions_run_in_bf16_and_modules_are_restored():
     model = nn.Sequential(nn.Conv2d(8, 8, 1), nn.Conv2d(8, 8, 3, groups=8))
     with mixed_precision(model, "cpu") as autocast, autocast:
         assert model[0](torch.randn(1, 8, 5, 5)).dtype == torch.bfloat16
@@ -33,10 +35,10 @@ def test_other_convolutions_run_in_bf16_and_all_is_put_back():
         assert "forward" not in vars(model[1])
 
 
-@pytest.mark.parametrize(("able", "kind"), [(True, "bf16"), (False, "none")])
-def test_a_cpu_without_bf16_trains_in_float32_and_says_so(able, kind, monkeypatch, caplog):
-    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: able)
-    assert resolve_amp_dtype("bf16", "cpu") == kind
-    assert ("float32" in caplog.text) == (not able)
+@pytest.mark.parametrize(("supported", "amp_dtype"), [(True, "bf16"), (False, "none")])
+def test_cpu_without_bf16_trains_in_float32_with_a_warning(supported, amp_dtype, monkeypatch, caplog):
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: supported)
+    assert resolve_amp_dtype("bf16", "cpu") == amp_dtype
+    assert ("float32" in caplog.text) == (not supported)
     assert resolve_amp_dtype("bf16", "cuda") == "bf16"
     assert [resolve_amp_dtype(other, "cpu") for other in ("none", "fp16")] == ["none", "fp16"]

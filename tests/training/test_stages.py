@@ -1,7 +1,8 @@
-"""Depth in the engine: readers, losses, evaluation, stages, files of predictions. Tiny trainings on drawn discs."""
+"""Depth in training: readers, losses, evaluation, stages and prediction files, in tiny trainings on drawn discs."""
 
 import csv
 import json
+import logging
 import math
 
 import numpy as np
@@ -13,10 +14,9 @@ from PIL import Image
 
 import gatezoo
 from gatezoo.data import FolderDataset, create_dataset
-from gatezoo.data.base import depth_quantiles
 from gatezoo.evaluation.semantic import evaluate_in_detail, evaluate_passes
 from gatezoo.factory import load_checkpoint
-from gatezoo.inference.depth import DepthPrediction, depth_passes
+from gatezoo.inference.depth import DepthPrediction, predict_depth_iterations
 from gatezoo.inference.modes import MultiScale, SlidingWindow
 from gatezoo.inference.passes import decode_depth
 from gatezoo.inference.writers import predict_files
@@ -25,18 +25,19 @@ from gatezoo.recipes.experiments import Stage, experiments
 from gatezoo.recipes.recipe import Recipe
 from gatezoo.training import stages
 from gatezoo.training.launch import train_model
+from gatezoo.training.options import RunOptions
 from gatezoo.training.stages import train_stages
 from gatezoo.visualization.depth import colorize_depth, depth_image, plot_loops
-from gatezoo.weights.checkpoint_files import checkpoint_facts, read_checkpoint
+from gatezoo.weights.checkpoint_files import checkpoint_metadata, read_checkpoint
 
 QUICK = dict(steps=4, eval_interval=4, batch_size=2, crop_size=48, amp_dtype="none", class_weights="none")
-TAUGHT = dict(depth_loss_weight=1.0, scale_loss_weight=1.0)
+DEPTH_LOSSES = dict(depth_loss_weight=1.0, scale_loss_weight=1.0)
 CLASSES = ["ground", "disc"]
 
 
 @pytest.fixture
 def rooms(shapes):
-    """The discs with a depth: 1 to 5 m from left to right, the disc at half of that; the first 8 columns unknown."""
+    """Add depth to the discs: 1 to 5 m from left to right, half of that on the disc, unknown in the first 8 columns."""
     (shapes / "depth").mkdir()
     for path in sorted((shapes / "labels").glob("*.png")):
         labels = np.array(Image.open(path))
@@ -46,7 +47,7 @@ def rooms(shapes):
     return shapes
 
 
-def opened(rooms, depth=True):
+def splits(rooms, depth=True):
     return [FolderDataset(rooms, CLASSES, depth=0.001 if depth else None).subset(range(8)) for _ in range(2)]
 
 
@@ -54,13 +55,11 @@ def run(rooms, out, name="test_depthgate", depth=True, model_kwargs=None, resume
     recipe = Recipe(**{**QUICK, **changes})
     return train_model(
         name,
-        *opened(rooms, depth),
-        out,
+        *splits(rooms, depth),
         recipe,
+        RunOptions(out, workers=0, resume=resume),
         model_kwargs=model_kwargs,
         freeze_bn=freeze_bn,
-        workers=0,
-        resume=resume,
     )
 
 
@@ -71,59 +70,59 @@ def weights_in(folder):
 # ---- thresholds
 
 
-def test_thresholds_cut_the_known_pixels_into_equal_parts(rooms):
-    data = opened(rooms)[0]
+def test_depth_quantiles_cut_the_known_pixels_into_equal_parts(rooms):
+    data = splits(rooms)[0]
     depths = torch.cat([sample["depth"].flatten() for sample in data]).as_subclass(torch.Tensor)
     known = depths[depths.isfinite()]
-    thresholds = depth_quantiles(data, 5)
+    thresholds = data.depth_quantiles(5)
     shares = [(known < threshold).float().mean().item() for threshold in thresholds]
     assert shares == pytest.approx([0.2, 0.4, 0.6, 0.8], abs=0.02)
     for path in (rooms / "depth").iterdir():
         Image.fromarray(np.zeros((64, 80), np.uint16)).save(path)
     with pytest.raises(ValueError, match="depth must be known at one pixel of the training data at least"):
-        depth_quantiles(data, 5)
+        data.depth_quantiles(5)
     with pytest.raises(ValueError, match="scales by depth must have data with depth; these have none"):
-        depth_quantiles(opened(rooms, depth=False)[0], 5)
+        splits(rooms, depth=False)[0].depth_quantiles(5)
 
 
-def test_a_training_sets_the_thresholds_unless_they_are_told(rooms, tmp_path):
-    run(rooms, tmp_path / "own", steps=1, eval_interval=1, **TAUGHT)
-    expected = depth_quantiles(opened(rooms)[0], 5)
+def test_training_sets_the_thresholds_unless_they_are_given(rooms, tmp_path):
+    run(rooms, tmp_path / "own", steps=1, eval_interval=1, **DEPTH_LOSSES)
+    expected = splits(rooms)[0].depth_quantiles(5)
     trained = gatezoo.create_model("test_depthgate", checkpoint_path=tmp_path / "own/last.safetensors")
     assert trained.thresholds.tolist() == pytest.approx(expected)
-    run(rooms, tmp_path / "told", model_kwargs={"thresholds": (1.0, 2.0, 3.0, 4.0)}, steps=1, eval_interval=1)
-    trained = gatezoo.create_model("test_depthgate", checkpoint_path=tmp_path / "told/last.safetensors")
+    run(rooms, tmp_path / "given", model_kwargs={"thresholds": (1.0, 2.0, 3.0, 4.0)}, steps=1, eval_interval=1)
+    trained = gatezoo.create_model("test_depthgate", checkpoint_path=tmp_path / "given/last.safetensors")
     assert trained.thresholds.tolist() == [1, 2, 3, 4]
 
 
 # ---- training and evaluation
 
 
-def test_a_training_learns_the_depth(rooms, tmp_path):
-    recipe = dict(steps=60, eval_interval=60, batch_size=4, scale_range=(1.0, 1.0), hflip=0.0, **TAUGHT)
-    record = run(rooms, tmp_path / "out", model_kwargs={"loops": 1}, freeze_bn=False, **recipe)["record"]
-    assert record[-1]["depth"]["delta1"] > 0.5
-    assert record[-1]["miou"] > 0.7
+def test_training_learns_the_depth(rooms, tmp_path):
+    recipe = dict(steps=60, eval_interval=60, batch_size=4, scale_range=(1.0, 1.0), hflip=0.0, **DEPTH_LOSSES)
+    history = run(rooms, tmp_path / "out", model_kwargs={"loops": 1}, freeze_bn=False, **recipe)["history"]
+    assert history[-1]["depth"]["delta1"] > 0.5
+    assert history[-1]["miou"] > 0.7
     with (tmp_path / "out/summary.csv").open() as file:
         assert list(csv.DictReader(file))[-1]["miou"]
 
 
 @pytest.mark.parametrize("name", ["test_depthgate", "test_depthgate_given"])
 def test_resume_is_exact_with_depth(rooms, tmp_path, monkeypatch, name):
-    losses = TAUGHT if name == "test_depthgate" else {}
+    losses = DEPTH_LOSSES if name == "test_depthgate" else {}
     run(rooms, tmp_path / "whole", name, eval_interval=2, iteration_loss_weight=0.5, **losses)
-    from gatezoo.training import tasks as jobs
+    from gatezoo.training import tasks
 
-    real, calls = jobs.evaluate, []
+    real, calls = tasks.evaluate, []
 
-    def stop(*arguments, **model_kwargs):
+    def stop(*arguments, **keywords):
         if calls:
             raise KeyboardInterrupt
         calls.append(1)
-        return real(*arguments, **model_kwargs)
+        return real(*arguments, **keywords)
 
     with monkeypatch.context() as patch:
-        patch.setattr(jobs, "evaluate", stop)
+        patch.setattr(tasks, "evaluate", stop)
         with pytest.raises(KeyboardInterrupt):
             run(rooms, tmp_path / "two", name, eval_interval=2, iteration_loss_weight=0.5, **losses)
     run(rooms, tmp_path / "two", name, eval_interval=2, iteration_loss_weight=0.5, resume=True, **losses)
@@ -132,8 +131,8 @@ def test_resume_is_exact_with_depth(rooms, tmp_path, monkeypatch, name):
 
 
 @torch.no_grad()
-def test_evaluation_judges_the_depth_of_whole_images(rooms):
-    model, data = gatezoo.create_model("test_depthgate", num_classes=2).eval(), opened(rooms)[1]
+def test_evaluation_scores_the_depth_of_whole_images(rooms):
+    model, data = gatezoo.create_model("test_depthgate", num_classes=2).eval(), splits(rooms)[1]
     data = data.subset(range(3))
     for blur in (0.0, 2.0):
         expected = DepthMetric()
@@ -149,7 +148,7 @@ def test_evaluation_judges_the_depth_of_whole_images(rooms):
     assert json.loads(json.dumps(scores.to_dict()))["depth"]["pixels"] == 3 * 64 * 72
     assert scores.miou == evaluate_passes(model, data)[2].miou
     for other in (
-        gatezoo.evaluate(model, opened(rooms, depth=False)[1]),
+        gatezoo.evaluate(model, splits(rooms, depth=False)[1]),
         gatezoo.evaluate(model, data, mode=MultiScale()),
     ):
         assert other.depth is None
@@ -157,47 +156,47 @@ def test_evaluation_judges_the_depth_of_whole_images(rooms):
     assert gatezoo.evaluate(attention, data).depth is None
 
 
-def test_evaluation_gives_a_given_depth_to_the_network(rooms):
-    model, data = gatezoo.create_model("test_depthgate_given", num_classes=2), opened(rooms)[1].subset(range(2))
-    seen = []
-    model.head.pooling.gate.register_forward_pre_hook(lambda module, arguments: seen.append(arguments[1]))
+def test_evaluation_passes_the_given_depth_to_the_network(rooms):
+    model, data = gatezoo.create_model("test_depthgate_given", num_classes=2), splits(rooms)[1].subset(range(2))
+    gates = []
+    model.head.pooling.gate.register_forward_pre_hook(lambda module, arguments: gates.append(arguments[1]))
     scores = gatezoo.evaluate(model, data)
     assert scores.depth is None
-    assert [gate[0, :, :, 0].unique().tolist() for gate in seen] == [[pytest.approx(0.2)]] * 2
-    assert all(set(gate[0, :, :, 2:].unique().tolist()) == {0, 1} for gate in seen)
+    assert [gate[0, :, :, 0].unique().tolist() for gate in gates] == [[pytest.approx(0.2)]] * 2
+    assert all(set(gate[0, :, :, 2:].unique().tolist()) == {0, 1} for gate in gates)
     assert evaluate_passes(model, data)[-1].miou == scores.miou
-    with pytest.raises(ValueError, match="gated by a given depth needs data with depth; these have none"):
-        gatezoo.evaluate(model, opened(rooms, depth=False)[1])
-    with pytest.raises(ValueError, match="given depth is evaluated on whole images; got scales"):
+    with pytest.raises(ValueError, match="data must have depth for a network gated by a given depth; these have none"):
+        gatezoo.evaluate(model, splits(rooms, depth=False)[1])
+    with pytest.raises(ValueError, match="mode must be whole images for a network that takes depth; got scales"):
         gatezoo.evaluate(model, data, mode=MultiScale())
 
 
-def test_refusals_of_a_training(rooms, tmp_path):
-    with pytest.raises(ValueError, match="depth_loss, scale_loss and a gate of given depth must have data with depth"):
-        run(rooms, tmp_path / "a", depth=False, **TAUGHT)
-    with pytest.raises(ValueError, match="must have data with depth; these have none: open them so, --data-kwargs"):
+def test_training_refuses_unfit_losses_and_data(rooms, tmp_path):
+    with pytest.raises(ValueError, match="depth_loss_weight, scale_loss_weight and a gate of given depth must"):
+        run(rooms, tmp_path / "a", depth=False, **DEPTH_LOSSES)
+    with pytest.raises(ValueError, match="must have data with depth; these have none: pass --data-kwargs"):
         run(rooms, tmp_path / "b", "test_depthgate_given", depth=False)
     with pytest.raises(ValueError, match="a depth loss needs a network that predicts depth"):
-        run(rooms, tmp_path / "c", model_kwargs={"gate": "attention"}, **TAUGHT)
+        run(rooms, tmp_path / "c", model_kwargs={"gate": "attention"}, **DEPTH_LOSSES)
     with pytest.raises(
         ValueError, match=r"trainable_prefix must begin the name of a parameter of the network; got 'hed\.'"
     ):
         run(rooms, tmp_path / "d", trainable_prefix="hed.")
-    with pytest.raises(ValueError, match="depth_loss must be a weight, 0 or more; got -1"):
+    with pytest.raises(ValueError, match="depth_loss_weight must be a finite number, 0 or more; got -1"):
         Recipe(depth_loss_weight=-1)
     with pytest.raises(ValueError, match="a training must have a loss"):
         Recipe(seg_loss_weight=0)
 
 
-def test_only_what_is_told_is_trained(rooms, tmp_path):
+def test_trainable_prefix_restricts_what_is_trained(rooms, tmp_path):
     model_kwargs = {"loops": 0}
     run(rooms, tmp_path / "first", model_kwargs=model_kwargs, steps=1, eval_interval=1)
     start = weights_in(tmp_path / "first")
-    recipe = Recipe(**{**QUICK, "seg_loss_weight": 0.0, "trainable_prefix": "head.pooling.gate", **TAUGHT})
+    recipe = Recipe(**{**QUICK, "seg_loss_weight": 0.0, "trainable_prefix": "head.pooling.gate", **DEPTH_LOSSES})
     first = tmp_path / "first/last.safetensors"
     train_model(
-        "test_depthgate", *opened(rooms), tmp_path / "second", recipe, initial_checkpoint=first,
-        model_kwargs=model_kwargs, workers=0,
+        "test_depthgate", *splits(rooms), recipe, RunOptions(tmp_path / "second", workers=0),
+        initial_checkpoint=first, model_kwargs=model_kwargs,
     )  # fmt: skip
     end = weights_in(tmp_path / "second")
     changed = {key for key in start if not torch.equal(start[key], end[key])}
@@ -210,37 +209,40 @@ def test_only_what_is_told_is_trained(rooms, tmp_path):
 
 STAGES = [
     Stage("baseline", {"gate": "none", "loops": 0}, Recipe(**QUICK)),
-    Stage("gating", {"loops": 0}, Recipe(**QUICK, **TAUGHT)),
-    Stage("loop1", {"loops": 1}, Recipe(**QUICK, **TAUGHT, iteration_loss_weight=1.0)),
+    Stage("gating", {"loops": 0}, Recipe(**QUICK, **DEPTH_LOSSES)),
+    Stage("loop1", {"loops": 1}, Recipe(**QUICK, **DEPTH_LOSSES, iteration_loss_weight=1.0)),
 ]
 
 
-def test_stages_follow_one_another_and_resume_between_and_inside(rooms, tmp_path, monkeypatch, capsys):
-    def go(out, resume=False):
-        return train_stages("test_depthgate", STAGES, *opened(rooms), tmp_path / out, workers=0, resume=resume)
+def test_stages_run_in_turn_and_resume_between_and_inside(rooms, tmp_path, monkeypatch, caplog):
+    caplog.set_level(logging.INFO, logger="gatezoo")
 
-    facts = go("whole")
-    assert facts["step"] == 4 if "step" in facts else facts["record"][-1]["step"] == 4
-    assert facts["model_kwargs"] == {"loops": 1}
+    def go(out, resume=False):
+        options = RunOptions(tmp_path / out, workers=0, resume=resume)
+        return train_stages("test_depthgate", STAGES, *splits(rooms), options)
+
+    metadata = go("whole")
+    assert metadata["history"][-1]["step"] == 4
+    assert metadata["model_kwargs"] == {"loops": 1}
     assert sorted(p.name for p in (tmp_path / "whole").iterdir()) == ["1_baseline", "2_gating", "3_loop1"]
-    with pytest.raises(ValueError, match="the folder of a new training must hold none yet"):
+    with pytest.raises(ValueError, match="the folder of a new training must not hold one yet"):
         go("whole")
     # Stopped between the first stage and the second, then inside the second.
     real, started = stages.train_model, []
 
-    def once(*arguments, **model_kwargs):
+    def once(*arguments, **keywords):
         if started:
             raise KeyboardInterrupt
         started.append(1)
-        return real(*arguments, **model_kwargs)
+        return real(*arguments, **keywords)
 
     monkeypatch.setattr(stages, "train_model", once)
     with pytest.raises(KeyboardInterrupt):
         go("parts")
     monkeypatch.undo()
-    from gatezoo.training import trainer as training
+    from gatezoo.training.trainer import Trainer
 
-    step = training.Trainer.on_step_end
+    step = Trainer.on_step_end
 
     def stop(self, *arguments):
         step(self, *arguments)
@@ -248,31 +250,31 @@ def test_stages_follow_one_another_and_resume_between_and_inside(rooms, tmp_path
             self._save()
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(training.Trainer, "_after_step", stop)
+    monkeypatch.setattr(Trainer, "on_step_end", stop)
     with pytest.raises(KeyboardInterrupt):
         go("parts", resume=True)
     monkeypatch.undo()
-    assert checkpoint_facts(tmp_path / "parts/2_gating/last.safetensors")["step"] == 2
-    capsys.readouterr()
+    assert checkpoint_metadata(tmp_path / "parts/2_gating/last.safetensors")["step"] == 2
+    caplog.clear()
     go("parts", resume=True)
-    assert "stage 1, baseline: done" in capsys.readouterr().out
+    assert "stage 1, baseline: done" in caplog.messages
     for folder in ("1_baseline", "2_gating", "3_loop1"):
         whole, parts = weights_in(tmp_path / "whole" / folder), weights_in(tmp_path / "parts" / folder)
         assert all(torch.equal(whole[key], parts[key]) for key in whole), folder
 
 
-def test_a_stage_begins_with_the_weights_of_the_one_before(rooms, tmp_path):
+def test_stage_starts_from_the_weights_of_the_previous_one(rooms, tmp_path):
     frozen = [STAGES[0], Stage("gating", {"loops": 0}, Recipe(**QUICK | {"lr": 0.0}))]
-    train_stages("test_depthgate", frozen, *opened(rooms), tmp_path, workers=0)
+    train_stages("test_depthgate", frozen, *splits(rooms), RunOptions(tmp_path, workers=0))
     before, after = weights_in(tmp_path / "1_baseline"), weights_in(tmp_path / "2_gating")
-    # The statistics of the new norms are those of the data, whatever the rate.
+    # The running statistics of new norms follow the data even at a learning rate of 0.
     shared = {key for key in before.keys() & after.keys() if not key.startswith("head") or key.endswith(".weight")}
     shared -= {"thresholds"}
     assert len(shared) > 50
     assert all(torch.equal(before[key], after[key]) for key in shared)
 
 
-def test_recipes_of_stages():
+def test_stages_of_the_papers_have_valid_recipes_and_keywords():
     found = experiments()["depthgate_r50.nyuv2-loop2"]
     assert [stage.name for stage in found.stages] == ["baseline", "depth", "gating", "loop1", "loop2", "segmentation"]
     assert found.data == {"depth": True}
@@ -284,16 +286,16 @@ def test_recipes_of_stages():
             gatezoo.registry.get_model_spec(experiment.model).merge(stage.model_kwargs)
             assert stage.recipe.steps == experiment.recipe.steps, name
         assert not experiment.stages or experiment.stages[-1].model_kwargs == experiment.model_kwargs, name
-    with pytest.raises(ValueError, match="a training in stages must have one at least; got none"):
-        train_stages("test_depthgate", [], None, None, "nowhere")
+    with pytest.raises(ValueError, match="a training in stages must have at least one; got none"):
+        train_stages("test_depthgate", [], None, None, RunOptions("nowhere"))
 
 
 # ---- command line
 
 
-def test_stages_evaluation_and_figures_from_the_command_line(monkeypatch, capsys, tmp_path):
+def test_stages_evaluation_and_figures_by_command_line(monkeypatch, capsys, tmp_path):
     trees.nyuv2_folder(tmp_path / "nyu")
-    told = ("test_depthgate", "--data-root", tmp_path / "nyu", "--out", tmp_path / "run", "-j", 0, "--amp", "none")
+    arguments = ("test_depthgate", "--data-root", tmp_path / "nyu", "--out", tmp_path / "run", "-j", 0, "--amp", "none")
     recipe = (
         "--recipe",
         "depthgate_mobilenetv2.nyuv2_folder-loop2",
@@ -306,10 +308,10 @@ def test_stages_evaluation_and_figures_from_the_command_line(monkeypatch, capsys
         "--data-kwargs",
         "half=False",
     )
-    code, out, err = commands.run(monkeypatch, capsys, "train", *told, *recipe)
+    code, out, err = commands.run(monkeypatch, capsys, "train", *arguments, *recipe)
     assert code == 0, err
     assert "stage 6, segmentation: 1 steps" in out
-    code, out, _ = commands.run(monkeypatch, capsys, "train", *told, *recipe, "--resume")
+    code, out, _ = commands.run(monkeypatch, capsys, "train", *arguments, *recipe, "--resume")
     assert (code, out.count(": done")) == (0, 6)
     weights = tmp_path / "run/6_segmentation/last.safetensors"
     data = ("--data", tmp_path / "nyu", "--dataset", "nyuv2_folder", "--data-kwargs", "depth=True")
@@ -341,7 +343,7 @@ def model():
     return model
 
 
-def test_predict_gives_metres_too(model, tmp_path):
+def test_predict_returns_metres_too(model, tmp_path):
     image = torch.randint(256, (3, 65, 97), dtype=torch.uint8)
     classes, metres = gatezoo.predict(model, image, depth=True)
     assert np.array_equal(classes, gatezoo.predict(model, image))
@@ -356,11 +358,11 @@ def test_predict_gives_metres_too(model, tmp_path):
     pairs = gatezoo.predict(model, [image, image], depth=True)
     assert len(pairs) == 2
     assert np.array_equal(pairs[1][1], metres)
-    assert len(depth_passes(model, image, iterations=4)) == 4
-    assert 2 <= len(depth_passes(model, image, iterations="auto", tolerance=0.5)) <= 10
+    assert len(predict_depth_iterations(model, image, iterations=4)) == 4
+    assert 2 <= len(predict_depth_iterations(model, image, iterations="auto", tolerance=0.5)) <= 10
 
 
-def test_depth_of_a_scaled_image_is_that_of_a_smaller_one(model):
+def test_depth_of_a_scaled_image_equals_that_of_a_smaller_one(model):
     image, half = torch.randint(256, (3, 96, 128), dtype=torch.uint8), MultiScale((0.5,), flip=False)
     classes, metres = gatezoo.predict(model, image, depth=True, mode=half)
     assert np.array_equal(classes, gatezoo.predict(model, image, mode=half))
@@ -372,7 +374,7 @@ def test_depth_of_a_scaled_image_is_that_of_a_smaller_one(model):
     assert not np.allclose(metres, gatezoo.predict(model, image, depth=True)[1], rtol=0.01)
 
 
-def test_refusals_of_depth(model):
+def test_predict_refuses_depth_where_there_is_none(model):
     image = torch.zeros(3, 64, 64)
     with pytest.raises(
         ValueError, match="depth must be predicted by the network; test_fcn predicts none: choose a depth"
@@ -381,17 +383,17 @@ def test_refusals_of_depth(model):
     with pytest.raises(ValueError, match="depth is predicted from whole images; got scales"):
         gatezoo.predict(model, image, depth=True, mode=MultiScale())
     for several in (MultiScale((0.5, 1.0), flip=False), MultiScale((0.5,)), SlidingWindow(64)):
-        with pytest.raises(ValueError, match=r"depth is predicted from whole images; got .*tell one scale alone"):
+        with pytest.raises(ValueError, match=r"depth is predicted from whole images; got .*pass a single scale"):
             gatezoo.predict(model, image, depth=True, mode=several)
-    with pytest.raises(ValueError, match="a blur of depth must be a standard deviation in pixels, 0 or more; got -1"):
+    with pytest.raises(ValueError, match="blur must be a standard deviation in pixels, 0 or more; got -1"):
         gatezoo.predict(model, image, depth=True, blur=-1.0)
-    with pytest.raises(ValueError, match="iterations must be of a network that is unrolled"):
+    with pytest.raises(ValueError, match="iterations requires a network that is unrolled"):
         gatezoo.predict(gatezoo.create_model("test_depthgate", loops=0), image, depth=True, iterations=2)
-    with pytest.raises(ValueError, match="a network gated by a given depth must be called with it"):
+    with pytest.raises(ValueError, match="depth must be given to a network gated by it"):
         gatezoo.predict(gatezoo.create_model("test_depthgate_given"), image)
 
 
-def test_a_blur_is_a_gaussian_of_the_metres():
+def test_depth_blur_is_a_gaussian_of_the_metres():
     log_depth = torch.zeros(1, 41, 41)
     log_depth[0, 20, 20] = math.log(101.0)
     metres = decode_depth(log_depth, 2.0)[0] - 1
@@ -401,7 +403,7 @@ def test_a_blur_is_a_gaussian_of_the_metres():
     assert decode_depth(torch.zeros(1, 5, 40), 10.0).shape == (1, 5, 40)
 
 
-def test_files_of_a_depth(model, tmp_path):
+def test_prediction_files_of_a_depth(model, tmp_path):
     pixels = np.random.default_rng(0).integers(0, 256, (48, 64, 3), dtype=np.uint8)
     Image.fromarray(pixels).save(tmp_path / "room.png")
     (written,) = predict_files(model, [tmp_path / "room.png"], tmp_path / "out", depth=True)
@@ -413,21 +415,22 @@ def test_files_of_a_depth(model, tmp_path):
     assert np.array_equal(np.array(Image.open(tmp_path / "out/room.png")), gatezoo.predict(model, pixels))
 
 
-def test_the_figure_of_the_loops():
+def test_figure_of_loops_shows_changes_between_passes():
     weights = np.zeros((2, 3, 4), np.float32)
     weights[0] = 1
     near = weights[::-1].copy()
     classes, metres = np.zeros((30, 40), np.uint8), np.full((30, 40), 2.0, np.float32)
     other, farther = classes.copy(), metres.copy()
     other[:15], farther[:, :10] = 1, 4.0
-    looks = [DepthPrediction(classes, metres, weights), DepthPrediction(other, farther, near)]
-    figure = plot_loops(None, looks, ["a", "b"], [(0, 0, 0), (255, 255, 255)])
+    passes = [DepthPrediction(classes, metres, weights), DepthPrediction(other, farther, near)]
+    white = torch.full((3, 30, 40), 255, dtype=torch.uint8)
+    figure = plot_loops(white, passes, ["a", "b"], [(0, 0, 0), (255, 255, 255)])
     pixels = np.array(figure)
-    loud = (pixels == (255, 0, 90)).all(-1).sum()
+    marked = (pixels == (255, 0, 90)).all(-1).sum()
     # Half of the classes, a quarter of the depths, all of the scales.
-    assert loud == 30 * 40 * (0.5 + 0.25 + 1)
+    assert marked == 30 * 40 * (0.5 + 0.25 + 1)
     assert figure.size[0] == 8 + 3 * (40 + 8)
-    assert plot_loops(None, looks[:1], ["a", "b"], [(0, 0, 0), (255, 255, 255)]).size[1] < 0.6 * figure.size[1]
+    assert plot_loops(white, passes[:1], ["a", "b"], [(0, 0, 0), (255, 255, 255)]).size[1] < 0.6 * figure.size[1]
     values = np.array(colorize_depth(np.linspace(0, 1, 50)[None]).convert("L"))[0].astype(int)
     assert (np.diff(values) > 0).all()
     assert np.array(depth_image(np.array([[0.0, 1.2346, 90.0]]))).tolist() == [[0, 1235, 65535]]

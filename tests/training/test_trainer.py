@@ -1,5 +1,6 @@
 import csv
 import json
+import logging
 import os
 import random
 import re
@@ -22,21 +23,22 @@ from gatezoo.evaluation.semantic import evaluate_passes
 from gatezoo.layers.normalize import Normalize
 from gatezoo.losses import make_loss
 from gatezoo.recipes.recipe import Recipe
-from gatezoo.training import tasks as jobs
+from gatezoo.training import tasks
 from gatezoo.training.launch import train_model
 from gatezoo.training.optimizers import create_optimizer, lr_factor
+from gatezoo.training.options import RunOptions
 from gatezoo.training.tasks import SemanticObjective
 from gatezoo.training.trainer import train
 
 QUICK = dict(batch_size=4, crop_size=48, lr=0.01, warmup=5, class_weights="none", amp_dtype="none")
-KEYWORDS = {"output_stride": 8, "head": "fcn"}
+MODEL_KWARGS = {"output_stride": 8, "head": "fcn"}
 
 
-def run(shapes, out, resume=False, model_kwargs=KEYWORDS, freeze_bn=False, **changes):
+def run(shapes, out, resume=False, model_kwargs=MODEL_KWARGS, freeze_bn=False, **changes):
     recipe = Recipe(**{**QUICK, "steps": 60, "eval_interval": 60, **changes})
     data = [FolderDataset(shapes, ["ground", "disc"]) for _ in range(2)]
-    model_kwargs = dict(model_kwargs=model_kwargs, freeze_bn=freeze_bn, workers=0, resume=resume)
-    return train_model("test_dignet", *data, out, recipe, **model_kwargs)
+    options = RunOptions(out, workers=0, resume=resume)
+    return train_model("test_dignet", *data, recipe, options, model_kwargs=model_kwargs, freeze_bn=freeze_bn)
 
 
 def weights_in(folder):
@@ -49,31 +51,32 @@ def same(first, second):
     return all(torch.equal(first[key], second[key]) for key in first)
 
 
-def test_training_learns_discs_and_the_checkpoint_says_how(shapes, tmp_path):
-    record = run(shapes, tmp_path / "out")["record"]
-    assert record[-1]["miou"] > 0.8
+def test_training_learns_discs_and_the_checkpoint_describes_itself(shapes, tmp_path):
+    history = run(shapes, tmp_path / "out")["history"]
+    assert history[-1]["miou"] > 0.8
+    assert json.loads((tmp_path / "out/history.json").read_text()) == history
     with safe_open(tmp_path / "out/best.safetensors", "pt") as file:
-        facts = json.loads(file.metadata()["gatezoo"])
-    assert facts["model"] == "test_dignet"
-    assert facts["class_names"] == ["ground", "disc"]
-    assert facts["model_kwargs"] == KEYWORDS
-    assert facts["recipe"]["steps"] == facts["step"] == 60
+        metadata = json.loads(file.metadata()["gatezoo"])
+    assert metadata["architecture"] == "test_dignet"
+    assert metadata["class_names"] == ["ground", "disc"]
+    assert metadata["model_kwargs"] == MODEL_KWARGS
+    assert metadata["recipe"]["steps"] == metadata["step"] == 60
     model = gatezoo.create_model("test_dignet", checkpoint_path=tmp_path / "out/best.safetensors")
     assert model.num_classes == 2
     assert model.backbone.output_stride == 8
     assert model.pretrained_cfg.class_names == ["ground", "disc"]
     scores = gatezoo.evaluate(model, FolderDataset(shapes, 2))
-    assert scores.miou == pytest.approx(record[-1]["miou"], abs=1e-6)
+    assert scores.miou == pytest.approx(history[-1]["miou"], abs=1e-6)
     with (tmp_path / "out/summary.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [int(row["step"]) for row in rows] == [50, 60]
-    assert float(rows[-1]["miou"]) == record[-1]["miou"]
+    assert float(rows[-1]["miou"]) == history[-1]["miou"]
 
 
-ALL_OF_THE_STATE = dict(opt="adamw", ema_decay=0.9, steps=8, eval_interval=4, amp_dtype="bf16", grad_accum_steps=2)
+FULL_STATE = dict(opt="adamw", ema_decay=0.9, steps=8, eval_interval=4, amp_dtype="bf16", grad_accum_steps=2)
 
 
-@pytest.mark.parametrize("changes", [dict(steps=8, eval_interval=4), ALL_OF_THE_STATE], ids=["plain", "all"])
+@pytest.mark.parametrize("changes", [dict(steps=8, eval_interval=4), FULL_STATE], ids=["plain", "all"])
 def test_resume_is_exact(shapes, tmp_path, monkeypatch, changes):
     whole = run(shapes, tmp_path / "whole", **changes)
 
@@ -81,19 +84,19 @@ def test_resume_is_exact(shapes, tmp_path, monkeypatch, changes):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        real, calls = jobs.evaluate, []
-        patch.setattr(jobs, "evaluate", lambda *a, **k: stop() if calls else (calls.append(1), real(*a, **k))[1])
+        real, calls = tasks.evaluate, []
+        patch.setattr(tasks, "evaluate", lambda *a, **k: stop() if calls else (calls.append(1), real(*a, **k))[1])
         with pytest.raises(KeyboardInterrupt):
             run(shapes, tmp_path / "two", **changes)
-    with pytest.raises(ValueError, match="the folder of a new training must hold none yet"):
+    with pytest.raises(ValueError, match="the folder of a new training must not hold one yet"):
         run(shapes, tmp_path / "two", **changes)
     resumed = run(shapes, tmp_path / "two", resume=True, **changes)
-    assert resumed["record"] == whole["record"]
+    assert resumed["history"] == whole["history"]
     assert same(weights_in(tmp_path / "whole"), weights_in(tmp_path / "two"))
 
 
 def command(shapes, out, *more, steps=24, processes=0):
-    """The command line of a training of its own process, or of several."""
+    """Return the command line of a training in one separate process, or in several."""
     start = [sys.executable, "-m"]
     if processes:
         start += ["torch.distributed.run", "--standalone", "--nproc-per-node", str(processes), "-m"]
@@ -106,10 +109,10 @@ def environment():
     return {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
 
 
-def start_and(number, shapes, out, after, *more, kill_all=False, **model_kwargs):
+def start_and_signal(number, shapes, out, after, *more, kill_all=False, **options):
     """Start a training, send it a signal once its log has ``after`` lines, wait for its end."""
     child = subprocess.Popen(
-        command(shapes, out, *more, **model_kwargs), env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        command(shapes, out, *more, **options), env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT
     )
     summary, deadline = out / "summary.csv", time.monotonic() + 120
     while child.poll() is None and time.monotonic() < deadline:
@@ -123,10 +126,10 @@ def start_and(number, shapes, out, after, *more, kill_all=False, **model_kwargs)
     return child.returncode, text
 
 
-def test_a_killed_training_goes_on_to_the_same_end(shapes, tmp_path):
+def test_killed_training_resumes_to_the_same_weights(shapes, tmp_path):
     subprocess.run(command(shapes, tmp_path / "whole"), env=environment(), check=True, stdout=subprocess.DEVNULL)
     after = random.Random().randint(6, 20)
-    code, text = start_and(signal.SIGKILL, shapes, tmp_path / "killed", after)
+    code, text = start_and_signal(signal.SIGKILL, shapes, tmp_path / "killed", after)
     assert code == -signal.SIGKILL, text
     again = command(shapes, tmp_path / "killed", "--resume")
     subprocess.run(again, env=environment(), check=True, stdout=subprocess.DEVNULL)
@@ -135,10 +138,10 @@ def test_a_killed_training_goes_on_to_the_same_end(shapes, tmp_path):
     assert steps == [str(step) for step in range(1, 25)]
 
 
-def test_two_processes_killed_go_on_to_the_same_end(shapes, tmp_path):
+def test_two_killed_processes_resume_to_the_same_weights(shapes, tmp_path):
     two = dict(steps=10, processes=2)
     subprocess.run(command(shapes, tmp_path / "whole", **two), env=environment(), check=True, stdout=subprocess.DEVNULL)
-    code, text = start_and(signal.SIGKILL, shapes, tmp_path / "killed", 7, kill_all=True, **two)
+    code, text = start_and_signal(signal.SIGKILL, shapes, tmp_path / "killed", 7, kill_all=True, **two)
     assert code == -signal.SIGKILL, text
     again = command(shapes, tmp_path / "killed", "--resume", **two)
     subprocess.run(again, env=environment(), check=True, stdout=subprocess.DEVNULL)
@@ -146,16 +149,16 @@ def test_two_processes_killed_go_on_to_the_same_end(shapes, tmp_path):
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_training_asked_to_stop_saves_first(shapes, tmp_path, number):
-    code, text = start_and(number, shapes, tmp_path / "out", 2, "--recovery-interval", "0", steps=500)
+def test_termination_signal_saves_first(shapes, tmp_path, number):
+    code, text = start_and_signal(number, shapes, tmp_path / "out", 2, "--recovery-interval", "0", steps=500)
     assert code == 128 + number, text
     assert "Traceback" not in text
-    step = int(re.search(r"stopped by SIG\w+ after step (\d+): resume to go on", text)[1])
-    state = torch.load(tmp_path / "out/state.pt", weights_only=True)
+    step = int(re.search(r"stopped by SIG\w+ after step (\d+): --resume continues", text)[1])
+    state = torch.load(tmp_path / "out/trainer_state.pt", weights_only=True)
     assert state["step"] == step >= 2
 
 
-def test_two_processes_train_as_one(shapes, tmp_path):
+def test_two_processes_train_like_one(shapes, tmp_path):
     """The same losses at the same global batch, though the ignored pixels fall unevenly."""
     losses = []
     for processes in (1, 2):
@@ -171,20 +174,20 @@ def test_two_processes_train_as_one(shapes, tmp_path):
         torch.testing.assert_close(first[key], second[key], rtol=1e-3, atol=1e-4)
 
 
-def test_a_full_disk_is_told_and_the_last_good_checkpoint_stays(shapes, tmp_path):
+def test_full_disk_is_reported_and_keeps_the_last_good_state(shapes, tmp_path):
     run(shapes, tmp_path / "out", model_kwargs={}, steps=4, eval_interval=4)
-    before = (tmp_path / "out/state.pt").read_bytes()
+    before = (tmp_path / "out/trainer_state.pt").read_bytes()
     line = command(shapes, tmp_path / "out", "--resume", steps=30)
     limit = "import resource, sys, runpy; resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000)); "
     limit += "sys.argv = sys.argv[1:]; runpy.run_module('gatezoo', run_name='__main__')"
     done = subprocess.run([sys.executable, "-c", limit, *line[2:]], env=environment(), capture_output=True, text=True)
     assert done.returncode == 2, done.stderr
     assert re.search(r"gatezoo: the folder .* must be writable; File too large", done.stderr)
-    assert (tmp_path / "out/state.pt").read_bytes() == before
+    assert (tmp_path / "out/trainer_state.pt").read_bytes() == before
     assert not list((tmp_path / "out").glob(".*"))
 
 
-def test_rates():
+def test_learning_rates_and_weight_decay_of_parameters():
     model = gatezoo.create_model("test_dignet", num_classes=2)
     recipe = Recipe(steps=100, lr=0.01, head_lr_mult=10, warmup=10, power=0.9)
     groups = create_optimizer(model, recipe).param_groups
@@ -197,17 +200,15 @@ def test_rates():
     assert lr_factor(0, recipe) == pytest.approx(0.1)
     assert lr_factor(50, recipe) == pytest.approx(0.5**0.9)
     assert lr_factor(50, Recipe(steps=100, sched="cosine")) == pytest.approx(0.5)
-    with pytest.raises(ValueError, match="opt must be an optimizer of timm's"):
+    with pytest.raises(ValueError, match=r"opt must be one of .*momentum.*; got 'sdg'. Did you mean"):
         create_optimizer(model, Recipe(opt="sdg"))
 
 
-def task_of(model, weight=None, **model_kwargs):
-    return SemanticObjective(
-        model, Normalize((0.5,) * 3, (0.5,) * 3), make_loss("cross_entropy", weight), **model_kwargs
-    )
+def objective_of(model, weight=None, **weights):
+    return SemanticObjective(model, Normalize((0.5,) * 3, (0.5,) * 3), make_loss("cross_entropy", weight), **weights)
 
 
-def test_the_loss_is_weighted_cross_entropy_of_the_last_pass():
+def test_loss_is_weighted_cross_entropy_of_the_last_pass():
     model = gatezoo.create_model("test_dignet", num_classes=3).eval()
     weight = torch.tensor([1.0, 2.0, 3.0])
     images = torch.randint(0, 256, (2, 3, 64, 64), dtype=torch.uint8)
@@ -218,13 +219,13 @@ def test_the_loss_is_weighted_cross_entropy_of_the_last_pass():
             nn.functional.cross_entropy(logits, labels.long(), weight, ignore_index=255)
             for logits in model.iterate(images / 127.5 - 1, iterations=2)
         ]
-        torch.testing.assert_close(task_of(model, weight).eval()(images, labels), each[1])
-        both = task_of(model, weight, iteration_loss_weight=0.3).eval()(images, labels)
+        torch.testing.assert_close(objective_of(model, weight).eval()(images, labels), each[1])
+        both = objective_of(model, weight, iteration_loss_weight=0.3).eval()(images, labels)
         torch.testing.assert_close(both, each[1] + 0.3 * each[0])
 
 
-def test_accumulated_micro_batches_give_the_gradient_of_the_whole(shapes, tmp_path):
-    """One step over 4 x 2 crops moves the weights as one over 8; no pixel is ignored, so that the parts weigh alike."""
+def test_accumulated_micro_batches_give_the_gradient_of_the_whole_batch(shapes, tmp_path):
+    """One step over 4 x 2 crops equals one over 8 crops; no pixel is ignored, so that all parts weigh the same."""
     for path in (shapes / "labels").iterdir():
         Image.open(path).point(lambda value: value % 255).save(path)
     plain = dict(
@@ -238,15 +239,15 @@ def test_accumulated_micro_batches_give_the_gradient_of_the_whole(shapes, tmp_pa
             torch.testing.assert_close(first[key], second[key], rtol=1e-4, atol=1e-5)
 
 
-def test_the_average_is_what_is_evaluated_and_saved(shapes, tmp_path):
+def test_averaged_weights_are_evaluated_and_saved(shapes, tmp_path):
     run(shapes, tmp_path / "out", steps=3, eval_interval=3, ema_decay=0.5)
-    state = torch.load(tmp_path / "out/state.pt", weights_only=True)
+    state = torch.load(tmp_path / "out/trainer_state.pt", weights_only=True)
     saved = weights_in(tmp_path / "out")
     assert not torch.equal(state["model"]["head.2.weight"], saved["head.2.weight"])
-    assert torch.equal(state["average"]["module.head.2.weight"], saved["head.2.weight"])
+    assert torch.equal(state["ema_model"]["module.head.2.weight"], saved["head.2.weight"])
 
 
-def test_losses_that_stay_infinite_end_the_training(shapes, tmp_path):
+def test_infinite_losses_end_the_training(shapes, tmp_path):
     model = gatezoo.create_model("test_fcn", num_classes=2)
     nn.init.constant_(model.head.bias, float("nan"))
     data = FolderDataset(shapes, 2), FolderDataset(shapes, 2)
@@ -257,11 +258,14 @@ def test_losses_that_stay_infinite_end_the_training(shapes, tmp_path):
 @pytest.mark.parametrize(
     ("error", "text"),
     [
-        (torch.OutOfMemoryError("out of memory"), "lower batch_size .* crop, .* output stride, .*grad_checkpointing"),
-        (RuntimeError("DataLoader worker (pid 7) is killed by signal"), "use fewer; the last good state is in"),
+        (
+            torch.OutOfMemoryError("out of memory"),
+            "lower batch_size .* crop_size, .* output stride, .*grad_checkpointing",
+        ),
+        (RuntimeError("DataLoader worker (pid 7) is killed by signal"), "use fewer workers; the last good state is in"),
     ],
 )
-def test_what_the_machine_does_is_told(shapes, tmp_path, monkeypatch, error, text):
+def test_lack_of_memory_and_killed_workers_are_explained(shapes, tmp_path, monkeypatch, error, text):
     def fail(*_):
         raise error
 
@@ -270,26 +274,27 @@ def test_what_the_machine_does_is_told(shapes, tmp_path, monkeypatch, error, tex
         run(shapes, tmp_path / "out", steps=2)
 
 
-def test_initial_checkpoint_takes_over_what_fits(shapes, tmp_path, capsys):
+def test_initial_checkpoint_loads_the_tensors_that_fit(shapes, tmp_path, caplog):
     run(shapes, tmp_path / "first", steps=2, eval_interval=2)
     start = tmp_path / "first/last.safetensors"
     data = [FolderDataset(shapes, 3) for _ in range(2)]
     recipe = Recipe(**{**QUICK, "steps": 1, "eval_interval": 1, "lr": 0.0})
-    train_model("test_fcn", *data, tmp_path / "second", recipe, initial_checkpoint=start, workers=0)
-    said = r"\d+ loaded, 2 missing \(head\.weight, head\.bias\), \d+ unexpected \(feedback\."
-    assert re.search(said, capsys.readouterr().out)
+    caplog.set_level(logging.INFO, logger="gatezoo")
+    train_model("test_fcn", *data, recipe, RunOptions(tmp_path / "second", workers=0), initial_checkpoint=start)
+    report = r"\d+ loaded, 2 missing \(head\.weight, head\.bias\), \d+ unexpected \(feedback\."
+    assert re.search(report, caplog.text)
     first = gatezoo.create_model("test_dignet", checkpoint_path=start).state_dict()
     second = gatezoo.create_model("test_fcn", checkpoint_path=tmp_path / "second/last.safetensors").state_dict()
     assert torch.equal(first["backbone.net.layer2.0.conv1.weight"], second["backbone.net.layer2.0.conv1.weight"])
 
 
-def test_fine_tuning_keeps_the_normalisation_of_the_weights(shapes, tmp_path):
+def test_fine_tuning_keeps_the_normalization_of_the_weights(shapes, tmp_path):
     run(shapes, tmp_path / "first", steps=1, eval_interval=1, mean=(0.1, 0.2, 0.3), std=(0.4, 0.5, 0.6))
     model = gatezoo.create_model("test_dignet", checkpoint_path=tmp_path / "first/last.safetensors")
     data = FolderDataset(shapes, 2), FolderDataset(shapes, 2)
-    facts = train(model, *data, tmp_path / "second", Recipe(**QUICK, steps=1), workers=0)
-    assert facts["mean"] == [0.1, 0.2, 0.3]
-    assert facts["std"] == [0.4, 0.5, 0.6]
+    metadata = train(model, *data, tmp_path / "second", Recipe(**QUICK, steps=1), workers=0)
+    assert metadata["mean"] == [0.1, 0.2, 0.3]
+    assert metadata["std"] == [0.4, 0.5, 0.6]
 
 
 def test_scores_of_every_pass(shapes):
@@ -304,7 +309,9 @@ def test_refusals(shapes, tmp_path):
         run(shapes, tmp_path / "out", sync_bn=True)
     with pytest.raises(ValueError, match="class_weights must be none for the dice loss"):
         run(shapes, tmp_path / "out", loss="dice", class_weights="sqrt")
-    assert not (tmp_path / "out/state.pt").exists()
+    assert not (tmp_path / "out/trainer_state.pt").exists()
     run(shapes, tmp_path / "out", steps=1, eval_interval=1)
-    with pytest.raises(ValueError, match=r"resume must go on with the network of .*state\.pt; this is another"):
+    with pytest.raises(
+        ValueError, match=r"resume must continue with the network of .*trainer_state\.pt; this is another"
+    ):
         run(shapes, tmp_path / "out", model_kwargs={}, resume=True)

@@ -1,4 +1,4 @@
-"""Networks by hf-hub names, against a hub on this machine: requests counted, every byte checked, only data believed."""
+"""Models by hf-hub names, against a loopback hub: requests are counted, every byte is checked, only data is read."""
 
 import json
 import os
@@ -15,8 +15,7 @@ from safetensors.torch import load_file
 import gatezoo
 from gatezoo import hub as client
 from gatezoo import pretrained
-from gatezoo.weights import digest_cache as verified
-from gatezoo.weights import integrity, sources
+from gatezoo.weights import digest_cache, integrity, sources
 from gatezoo.weights.integrity import sha256_of
 
 IMAGE = torch.linspace(-2, 2, 3 * 64 * 64).reshape(1, 3, 64, 64)
@@ -32,7 +31,7 @@ def saved(tmp_path):
 
 @pytest.fixture
 def put(hub, saved):
-    """The same in a repository: (network, commit)."""
+    """The same in a repository, and its commit."""
     model, folder = saved
     return model, hub.put("org/net", {path.name: path.read_bytes() for path in folder.iterdir()})
 
@@ -46,7 +45,7 @@ def file_of(commit, name):
     return client.cached("org/net", commit, name)
 
 
-def test_a_repository_gives_the_network_back_and_then_costs_nothing(hub, put):
+def test_repository_gives_the_network_and_then_needs_no_request(hub, put):
     model, commit = put
     pulled = gatezoo.create_model(f"hf-hub:org/net@{commit}", pretrained=True)
     assert torch.equal(logits(pulled), logits(model))
@@ -64,7 +63,7 @@ def test_a_repository_gives_the_network_back_and_then_costs_nothing(hub, put):
     assert torch.equal(logits(again), logits(model))
 
 
-def test_the_branch_is_followed(hub, put, tmp_path):
+def test_branch_is_followed(hub, put, tmp_path):
     model, commit = put
     assert torch.equal(logits(gatezoo.create_model("hf-hub:org/net", pretrained=True)), logits(model))
     torch.manual_seed(4)
@@ -79,7 +78,7 @@ def test_the_branch_is_followed(hub, put, tmp_path):
     assert hub.counted() == ["HEAD /org/net/resolve/main/config.json"]
 
 
-def test_without_pretrained_only_the_configuration_is_fetched(hub, put):
+def test_only_the_config_is_fetched_without_pretrained(hub, put):
     _, commit = put
     model = gatezoo.create_model(f"hf-hub:org/net@{commit}")
     assert (model.num_classes, model.load_report) == (3, None)
@@ -92,18 +91,18 @@ def test_from_pretrained_takes_folders_and_names(saved):
     assert gatezoo.from_pretrained(folder, num_classes=5).num_classes == 5
     for name in ("org/net", "test_fcn/x", "hf-hub:", "local-dir:", "s3:org/net", "hf-hub"):
         with pytest.raises(
-            ValueError, match=r"a model is NAME, NAME\.TAG, local-dir:FOLDER or hf-hub|registered names"
+            ValueError, match=r"a model must be NAME, NAME\.TAG, local-dir:FOLDER or hf-hub|registered names"
         ):
             gatezoo.create_model(name)
     for name in ("hf-hub:net", "hf-hub:org/net@a@b", "hf-hub:org/net@../x"):
-        with pytest.raises(ValueError, match=r"a repository is org/name|a revision is a branch"):
+        with pytest.raises(ValueError, match=r"a repository must be org/name|a revision must be a branch"):
             gatezoo.create_model(name)
 
 
 @pytest.mark.parametrize("where", [0, 7, 8, 200, -1, "config"])
-def test_a_flipped_byte_in_the_cache_is_caught(hub, put, where, monkeypatch):
+def test_flipped_byte_in_the_cache_is_detected(hub, put, where, monkeypatch):
     model, commit = put
-    monkeypatch.setattr(verified, "MIN_FILE_AGE_NS", 0)
+    monkeypatch.setattr(digest_cache, "MIN_FILE_AGE_NS", 0)
     name = f"hf-hub:org/net@{commit}"
     gatezoo.create_model(name, pretrained=True)
     path = file_of(commit, "config.json" if where == "config" else "model.safetensors")
@@ -111,19 +110,19 @@ def test_a_flipped_byte_in_the_cache_is_caught(hub, put, where, monkeypatch):
     place = data.index(b"0.5") + 2 if where == "config" else where
     data[place] ^= 1
     path.write_bytes(data)
-    # Whoever sets the clock back cannot hide it.
+    # Restoring the time of the last change does not hide it.
     os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
     assert (path.stat().st_size, path.stat().st_mtime_ns) == (status.st_size, status.st_mtime_ns)
     hub.requests.clear()
     assert torch.equal(logits(gatezoo.create_model(name, pretrained=True)), logits(model))
-    assert len(hub.counted("GET")) == 1, "the damaged file was taken, or more was fetched than it"
+    assert len(hub.counted("GET")) == 1, "the damaged file was used, or more than it was fetched"
     hub.requests.clear()
     gatezoo.create_model(name, pretrained=True)
     assert hub.counted() == []
 
 
 @pytest.mark.parametrize("links", [True, False])
-def test_what_is_damaged_on_the_hub_too_is_refused_and_not_kept(hub, put, links):
+def test_file_that_is_damaged_on_the_hub_is_refused_and_not_kept(hub, put, links):
     _, commit = put
     name = f"hf-hub:org/net@{commit}"
     if not links:  # as on systems without symbolic links, where the cache holds copies
@@ -134,7 +133,7 @@ def test_what_is_damaged_on_the_hub_too_is_refused_and_not_kept(hub, put, links)
         assert torch.is_tensor(logits(gatezoo.create_model(name, pretrained=True)))
         assert file_of(commit, "model.safetensors").read_bytes() == data
     hub.fail("GET", "model.safetensors", times=9, corrupt=True)
-    file_of(commit, "model.safetensors") and client.forget(file_of(commit, "model.safetensors"))
+    file_of(commit, "model.safetensors") and client.delete_cached(file_of(commit, "model.safetensors"))
     hub.requests.clear()
     with pytest.raises(ValueError, match=r"weights test_fcn.local must have sha256"):
         gatezoo.create_model(name, pretrained=True)
@@ -142,9 +141,9 @@ def test_what_is_damaged_on_the_hub_too_is_refused_and_not_kept(hub, put, links)
     assert file_of(commit, "model.safetensors") is None
 
 
-def test_a_file_is_hashed_once(hub, put, monkeypatch):
+def test_file_is_hashed_once(hub, put, monkeypatch):
     _, commit = put
-    monkeypatch.setattr(verified, "MIN_FILE_AGE_NS", 0)
+    monkeypatch.setattr(digest_cache, "MIN_FILE_AGE_NS", 0)
     hashed = []
     monkeypatch.setattr(integrity, "sha256_of", lambda path, real=sha256_of: hashed.append(path) or real(path))
     for _ in range(3):
@@ -155,27 +154,27 @@ def test_a_file_is_hashed_once(hub, put, monkeypatch):
     assert len(hashed) == 2
 
 
-def test_a_file_that_just_came_is_not_noted_as_whole(hub, put):
-    """A second change within the clock's tick would look like the first."""
+def test_digest_of_a_new_file_is_not_stored(hub, put):
+    """A second change within a tick of the clock would have the same time as the first."""
     _, commit = put
     gatezoo.create_model(f"hf-hub:org/net@{commit}", pretrained=True)
     path = file_of(commit, "model.safetensors")
     note = path.parents[2] / "verified" / commit / "model.safetensors.json"
     assert not note.exists()
-    verified.store_digest(note, verified.file_signature(path), "0" * 64)
+    digest_cache.store_digest(note, digest_cache.file_signature(path), "0" * 64)
     assert not note.exists()
 
 
-def test_notes_that_are_no_notes_are_not_believed(tmp_path):
+def test_invalid_digest_notes_are_ignored(tmp_path):
     path, note = tmp_path / "f", tmp_path / "n" / "note"
     path.write_bytes(b"1")
     note.parent.mkdir()
     for text in ("", "[]", "{}", '{"sha256": "x", "stamp": [1]}', "null", "\x00"):
         note.write_text(text)
-        assert not verified.is_cached(note, path, "x")
-    note.write_text(json.dumps({"sha256": "x", "stamp": verified.file_signature(path)}))
-    assert verified.is_cached(note, path, "x")
-    assert not verified.is_cached(note, path, "y")
+        assert not digest_cache.is_cached(note, path, "x")
+    note.write_text(json.dumps({"sha256": "x", "stamp": digest_cache.file_signature(path)}))
+    assert digest_cache.is_cached(note, path, "x")
+    assert not digest_cache.is_cached(note, path, "y")
 
 
 def test_sources_are_tried_in_order(hub, put, tmp_path, monkeypatch):
@@ -197,19 +196,19 @@ def test_sources_are_tried_in_order(hub, put, tmp_path, monkeypatch):
     (tmp_path / "bundled").mkdir()
     (tmp_path / "bundled/absent.safetensors").write_bytes(file_of(commit, "model.safetensors").read_bytes())
     assert sources.resolve_weights(cfg) == tmp_path / "bundled/absent.safetensors"
-    # A damaged bundled file leaves the hub's; with neither, both are told.
+    # A damaged bundled file falls back to the hub's; without either, the error names both.
     (tmp_path / "bundled/absent.safetensors").write_bytes(b"damaged")
     assert sources.resolve_weights(cfg) == file_of(commit, "model.safetensors")
-    client.forget(file_of(commit, "model.safetensors"))
+    client.delete_cached(file_of(commit, "model.safetensors"))
     hub.close()
     close_session()
-    with pytest.raises(ValueError, match=r"bundled:absent.* must be a file of .*; hf-hub:org/net@.* in reach"):
+    with pytest.raises(ValueError, match=r"bundled:absent.* must be a file of .*; hf-hub:org/net@.* reachable"):
         gatezoo.create_model("test_fcn", pretrained=True)
 
 
-def test_plain_huggingface_hub_opens_what_is_pushed(hub, saved, tmp_path):
+def test_pushed_repository_opens_with_plain_huggingface_hub(hub, saved, tmp_path):
     model, _ = saved
-    with pytest.raises(ValueError, match="must have a licence; org/mine would have none"):
+    with pytest.raises(ValueError, match="must have a license; org/mine has none"):
         gatezoo.push_to_hub(model, "org/mine")
     commit = gatezoo.push_to_hub(model, "org/mine", license="CC-BY-4.0")
     folder = Path(snapshot_download("org/mine", cache_dir=tmp_path / "plain"))
@@ -218,11 +217,11 @@ def test_plain_huggingface_hub_opens_what_is_pushed(hub, saved, tmp_path):
     assert json.loads((folder / "config.json").read_text())["architecture"] == "test_fcn"
     assert "hf-hub:org/mine" in (folder / "README.md").read_text()
     assert torch.equal(logits(gatezoo.from_pretrained(f"org/mine@{commit}")), logits(model))
-    # And again, by name of the folder that the plain client made.
+    # And from the folder that the plain client made.
     assert torch.equal(logits(gatezoo.from_pretrained(folder)), logits(model))
 
 
-def test_a_repository_without_safetensors_is_refused_whatever_pickle_it_holds(hub, put):
+def test_repository_with_a_pickle_and_no_safetensors_is_refused(hub, put):
     commit = hub.put("org/pickle", {"config.json": hub.repos["org/net"].commits[put[1]]["config.json"].data})
     hub.put("org/pickle", {"pytorch_model.bin": b"cos\nsystem\n(S'true'\ntR."})
     hub.requests.clear()
@@ -231,33 +230,33 @@ def test_a_repository_without_safetensors_is_refused_whatever_pickle_it_holds(hu
     assert not any("pytorch_model" in request for request in hub.requests)
 
 
-def test_a_foreign_configuration_is_told_as_such(hub):
+def test_config_of_another_program_is_refused(hub):
     commit = hub.put("org/bert", {"config.json": b'{"model_type": "bert"}', "model.safetensors": b""})
-    with pytest.raises(ValueError, match=r"must be a model's configuration as save_pretrained writes it: architecture"):
+    with pytest.raises(ValueError, match=r"must be a model config as save_pretrained writes it: architecture"):
         gatezoo.from_pretrained(f"org/bert@{commit}")
 
 
-def test_the_camvid_dignet_from_a_hub_in_a_fresh_process_and_again_without_one(hub, tmp_path):
-    """What is bundled, published: pulled into an empty cache it gives the same logits, with the hub and without."""
+def test_published_dignet_opens_in_a_new_process_with_and_without_the_hub(hub, tmp_path):
+    """Bundled weights, published and downloaded to an empty cache, give the same logits, with and without the hub."""
     from gatezoo.publishing.publish import build_release, publish
 
-    publication = build_release("dignet_mobilenetv2_8s.camvid", tmp_path / "out", "org/camvid")
+    release = build_release("dignet_mobilenetv2_8s.camvid", tmp_path / "out", "org/camvid")
     manifest = tmp_path / "manifest.json"
     manifest.write_text((ROOT / pretrained.MANIFEST).read_text())
-    publish(publication, "org/camvid", manifest=manifest)
+    publish(release, "org/camvid", manifest=manifest)
     expected = load_file(tmp_path / "out/golden.safetensors")["logits"]
     code = (
-        "import sys, torch, gatezoo\nfrom gatezoo.publishing.publish import golden_logits\n"
+        "import sys, torch, gatezoo\nfrom gatezoo.publishing.golden import golden_logits\n"
         "model = gatezoo.create_model('hf-hub:org/camvid', pretrained=True)\n"
         "torch.save(golden_logits(model), sys.argv[1])\n"
     )
-    told = {"HF_ENDPOINT": hub.url, "HF_HOME": str(tmp_path / "fresh"), "HF_HUB_OFFLINE": "0", "GATEZOO_CACHE": ""}
+    variables = {"HF_ENDPOINT": hub.url, "HF_HOME": str(tmp_path / "fresh"), "HF_HUB_OFFLINE": "0", "GATEZOO_CACHE": ""}
     for step in ("with", "without"):
         out = tmp_path / f"{step}.pt"
         hub.requests.clear()
         done = subprocess.run(
             [sys.executable, "-c", code, out],
-            env={**os.environ, "PYTHONPATH": str(ROOT), **told},
+            env={**os.environ, "PYTHONPATH": str(ROOT), **variables},
             capture_output=True,
             text=True,
         )

@@ -1,1 +1,1 @@
-"""``gatezoo data check``: inspect image and label files, apply the rules, report."""
+"""Data check: inspect image and label files, apply the rules, report the issues."""

@@ -1,4 +1,4 @@
-"""What a check of data comes to: problems with their files, and the share of each class."""
+"""Result of a data check: issues per file and class frequencies."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from ..class_weights import class_weights
 
 @dataclass(frozen=True)
 class Issue:
-    """Something wrong, or odd, with a file.
+    """An error or a warning about a file.
 
     Attributes:
-        kind: problems of one kind have one cure: "unreadable", "size", "ids", ...
-        file: the file, or the folder where it is no single one's.
-        message: what, and the cure.
-        fatal: an error; else a warning.
+        kind: issues of one kind have the same fix: "unreadable", "size", "ids", ...
+        file: the file, or the folder if no single file is at fault.
+        message: the fault and its fix.
+        fatal: whether it is an error; else a warning.
     """
 
     kind: str
@@ -32,14 +32,14 @@ class Issue:
 
 @dataclass
 class Report:
-    """What :func:`check_folder` found.
+    """Result of :func:`~gatezoo.data.check.check.check_folder`.
 
     Attributes:
         root: the folder.
-        pairs: images with labels.
-        classes: names; numbers where none were given.
+        pairs: number of images with labels.
+        classes: names of the classes; numbers where none were given.
         ignore_index: value of pixels that do not count.
-        problems: errors and warnings, in the order of the files.
+        issues: errors and warnings, in the order of the files.
         pixels: number of pixels of each class, (K,).
         ignored: number of ignored pixels.
         images_with: number of images that hold each class, (K,).
@@ -49,34 +49,37 @@ class Report:
     pairs: int
     classes: tuple[str, ...]
     ignore_index: int
-    problems: list[Issue] = field(default_factory=list)
+    issues: list[Issue] = field(default_factory=list)
     pixels: torch.Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.long))
     ignored: int = 0
     images_with: torch.Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.long))
 
     @property
     def num_classes(self) -> int:
+        """Number K of classes."""
         return len(self.classes)
 
     @property
     def errors(self) -> list[Issue]:
-        return [problem for problem in self.problems if problem.fatal]
+        """Issues that training would fail on."""
+        return [issue for issue in self.issues if issue.fatal]
 
     @property
     def warnings(self) -> list[Issue]:
-        return [problem for problem in self.problems if not problem.fatal]
+        """Issues that training would not fail on."""
+        return [issue for issue in self.issues if not issue.fatal]
 
     @property
     def class_frequencies(self) -> torch.Tensor:
-        """Share of each class among the labelled pixels, (K,): as of ``SegmentationDataset.frequencies``."""
+        """Share of each class among the labeled pixels, (K,): see ``SegmentationDataset.class_frequencies``."""
         return self.pixels.double() / max(int(self.pixels.sum()), 1)
 
     def weights(self, kind: str = "sqrt") -> torch.Tensor | None:
-        """Class weights for the loss: see :func:`gatezoo.data.class_weights.class_weights`."""
+        """Compute class weights for the loss: see :func:`gatezoo.data.class_weights.class_weights`."""
         return class_weights(self.class_frequencies, kind) if self.pixels.any() else None
 
     def raise_errors(self) -> None:
-        """Stop at errors. Raises ValueError with the first, its file, and their number."""
+        """Raise ValueError with the first error, its file and the number of errors, if there are any."""
         if self.errors:
             first = self.errors[0]
             more = (

@@ -1,4 +1,4 @@
-"""The rules of the check: what was seen in the files, held against the classes."""
+"""Rules of the data check: compare the facts about the files with the classes."""
 
 from __future__ import annotations
 
@@ -8,141 +8,151 @@ from pathlib import Path
 
 import torch
 
-from ..base import UNKNOWN, class_table, ids_from_one
-from ..files.labels import Colour
+from ...utils.text import first_values
+from ..base import UNKNOWN, class_table
+from ..files.labels import INDEX_MODES, Color
+from ..label_format import LabelFormat
 from .inspect import FilePair
 from .report import Issue, Report
 
-# Values or colours told of one file.
-_SHOWN = 8
+# Values or colors of a file that a message names.
+MAX_SHOWN = 8
 
 
 class FolderValidator:
-    """Problems and shares of the classes of files that were seen.
+    """Issues and class frequencies of a folder, from the facts about its files.
 
     Args:
-        found: the files.
+        pairs: the facts.
         classes: number or names of the classes; None: as many as the labels hold.
-        ignore_index, color_table, reduce_zero_label, ids: as of :class:`~gatezoo.data.datasets.folder.FolderDataset`.
+        ignore_index: value of pixels that do not count.
+        label_format: encoding of the classes in the label files.
     """
 
     def __init__(
         self,
-        found: Sequence[FilePair],
+        pairs: Sequence[FilePair],
         classes: int | Sequence[str] | None,
         ignore_index: int,
-        color_table: Sequence[Colour] | Mapping[Colour, int] | None,
-        reduce_zero_label: bool,
-        ids: Mapping[int, int] | None,
+        label_format: LabelFormat,
     ):
-        self.found, self.ignore_index = found, ignore_index
-        if color_table is not None and not isinstance(color_table, Mapping):
-            color_table = {colour: number for number, colour in enumerate(color_table)}
-        self.color_table = color_table
-        self.values = {number for seen in found if seen.format != "JPEG" for number in seen.ids}
-        self.plain = color_table is None and ids is None and not reduce_zero_label
-        self.told = classes is not None
+        self.pairs, self.ignore_index = pairs, ignore_index
+        self.id_of_color = label_format.id_of_color
+        self.no_mapping = label_format.values_are_classes
+        # A JPEG's values are noise.
+        self.values = {value for pair in pairs if pair.format != "JPEG" for value in pair.ids}
+        self.classes_given = classes is not None
         if classes is None:
-            if color_table is not None or ids is not None:
-                known = set((ids or color_table).values())
-            else:
-                known = {number - reduce_zero_label for number in self.values if number < 256}
-            classes = max(known - {ignore_index, ignore_index - reduce_zero_label}, default=0) + 1
+            classes = self._count_classes_of_labels(label_format)
         self.classes = tuple(map(str, range(classes))) if isinstance(classes, int) else tuple(classes)
-        if reduce_zero_label:
-            ids = ids_from_one(len(self.classes), ignore_index)
+        ids = label_format.class_ids(len(self.classes), ignore_index)
         self.table = class_table(len(self.classes), ignore_index, ids)
-        self.expected = f"0 .. {len(self.classes) - 1} and {ignore_index} (ignored)"
-        if ids is not None:
-            self.expected = f"the ids {_some(sorted(ids))}"
+        if ids is None:
+            self.expected = f"0 .. {len(self.classes) - 1} and {ignore_index} (ignored)"
+        else:
+            self.expected = f"the ids {first_values(sorted(ids))}"
 
-    def _class_of(self, number: int) -> int:
-        return int(self.table[number]) if 0 <= number < len(self.table) else UNKNOWN
+    def _count_classes_of_labels(self, label_format: LabelFormat) -> int:
+        """Return the number of classes that the labels, or their mapping, hold."""
+        offset = int(label_format.reduce_zero_label)
+        if mapping := label_format.ids or label_format.id_of_color:
+            found = set(mapping.values())
+        else:
+            found = {value - offset for value in self.values if value < 256}
+        return max(found - {self.ignore_index, self.ignore_index - offset}, default=0) + 1
 
-    def _sorted_out(self, seen: FilePair) -> tuple[Counter[int], dict]:
-        """Pixels of each class, and of each value or colour that is none."""
+    def _class_of(self, label_id: int) -> int:
+        return int(self.table[label_id]) if 0 <= label_id < len(self.table) else UNKNOWN
+
+    def _count_pixels(self, pair: FilePair) -> tuple[Counter[int], dict[int | Color, int]]:
+        """Count the pixels of each class, and of each value or color that has no class."""
+        ids: Iterable[tuple[int | Color, int, int]]
+        if self.id_of_color is None:
+            ids = ((value, value, pixels) for value, pixels in pair.ids.items())
+        else:
+            table = self.id_of_color
+            ids = ((color, table.get(color, UNKNOWN), pixels) for color, pixels in pair.colors.items())
         classes: Counter[int] = Counter()
-        strange = {}
-        for value, pixels in (seen.ids if self.color_table is None else seen.colours).items():
-            number = value if self.color_table is None else self.color_table.get(value, UNKNOWN)
-            if (k := self._class_of(number)) == UNKNOWN:
-                strange[value] = pixels
+        unexpected = {}
+        for value, label_id, pixels in ids:
+            if (k := self._class_of(label_id)) == UNKNOWN:
+                unexpected[value] = pixels
             else:
                 classes[k] += pixels
-        return classes, strange
+        return classes, unexpected
 
-    def problems_of(self, seen: FilePair) -> list[Issue]:
-        """What is wrong with a pair of files."""
-        problems = [Issue("unreadable", path, why) for path, why in seen.errors.items()]
-        if seen.mask_size is None:
-            return problems
-        if seen.size and seen.size != seen.mask_size:
-            turned = " (turned by its EXIF note, as viewers show it)" if seen.turned else ""
-            problems.append(
+    def check_pair(self, pair: FilePair) -> list[Issue]:
+        """Return the issues of a pair of files."""
+        issues = [Issue("unreadable", path, reason) for path, reason in pair.errors.items()]
+        if pair.mask is None or pair.mask_size is None:
+            return issues
+        if pair.size and pair.size != pair.mask_size:
+            rotated = " (rotated by its EXIF orientation, as viewers show it)" if pair.rotated else ""
+            issues.append(
                 Issue(
                     "size",
-                    seen.mask,
-                    f"is {_size(seen.mask_size)}, its image {seen.image.name} {_size(seen.size)}{turned}: "
+                    pair.mask,
+                    f"is {_size(pair.mask_size)}, its image {pair.image.name} {_size(pair.size)}{rotated}: "
                     "labels must have the size of their image",
                 )
             )
-        if form := self._form(seen):
-            return [*problems, form]
-        classes, strange = self._sorted_out(seen)
-        if strange:
-            problems.append(self._strange(seen, strange))
+        if issue := self._check_encoding(pair, pair.mask):
+            return [*issues, issue]
+        classes, unexpected = self._count_pixels(pair)
+        if unexpected:
+            issues.append(self._unexpected_values(pair.mask, unexpected))
         elif set(classes) <= {self.ignore_index}:
-            problems.append(Issue("ignored", seen.mask, "all its pixels are ignored", fatal=False))
-        return problems
+            issues.append(Issue("ignored", pair.mask, "all its pixels are ignored", fatal=False))
+        return issues
 
-    def _form(self, seen: FilePair) -> Issue | None:
-        """Labels in another form than ids, or colours, one can read."""
-        if seen.format == "JPEG":
-            return Issue("jpeg", seen.mask, "is a JPEG, which changes the ids: save labels as PNG, from their source")
-        if self.color_table is not None:
-            if seen.ids:
-                return Issue("mode", seen.mask, f"has mode {seen.mode}, no RGB colours: leave the colour table out")
-        elif seen.grey:
-            values = _some(sorted(colour[0] for colour in seen.colours))
-            return Issue("rgb", seen.mask, f"is an RGB image of the greys {values}: save it with one channel")
-        elif seen.colours:
-            total = sum(seen.colours.values())
-            shown = [f"{c} {n / total:.0%}" for c, n in list(seen.colours.items())[:_SHOWN]]
-            more = " ..." if len(seen.colours) > _SHOWN else ""
+    def _check_encoding(self, pair: FilePair, mask: Path) -> Issue | None:
+        """Return an issue if the label file holds neither ids nor, with a color table, colors."""
+        if pair.format == "JPEG":
+            return Issue("jpeg", mask, "is a JPEG, which changes the ids: save labels as PNG, from their source")
+        if self.id_of_color is not None:
+            if pair.ids:
+                return Issue("mode", mask, f"has mode {pair.mode}, no RGB colors: leave out --rgb or color_table")
+        elif pair.is_gray:
+            values = first_values(sorted(color[0] for color in pair.colors))
+            return Issue("rgb", mask, f"is an RGB image of the grays {values}: save it with one channel")
+        elif pair.colors:
+            total = sum(pair.colors.values())
+            shown = _list_first(f"{color} {pixels / total:.0%}" for color, pixels in pair.colors.items())
             return Issue(
                 "rgb",
-                seen.mask,
-                f"is an RGB image where ids are expected; its colours: {', '.join(shown)}{more}. Give the colour of "
-                "each class: lines NAME R G B in the class list, with --rgb, or color_table",
+                mask,
+                f"is an RGB image where ids are expected; its colors: {shown}. Give the color of each class: lines "
+                "NAME R G B in the class list, with --rgb, or color_table",
             )
-        elif seen.mode not in ("1", "L", "P"):
-            return Issue("mode", seen.mask, f"has mode {seen.mode}: save labels with 8 bits")
+        elif pair.mode not in INDEX_MODES:
+            return Issue("mode", mask, f"has mode {pair.mode}: save labels with 8 bits")
         return None
 
-    def _strange(self, seen: FilePair, strange: dict) -> Issue:
-        shown = ", ".join(f"{value} ({n} pixels)" for value, n in list(strange.items())[:_SHOWN])
-        more = " ..." if len(strange) > _SHOWN else ""
-        if self.color_table is not None:
-            return Issue("colours", seen.mask, f"holds colours that the table has not: {shown}{more}")
+    def _unexpected_values(self, mask: Path, unexpected: Mapping[int | Color, int]) -> Issue:
+        """Return the issue of values or colors that have no class."""
+        shown = _list_first(f"{value} ({pixels} pixels)" for value, pixels in unexpected.items())
+        if self.id_of_color is not None:
+            return Issue("colors", mask, f"holds colors that the table has not: {shown}")
         hint = ""
-        if self.plain and self.values - {0, self.ignore_index} == set(range(1, len(self.classes) + 1)):
-            hint = ": ids start at 1? Then 0 is to be ignored: --reduce-zero-label"
-        elif self.plain and strange.keys() == {255}:
-            hint = ": --ignore-index 255 if they do not count, --ids 255=1 if they are class 1"
-        return Issue("ids", seen.mask, f"holds {shown}{more}, outside {self.expected}{hint}")
+        if self.no_mapping and self.values - {0, self.ignore_index} == set(range(1, len(self.classes) + 1)):
+            hint = ": if ids start at 1 and 0 is to be ignored, pass --reduce-zero-label"
+        elif self.no_mapping and unexpected.keys() == {255}:
+            hint = ": pass --ignore-index 255 if they do not count, --label-map 255=1 if they are class 1"
+        return Issue("ids", mask, f"holds {shown}, outside {self.expected}{hint}")
 
     def report(self, root: Path) -> Report:
-        """Shares of the classes over all labels that can be read."""
-        pixels, images_with = Counter(), Counter()
-        for seen in self.found:
-            if seen.mask_size and not self._form(seen):
-                classes = self._sorted_out(seen)[0]
+        """Return a report with the pixels of each class over all readable labels, and no issues yet."""
+        pixels: Counter[int] = Counter()
+        images_with: Counter[int] = Counter()
+        for pair in self.pairs:
+            if pair.mask and pair.mask_size and not self._check_encoding(pair, pair.mask):
+                classes = self._count_pixels(pair)[0]
                 pixels.update(classes)
                 images_with.update(classes.keys())
         numbers = range(len(self.classes))
         return Report(
             root,
-            sum(seen.mask is not None for seen in self.found),
+            sum(pair.mask is not None for pair in self.pairs),
             self.classes,
             self.ignore_index,
             pixels=torch.tensor([pixels[k] if k != self.ignore_index else 0 for k in numbers]),
@@ -150,41 +160,39 @@ class FolderValidator:
             images_with=torch.tensor([images_with[k] for k in numbers]),
         )
 
-    def problems_of_all(self, folder: Path, report: Report) -> list[Issue]:
-        """What is wrong with the labels taken together."""
-        problems = []
-        occur = [k for k in range(len(self.classes)) if report.pixels[k]]
-        binary = self.plain and self.values == {0, 255} and self.ignore_index == 255
-        if binary and (not self.told or len(self.classes) > 1):
-            problems.append(
-                Issue(
-                    "binary",
-                    folder,
-                    "all labels are 0 or 255, and 255 is ignored, which leaves one class: say --ids 0=0 --ids 255=1 "
-                    "(ids={0: 0, 255: 1}), or save them as 0 and 1",
-                )
-            )
-        elif not occur and self.values:
-            problems.append(Issue("ignored", folder, "no pixel of any label counts"))
-        elif self.told:
-            absent = [self.classes[k] for k in range(len(self.classes)) if k not in occur]
-            if absent and occur:
-                problems.append(Issue("absent", folder, f"no label holds {_some(absent)}", fatal=False))
-        elif self.plain and 2 * len(occur) < len(self.classes):
+    def check_totals(self, folder: Path, report: Report) -> list[Issue]:
+        """Return the issues of the labels taken together."""
+        present = [k for k in range(len(self.classes)) if report.pixels[k]]
+        is_binary = self.no_mapping and self.values == {0, 255} and self.ignore_index == 255
+        if is_binary and (not self.classes_given or len(self.classes) > 1):
             message = (
-                f"labels hold only {_some(occur)} of 0 .. {len(self.classes) - 1}: grey levels instead of classes?"
+                "all labels are 0 or 255, and 255 is ignored, which leaves one class: pass --label-map 0=0 "
+                "--label-map 255=1 (ids={0: 0, 255: 1}), or save them as 0 and 1"
             )
-            problems.append(Issue("gaps", folder, f"{message} Then map them with --ids, or say --classes", fatal=False))
-        elif self.plain and 0 not in self.values and self.values:
-            message = "ids start at 1: say --reduce-zero-label, or class 0 stays empty"
-            problems.append(Issue("start", folder, message, fatal=False))
-        return problems
+            return [Issue("binary", folder, message)]
+        if not present and self.values:
+            return [Issue("ignored", folder, "no pixel of any label counts")]
+        if self.classes_given:
+            absent = [name for k, name in enumerate(self.classes) if k not in present]
+            if absent and present:
+                return [Issue("absent", folder, f"no label holds {first_values(absent)}", fatal=False)]
+        elif self.no_mapping and 2 * len(present) < len(self.classes):
+            message = (
+                f"labels hold only {first_values(present)} of 0 .. {len(self.classes) - 1}, like gray levels instead "
+                "of classes: map them with --label-map, or pass --classes"
+            )
+            return [Issue("gaps", folder, message, fatal=False)]
+        elif self.no_mapping and 0 not in self.values and self.values:
+            message = "ids start at 1, so class 0 stays empty: pass --reduce-zero-label"
+            return [Issue("start", folder, message, fatal=False)]
+        return []
 
 
 def _size(size: tuple[int, int]) -> str:
     return f"{size[1]} x {size[0]}"
 
 
-def _some(values: Iterable) -> str:
-    values = list(map(str, values))
-    return ", ".join(values[:_SHOWN]) + (f" ... {values[-1]}" if len(values) > _SHOWN else "")
+def _list_first(texts: Iterable[str]) -> str:
+    """Join the first texts; "..." marks that there are more."""
+    texts = list(texts)
+    return ", ".join(texts[:MAX_SHOWN]) + (" ..." if len(texts) > MAX_SHOWN else "")

@@ -1,4 +1,4 @@
-"""A report of the check as a table and as lines."""
+"""Report of a data check as a table and as lines of text."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from rich.table import Table
 from .report import Issue, Report
 
 
-def table_of(report: Report) -> Table:
-    """The classes: share of the labelled pixels, number of images that hold them, and weights for the loss."""
-    labels = int(report.pixels.sum())
-    total = labels + report.ignored
+def report_table(report: Report) -> Table:
+    """Make a table of the classes: share of the labeled pixels, number of images that hold them, loss weights."""
+    labeled = int(report.pixels.sum())
+    total = labeled + report.ignored
     caption = f"{report.pairs} images with labels; suggested: num_classes {report.num_classes}, ignore_index "
     caption += f"{report.ignore_index} ({report.ignored / max(total, 1):.2%} of the pixels)"
     table = Table(caption=caption)
@@ -25,15 +25,20 @@ def table_of(report: Report) -> Table:
     return table
 
 
-def lines_of(report: Report, most: int | None = 10) -> list[str]:
-    """A line for each problem, errors first, of each kind ``most`` at most; then how many there are."""
-    kinds: dict[tuple[bool, str], list[Issue]] = defaultdict(list)
-    for problem in report.errors + report.warnings:
-        kinds[problem.fatal, problem.kind].append(problem)
-    lines = []
-    for problems in kinds.values():
-        lines += map(str, problems[:most])
-        if most is not None and len(problems) > most:
-            lines.append(f"... and {len(problems) - most} more of this kind: --all tells them")
+def report_lines(report: Report, limit: int | None = 10) -> list[str]:
+    """Return a line for each issue, errors first, and a last one with their numbers.
+
+    Args:
+        report: the result of a check.
+        limit: most issues of a kind to list; None: all of them.
+    """
+    by_kind: dict[tuple[bool, str], list[Issue]] = defaultdict(list)
+    for issue in report.errors + report.warnings:
+        by_kind[issue.fatal, issue.kind].append(issue)
+    lines: list[str] = []
+    for issues in by_kind.values():
+        lines += map(str, issues[:limit])
+        if limit is not None and len(issues) > limit:
+            lines.append(f"... and {len(issues) - limit} more of this kind: pass --all to list them")
     counts = {"error": len(report.errors), "warning": len(report.warnings)}
-    return [*lines, ", ".join(f"{n} {what}{'s' * (n != 1)}" for what, n in counts.items())]
+    return [*lines, ", ".join(f"{count} {name}{'s' * (count != 1)}" for name, count in counts.items())]

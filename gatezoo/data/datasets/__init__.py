@@ -1,1 +1,1 @@
-"""Readers of data sets, one a file."""
+"""Readers of data sets, one per file."""

@@ -1,9 +1,9 @@
-"""ADE20K as the SceneParsing150 benchmark (Zhou et al., 2017): 150 classes indoors and out.
+"""Reader of ADE20K as the SceneParsing150 benchmark (Zhou et al., 2017): 150 classes, indoors and outdoors.
 
 Layout: ``images/{training,validation}/*.jpg`` and ``annotations/{training,validation}/*.png`` (20210 and 2000). Ids: 0
 = other objects, ignored; 1 .. 150 become classes 0 .. 149. Described at https://github.com/CSAILVision/sceneparsing:
-the names are the first of each line of its ``objectInfo150.txt``, the colours its ``color150.mat``.
-Licence: annotations BSD-3-Clause, images for non-commercial research.
+the names are the first of each line of its ``objectInfo150.txt``, the colors those of its ``color150.mat``.
+License: annotations BSD-3-Clause, images for non-commercial research.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from pathlib import Path
 
 from ...utils.choices import check_choice
 from ..base import Sample, SegmentationDataset, ids_from_one
+from ..files.labels import Color
 from ..files.layout import check_files_exist, check_layout, list_files
 
 _NAMES = (
@@ -32,7 +33,7 @@ _NAMES = (
     "monitor|bulletin board|shower|radiator|glass|clock|flag"
 )
 CLASSES = tuple(_NAMES.split("|"))
-_COLOURS = (
+_COLORS = (
     "787878 b47878 06e6e6 503232 04c803 787850 8c8c8c cc05ff e6e6e6 04fa07 e005ff ebff07 96053d 787846 08ff33 ff0652 "
     "8fff8c ccff04 ff3307 cc4603 0066c8 3de6fa ff0633 0b66ff ff0747 ff09e0 0907e6 dcdcdc ff095c 7009ff 08ffd6 07ffe0 "
     "ffb806 0aff47 ff290a 07ffff e0ff08 6608ff ff3d06 ffc207 ff7a08 00ff14 ff0829 ff0599 0633ff eb0cff a09614 00a3ff "
@@ -44,7 +45,7 @@ _COLOURS = (
     "0abed4 d6ff00 00ccff 1400ff ffff00 0099ff 0029ff 00ffcc 2900ff 29ff00 ad00ff 00f5ff 4700ff 7a00ff 00ffb8 005cff "
     "b8ff00 0085ff ffd600 19c2c2 66ff00 5c00ff "
 )
-PALETTE = tuple(tuple(bytes.fromhex(colour)) for colour in _COLOURS.split())
+PALETTE: tuple[Color, ...] = tuple((red, green, blue) for red, green, blue in map(bytes.fromhex, _COLORS.split()))
 
 _FOLDERS = {"train": "training", "val": "validation", "training": "training", "validation": "validation"}
 _TREE = "ROOT/{images/{training,validation}/*.jpg, annotations/{training,validation}/*.png}"
@@ -53,11 +54,12 @@ _TREE = "ROOT/{images/{training,validation}/*.jpg, annotations/{training,validat
 def ade20k(
     root: str | os.PathLike, split: str, transform: Callable[[Sample], Sample] | None = None
 ) -> SegmentationDataset:
-    """ADE20K, SceneParsing150.
+    """Open ADE20K, SceneParsing150.
 
     Args:
         root: the unpacked ``ADEChallengeData2016``.
         split: "train" or "val", or the names of the folders.
+        transform: joint transform of an item.
     """
     part = _FOLDERS[check_choice("the split of ADE20K", split, _FOLDERS)]
     image_dir, annotations = Path(root) / "images" / part, Path(root) / "annotations" / part

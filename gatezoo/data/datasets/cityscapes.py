@@ -1,10 +1,10 @@
-"""Cityscapes (Cordts et al., 2016): streets of 50 cities, 2048 x 1024, 19 classes.
+"""Reader of Cityscapes (Cordts et al., 2016): streets of 50 cities, 2048 x 1024, 19 classes.
 
 Layout: ``leftImg8bit/SPLIT/CITY/*_leftImg8bit.png`` and ``gtFine/SPLIT/CITY/*_gtFine_labelIds.png`` (2975 train, 500
-val); for depth ``disparity/SPLIT/CITY/*_disparity.png`` and ``camera/SPLIT/CITY/*_camera.json`` as well. Label ids 0 ..
-33 become the 19 train ids or are ignored (so is the licence plate, 255 in a file). The table of ids is that of the
-publishers, as torchvision has it. Described at https://github.com/mcordts/cityscapesScripts.
-Licence: non-commercial research and teaching, see https://www.cityscapes-dataset.com/license/.
+val); for depth also ``disparity/SPLIT/CITY/*_disparity.png`` and ``camera/SPLIT/CITY/*_camera.json``. Label ids 0 .. 33
+become the 19 train ids or are ignored (so is the license plate, 255 in a file). The table of ids is the publishers',
+as torchvision has it. Described at https://github.com/mcordts/cityscapesScripts.
+License: non-commercial research and teaching, see https://www.cityscapes-dataset.com/license/.
 """
 
 from __future__ import annotations
@@ -39,45 +39,46 @@ def cityscapes(
     depth: bool = False,
     instances: bool = False,
 ) -> SegmentationDataset:
-    """Cityscapes, finely labelled, 19 classes.
+    """Open Cityscapes with its fine labels, 19 classes.
 
     Args:
         root: folder that holds ``leftImg8bit`` and ``gtFine``.
         split: "train" or "val".
+        transform: joint transform of an item.
         depth: items have a "depth", baseline * focal length / disparity.
-        instances: items have an "instance", int32 (H, W): label id * 1000 + number where objects are told apart, else
-            0. The data set then has ``instance_sizes``, the mean size of each class' objects in pixels.
+        instances: items have an "instance", int32 (H, W): label id * 1000 + number on single instances, else 0. The
+            data set then has ``instance_sizes``, the mean size in pixels of the instances of each class.
     """
     check_choice("the split of Cityscapes", split, ("train", "val"))
     root = Path(root)
     check_layout("Cityscapes", _TREE, root / "leftImg8bit" / split, root / "gtFine" / split)
-    found = Cityscapes(root, split, target_type=["semantic", "instance"])
-    triples = sorted((Path(image), *map(Path, files)) for image, files in zip(found.images, found.targets))
-    images, masks, objects = map(list, zip(*triples)) if triples else ([], [], [])
+    files = Cityscapes(root, split, target_type=["semantic", "instance"])
+    triples = sorted((Path(image), *map(Path, targets)) for image, targets in zip(files.images, files.targets))
+    images, masks, instance_maps = map(list, zip(*triples)) if triples else ([], [], [])
     check_files_exist("Cityscapes", images, masks)
     layers = {}
     if depth:
         check_layout("Cityscapes' depth", _DEPTH_TREE, root / "disparity" / split, root / "camera" / split)
-        near = [image.relative_to(root / "leftImg8bit") for image in images]
-        files = [root / "disparity" / str(path).replace("_leftImg8bit", "_disparity") for path in near]
-        check_files_exist("Cityscapes' disparity", files)
-        layers["depth"] = ExtraMap(files, cityscapes_png)
+        names = [str(image.relative_to(root / "leftImg8bit")) for image in images]
+        disparities = [root / "disparity" / name.replace("_leftImg8bit", "_disparity") for name in names]
+        check_files_exist("Cityscapes' disparity", disparities)
+        layers["depth"] = ExtraMap(disparities, cityscapes_png)
     if instances:
-        check_files_exist("Cityscapes' instances", objects)
-        layers["instance"] = ExtraMap(objects, _objects)
+        check_files_exist("Cityscapes' instances", instance_maps)
+        layers["instance"] = ExtraMap(instance_maps, _single_instances)
     data = SegmentationDataset(images, masks, CLASSES, ids=IDS, palette=PALETTE, layers=layers, transform=transform)
     if instances:
         data.instance_sizes = {CLASSES.index(name): size for name, size in CITYSCAPES_SIZES.items()}
     return data
 
 
-def _objects(path: Path) -> np.ndarray:
-    """Ids of single objects; the publishers' file has the bare label id elsewhere, and for groups."""
+def _single_instances(path: Path) -> np.ndarray:
+    """Read the ids of single instances; the publishers' file has the bare label id elsewhere, and for groups."""
     ids = instance_png(path)
     return np.where(ids < 1000, 0, ids)
 
 
-# Mean sizes in pixels of the instances of Cityscapes, as its evaluation script has them
+# Mean sizes in pixels of the instances of Cityscapes, from its evaluation script
 # (github.com/mcordts/cityscapesScripts, evaluation/evalPixelLevelSemanticLabeling.py).
 CITYSCAPES_SIZES = {
     "person": 3462.4756337644,

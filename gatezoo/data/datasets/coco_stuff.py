@@ -1,10 +1,10 @@
-"""COCO-Stuff 10k, version 1.1 (Caesar et al., 2018): 80 things and 91 kinds of stuff.
+"""Reader of COCO-Stuff 10k, version 1.1 (Caesar et al., 2018): 80 things and 91 kinds of stuff.
 
 Layout: ``images/*.jpg``, ``annotations/*.mat`` (variable ``S``), ``imageLists/{train,test}.txt`` (9000 and 1000). Ids:
-0 unlabelled, ignored; 1 .. 91 things with COCO's own ids, of which 11 were given up and never occur; 92 .. 182 stuff.
-The 171 classes are the others in order of id. Version 1.0 counts from 1 and is not read. Described at
+0 unlabeled, ignored; 1 .. 91 things with COCO's ids, of which 11 were given up and never occur; 92 .. 182 stuff. The
+171 classes are the remaining ids in order. Version 1.0 counts from 1 and is not supported. Described at
 https://github.com/nightrome/cocostuff10k and, the ids, https://github.com/nightrome/cocostuff/blob/master/labels.txt.
-Licence: images under Flickr's terms, annotations CC BY 4.0.
+License: images under Flickr's terms, annotations CC BY 4.0.
 """
 
 from __future__ import annotations
@@ -45,8 +45,8 @@ PALETTE = tuple(voc_palette(len(CLASSES) + 1)[1:])
 
 # Street sign, hat, shoe, eye glasses, plate, mirror, window, desk, door, blender, hair brush.
 GIVEN_UP = (12, 26, 29, 30, 45, 66, 68, 69, 71, 83, 91)
-_USED = [number for number in range(1, 183) if number not in GIVEN_UP]
-IDS = dict.fromkeys((0, *GIVEN_UP), 255) | {number: k for k, number in enumerate(_USED)}
+_USED = [label_id for label_id in range(1, 183) if label_id not in GIVEN_UP]
+IDS = dict.fromkeys((0, *GIVEN_UP), 255) | {label_id: k for k, label_id in enumerate(_USED)}
 
 _TREE = "ROOT/{images/*.jpg, annotations/*.mat, imageLists/{train,test}.txt}"
 
@@ -54,18 +54,19 @@ _TREE = "ROOT/{images/*.jpg, annotations/*.mat, imageLists/{train,test}.txt}"
 def cocostuff10k(
     root: str | os.PathLike, split: str, transform: Callable[[Sample], Sample] | None = None
 ) -> SegmentationDataset:
-    """COCO-Stuff 10k, 171 classes.
+    """Open COCO-Stuff 10k, 171 classes.
 
     Args:
         root: folder that holds ``images``, ``annotations`` and ``imageLists``.
         split: "train" or "test".
+        transform: joint transform of an item.
     """
     check_choice("the split of COCO-Stuff 10k", split, ("train", "test"))
     require_package("scipy", "COCO-Stuff's labels")
     root = Path(root)
-    chosen = root / "imageLists" / f"{split}.txt"
-    check_layout("COCO-Stuff 10k", _TREE, root / "images", root / "annotations", chosen)
-    stems = read_ids(chosen)
+    name_list = root / "imageLists" / f"{split}.txt"
+    check_layout("COCO-Stuff 10k", _TREE, root / "images", root / "annotations", name_list)
+    stems = read_ids(name_list)
     images, masks = [root / "images" / f"{s}.jpg" for s in stems], [root / "annotations" / f"{s}.mat" for s in stems]
     check_files_exist("COCO-Stuff 10k", images, masks)
     return SegmentationDataset(

@@ -1,8 +1,8 @@
-"""Nuclei of the 2018 Data Science Bowl (Caicedo et al., 2019), microscopy in many sizes.
+"""Reader of the nuclei of the 2018 Data Science Bowl (Caicedo et al., 2019), microscopy in many sizes.
 
 Layout: ``{train,val}/images/*.jpg`` and ``{train,val}/instances/*.png``, 16 bits: 0 = background, k = nucleus k. As
 semantic masks: 0 background, 1 nucleus; nothing is ignored. Described at https://bbbc.broadinstitute.org/BBBC038.
-Licence: CC0.
+License: CC0.
 """
 
 from __future__ import annotations
@@ -27,11 +27,12 @@ _TREE = "ROOT/{train,val}/{images/*.jpg, instances/*.png}"
 def nuclei(
     root: str | os.PathLike, split: str, transform: Callable[[Sample], Sample] | None = None
 ) -> SegmentationDataset:
-    """Two classes: background and nucleus.
+    """Open the nuclei as semantic masks: background and nucleus.
 
     Args:
         root: folder that holds ``train`` and ``val``.
         split: "train" or "val".
+        transform: joint transform of an item.
     """
     images, masks = _files(root, split)
     return SegmentationDataset(images, masks, CLASSES, decode=foreground_png, palette=PALETTE, transform=transform)
@@ -40,7 +41,7 @@ def nuclei(
 def nuclei_instances(
     root: str | os.PathLike, split: str, transform: Callable[[Sample], Sample] | None = None
 ) -> InstanceMaskDataset:
-    """Each nucleus with its mask and box; arguments as of :func:`nuclei`."""
+    """Open the nuclei as instances, each with a mask and a box; arguments: see :func:`nuclei`."""
     return InstanceMaskDataset(*_files(root, split), CLASSES[1], transform=transform)
 
 

@@ -1,18 +1,18 @@
-"""NYU-Depth-v2 (Silberman et al., 2012) with the 40 classes of Gupta et al. (2013): rooms, 640 x 480, depth.
+"""Readers of NYU-Depth-v2 (Silberman et al., 2012) with the 40 classes of Gupta et al. (2013): rooms, 640 x 480, depth.
 
-Two layouts, two readers.
+There are two readers for two layouts.
 
 ``nyuv2``, the publishers' files: ``nyu_depth_v2_labeled.mat`` (MATLAB 7.3: images, labels with 894 ids, depths in
 metres with holes filled), ``splits.mat`` (``trainNdxs``, ``testNdxs``, from 1: 795 and 654) and ``classMapping40.mat``
-(``mapClass``: the class 1 .. 40 of each id). 0 = unlabelled, ignored. Described at
+(``mapClass``: the class 1 .. 40 of each id). 0 = unlabeled, ignored. Described at
 https://cs.nyu.edu/~fergus/datasets/nyu_depth_v2.html; the mapping came with
 https://people.eecs.berkeley.edu/~sgupta/cvpr13/.
 
 ``nyuv2_folder``: ``train/{images/*.jpg, labels/*.png, depth/*.png}``, labels 0 .. 38 = the first 39 of the classes
-("otherprop" was merged with what is unlabelled), 255 ignored, depth in 8 bits: metres = value / 25.5. It has no
-validation frames: every eighth (index % 8 == 0) is kept back as "val".
+("otherprop" was merged with unlabeled), 255 ignored, depth in 8 bits: metres = value / 25.5. It has no
+validation frames: every eighth (index % 8 == 0) is held out as "val".
 
-Licence: none stated; research use.
+License: none stated; research use.
 """
 
 from __future__ import annotations
@@ -54,11 +54,14 @@ def nyuv2(
     *,
     depth: bool = False,
 ) -> SegmentationDataset:
-    """The publishers' files, 40 classes. ``images`` are places in the file: ``.../nyu_depth_v2_labeled.mat/0012``.
+    """Open the publishers' files, 40 classes.
+
+    ``images`` are paths inside the file, such as ``.../nyu_depth_v2_labeled.mat/0012``.
 
     Args:
         root: folder that holds the three files.
         split: "train" or "test".
+        transform: joint transform of an item.
         depth: items have a "depth".
     """
     key = {"train": "trainNdxs", "test": "testNdxs"}[
@@ -66,36 +69,36 @@ def nyuv2(
     ]
     file, splits, mapping = (Path(root) / n for n in ("nyu_depth_v2_labeled.mat", "splits.mat", "classMapping40.mat"))
     check_layout("NYU-Depth-v2", _TREE, file, splits, mapping)
-    chosen = np.atleast_1d(read_mat(splits, key)).astype(int) - 1
-    frames = len(open_hdf5(file)["images"])
-    if not (len(chosen) and 0 <= chosen.min() <= chosen.max() < frames):
-        raise ValueError(f"the frames of {key} in {splits} must be 1 .. {frames}, those of {file.name}")
-    places = [file / f"{frame:04}" for frame in chosen]
+    frames = np.atleast_1d(read_mat(splits, key)).astype(int) - 1
+    count = len(open_hdf5(file)["images"])
+    if not (len(frames) and 0 <= frames.min() <= frames.max() < count):
+        raise ValueError(f"the frames of {key} in {splits} must be 1 .. {count}, those of {file.name}")
+    paths = [file / f"{frame:04}" for frame in frames]
     classes = np.atleast_1d(read_mat(mapping, "mapClass")).astype(int)
     if not 1 <= classes.min() <= classes.max() <= len(CLASSES):
         raise ValueError(
             f"mapClass must map to 1 .. {len(CLASSES)}; {mapping} maps to {classes.min()} .. {classes.max()}"
         )
     return SegmentationDataset(
-        places,
-        places,
+        paths,
+        paths,
         CLASSES,
         decode=partial(hdf5_map, name="labels"),
-        ids={0: 255} | {number: int(k) - 1 for number, k in enumerate(classes, start=1)},
+        ids={0: 255} | {label_id: int(k) - 1 for label_id, k in enumerate(classes, start=1)},
         palette=PALETTE,
-        layers={"depth": ExtraMap(places, _depth)} if depth else None,
-        read_image=_image,
+        layers={"depth": ExtraMap(paths, _read_depth)} if depth else None,
+        read_image=_read_image,
         transform=transform,
     )
 
 
-def _image(place: Path) -> torch.Tensor:
-    columns_first = open_hdf5(place.parent)["images"][int(place.name)]
+def _read_image(path: Path) -> torch.Tensor:
+    columns_first = open_hdf5(path.parent)["images"][int(path.name)]
     return torch.from_numpy(np.ascontiguousarray(columns_first.transpose(0, 2, 1)))
 
 
-def _depth(place: Path) -> np.ndarray:
-    depth = hdf5_map(place, "depths").astype(np.float32)
+def _read_depth(path: Path) -> np.ndarray:
+    depth = hdf5_map(path, "depths").astype(np.float32)
     return np.where(depth > 0, depth, np.float32(np.nan))
 
 
@@ -107,13 +110,14 @@ def nyuv2_folder(
     depth: bool = False,
     half: bool = False,
 ) -> SegmentationDataset:
-    """The training frames as folders of images, 39 classes.
+    """Open the training frames as folders of images, 39 classes.
 
     Args:
         root: folder that holds ``train``.
         split: "train", "val" (every eighth frame) or "trainval" (all).
+        transform: joint transform of an item.
         depth: items have a "depth".
-        half: items at half their size, 320 x 240; depths stay as they are.
+        half: items have half their size, 320 x 240; depths are unchanged.
     """
     check_choice("the split of NYU-Depth-v2 as folders", split, ("train", "val", "trainval"))
     root = Path(root) / "train"
@@ -122,5 +126,5 @@ def nyuv2_folder(
         root, CLASSES[:39], transform=transform, palette=PALETTE[:39], depth=FOLDER_DEPTH if depth else None
     )
     keep = {"train": lambda i: i % 8 != 0, "val": lambda i: i % 8 == 0, "trainval": lambda i: True}[split]
-    data = data.subset(filter(keep, range(len(data))))
-    return data.downsampled() if half else data
+    part = data.subset(filter(keep, range(len(data))))
+    return part.downsampled() if half else part

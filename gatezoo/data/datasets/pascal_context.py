@@ -1,14 +1,13 @@
-"""PASCAL Context (Mottaghi et al., 2014): whole scenes of PASCAL VOC 2010, the 59 usual classes.
+"""Reader of PASCAL Context (Mottaghi et al., 2014): whole scenes of PASCAL VOC 2010 with the usual 59 classes.
 
 Layout: the images and lists of VOC 2010 in ``VOCdevkit/VOC2010/{JPEGImages, ImageSets/Main/{train,val}.txt}`` (4998
 and 5105 images), the labels in ``trainval/*.mat`` (variable ``LabelMap``, ids 1 .. 459, 0 where nothing was drawn),
 and ``labels.txt``, the names of the ids ("2: aeroplane"). Described at
 https://cs.stanford.edu/~roozbeh/pascal-context/.
 
-``CLASSES`` follow ``59_labels.txt`` of the publishers, the 20 objects of VOC first; tools built on the "Detail"
-interface have them in the order of the alphabet. What is not among them is ignored, or class 0 with
-``background=True``.
-Licence: images under Flickr's terms; no licence stated for the labels.
+``CLASSES`` follow ``59_labels.txt`` of the publishers, the 20 classes of VOC first; tools built on the "Detail"
+interface have them in alphabetical order. All other ids are ignored, or class 0 with ``background=True``.
+License: images under Flickr's terms; no license stated for the labels.
 """
 
 from __future__ import annotations
@@ -47,20 +46,21 @@ def pascal_context(
     *,
     background: bool = False,
 ) -> SegmentationDataset:
-    """PASCAL Context, 59 classes.
+    """Open PASCAL Context, 59 classes.
 
     Args:
         root: folder that holds ``VOCdevkit``, ``trainval`` and ``labels.txt``.
         split: "train" or "val".
-        background: 60 classes: 0 is what is none of the 59, and class k becomes k + 1.
+        transform: joint transform of an item.
+        background: 60 classes: 0 is everything else, and class k becomes k + 1.
     """
     check_choice("the split of PASCAL Context", split, ("train", "val"))
     require_package("scipy", "PASCAL Context's labels")
     root = Path(root)
     voc = root / "VOCdevkit" / "VOC2010"
-    names, chosen = root / "labels.txt", voc / "ImageSets" / "Main" / f"{split}.txt"
-    check_layout("PASCAL Context", _TREE, voc / "JPEGImages", chosen, root / "trainval", names)
-    stems = read_ids(chosen)
+    names, name_list = root / "labels.txt", voc / "ImageSets" / "Main" / f"{split}.txt"
+    check_layout("PASCAL Context", _TREE, voc / "JPEGImages", name_list, root / "trainval", names)
+    stems = read_ids(name_list)
     images = [voc / "JPEGImages" / f"{stem}.jpg" for stem in stems]
     masks = [root / "trainval" / f"{stem}.mat" for stem in stems]
     check_files_exist("PASCAL Context", images, masks)
@@ -76,16 +76,16 @@ def pascal_context(
 
 
 def _ids(file: Path, background: bool) -> dict[int, int]:
-    """Class of each of the 459 ids, by their names."""
+    """Return the class of each of the 459 ids, by their names."""
     try:
         pairs = (line.split(":", 1) for line in file.read_text(encoding="utf-8").splitlines() if line.strip())
-        number_of = {name.strip(): int(number) for number, name in pairs}
-        chosen = [number_of[_NAMES_IN_LABELS.get(name, name)] for name in CLASSES]
+        id_of_name = {name.strip(): int(label_id) for label_id, name in pairs}
+        ids = [id_of_name[_NAMES_IN_LABELS.get(name, name)] for name in CLASSES]
     except (ValueError, KeyError) as error:
         raise ValueError(
             f"labels.txt must name the 459 ids, a line each as '2: aeroplane'; {file} fails at {error}"
         ) from None
     rest = 0 if background else 255
-    return dict.fromkeys((0, *number_of.values()), rest) | {
-        number: k for k, number in enumerate(chosen, start=int(background))
+    return dict.fromkeys((0, *id_of_name.values()), rest) | {
+        label_id: k for k, label_id in enumerate(ids, start=int(background))
     }

@@ -1,11 +1,11 @@
-"""Stanford 2D-3D-Semantics (Armeni et al., 2017): six areas of offices, 13 classes, depth.
+"""Reader of Stanford 2D-3D-Semantics (Armeni et al., 2017): six areas of offices, 13 classes, depth.
 
-Layout: ``area_*/pano/{rgb,semantic,depth}/*_{rgb,semantic,depth}.png`` (panoramas, 4096 x 2048), ``area_*/data/...``
-alike (1080 x 1080), and ``assets/semantic_labels.json``. A pixel of ``semantic`` is the colour R 65536 + G 256 + B =
-place in that list of object names ("beam_10_hallway_6_1"), whose first word is the class; <UNK>, and #0D0D0D where the
-scan has a hole, are ignored. Depth: metres = value / 512, 65535 = missing; along the ray in panoramas, along the axis
-otherwise.
-Described at https://github.com/alexsax/2D-3D-Semantics. Licence: the publishers' own terms, non-commercial.
+Layout: ``area_*/pano/{rgb,semantic,depth}/*_{rgb,semantic,depth}.png`` (panoramas, 4096 x 2048), the same in
+``area_*/data`` (1080 x 1080), and ``assets/semantic_labels.json``. A pixel of ``semantic`` is the color
+R 65536 + G 256 + B = index in that list of object names ("beam_10_hallway_6_1"), whose first word is the class; <UNK>,
+and #0D0D0D where the scan has a hole, are ignored. Depth: metres = value / 512, 65535 = missing; along the ray in
+panoramas, along the axis otherwise.
+Described at https://github.com/alexsax/2D-3D-Semantics. License: the publishers' terms, non-commercial.
 
 Splits: "train" and "val" are those of the depth-gating paper (Sec. 6.1: areas 3 and 4 for validation); "fold1_train",
 "fold1_val" and so on those of the publishers' three folds.
@@ -25,7 +25,7 @@ from ...utils.choices import check_choice
 from ...utils.palette import voc_palette
 from ..base import ExtraMap, Sample, SegmentationDataset
 from ..files.depth import scaled_png
-from ..files.labels import packed_colours
+from ..files.labels import packed_colors
 from ..files.layout import check_files_exist, check_layout, list_files
 from ..transforms import resized
 
@@ -53,11 +53,12 @@ def stanford2d3d(
     kind: str = "pano",
     depth: bool = False,
 ) -> SegmentationDataset:
-    """Stanford 2D-3D-Semantics, 13 classes.
+    """Open Stanford 2D-3D-Semantics, 13 classes.
 
     Args:
         root: folder that holds ``assets`` and the areas.
         split: a key of ``SPLITS``.
+        transform: joint transform of an item.
         kind: "pano" for panoramas, "data" for ordinary views.
         depth: items have a "depth".
     """
@@ -70,17 +71,17 @@ def stanford2d3d(
         "Stanford 2D-3D-S", _TREE, names, *(folder / part for folder in folders for part in ("rgb", "semantic"))
     )
     images = [path for folder in folders for path in list_files(folder / "rgb", (".png",))]
-    masks = [_beside(path, "semantic") for path in images]
+    masks = [_map_file(path, "semantic") for path in images]
     check_files_exist("Stanford 2D-3D-S", images, masks)
     layers = {}
     if depth:
-        layers["depth"] = ExtraMap([_beside(path, "depth") for path in images], scaled_png(1 / 512, (0, 65535)))
+        layers["depth"] = ExtraMap([_map_file(path, "depth") for path in images], scaled_png(1 / 512, (0, 65535)))
         check_files_exist("Stanford 2D-3D-S' depth", layers["depth"].files)
     return SegmentationDataset(
         images,
         masks,
         CLASSES,
-        decode=packed_colours,
+        decode=packed_colors,
         ids=_ids(names),
         palette=PALETTE,
         layers=layers,
@@ -88,24 +89,26 @@ def stanford2d3d(
     )
 
 
-def _beside(image: Path, part: str) -> Path:
+def _map_file(image: Path, part: str) -> Path:
+    """Return the file of a map ("semantic" or "depth") of an image."""
     return image.parents[1] / part / f"{image.name.removesuffix('rgb.png')}{part}.png"
 
 
 def _ids(file: Path) -> dict[int, int]:
+    """Return the class of each index of the list of object names, by their first words."""
     try:
-        objects = [name.split("_")[0] for name in json.loads(file.read_text(encoding="utf-8"))]
+        classes = [name.split("_")[0] for name in json.loads(file.read_text(encoding="utf-8"))]
         return {HOLE: 255} | {
-            number: 255 if name == "<UNK>" else CLASSES.index(name) for number, name in enumerate(objects)
+            index: 255 if name == "<UNK>" else CLASSES.index(name) for index, name in enumerate(classes)
         }
     except (ValueError, AttributeError) as error:
         raise ValueError(f"semantic_labels.json must list objects as CLASS_...; {file} fails at {error}") from None
 
 
 def central_strip(sample: Sample) -> Sample:
-    """Panoramas as the depth-gating paper takes them (Sec. 6.1): half the size, rows 160 .. 863 of its 1024.
+    """Crop a panorama as the depth-gating paper does (Sec. 6.1): half the size, rows 160 .. 863 of its 1024.
 
-    The top and bottom of a panorama are void. Depth stays as it is: all images shrink alike.
+    The top and bottom of a panorama are void. Depths are unchanged, as all images shrink by the same factor.
     """
     height, width = (side // 2 for side in sample["image"].shape[-2:])
     top, rows = round(height * 160 / 1024), round(height * 704 / 1024)

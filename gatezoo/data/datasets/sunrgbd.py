@@ -1,10 +1,10 @@
-"""SUN RGB-D (Song et al., 2015): rooms by four depth cameras, 37 classes.
+"""Reader of SUN RGB-D (Song et al., 2015): rooms from four depth cameras, 37 classes.
 
 Layout, as unpacked from the publishers' two archives: ``SUNRGBD/.../{image/*.jpg, depth_bfx/*.png}`` and
 ``SUNRGBDtoolbox/{Metadata/SUNRGBDMeta.mat, Metadata/SUNRGBD2Dseg.mat, traintestSUNRGBD/allsplit.mat}``; 5285 train and
 5050 test. Labels are the cells ``seglabel`` of ``SUNRGBD2Dseg.mat`` (MATLAB 7.3), in the order of the metadata: 0 =
-unlabelled, ignored; 1 .. 37 become 0 .. 36. Depth is that of ``depth_bfx``, holes filled by the publishers, cut at 8 m.
-Described at https://rgbd.cs.princeton.edu. Licence: none stated; research use.
+unlabeled, ignored; 1 .. 37 become 0 .. 36. Depth is that of ``depth_bfx``: holes filled by the publishers, at most 8 m.
+Described at https://rgbd.cs.princeton.edu. License: none stated; research use.
 """
 
 from __future__ import annotations
@@ -45,11 +45,12 @@ def sunrgbd(
     *,
     depth: bool = False,
 ) -> SegmentationDataset:
-    """SUN RGB-D, 37 classes.
+    """Open SUN RGB-D, 37 classes.
 
     Args:
         root: folder that holds ``SUNRGBD`` and ``SUNRGBDtoolbox``.
         split: "train" or "test".
+        transform: joint transform of an item.
         depth: items have a "depth".
     """
     check_choice("the split of SUN RGB-D", split, ("train", "test"))
@@ -59,18 +60,18 @@ def sunrgbd(
     meta, labels = toolbox / "Metadata" / "SUNRGBDMeta.mat", toolbox / "Metadata" / "SUNRGBD2Dseg.mat"
     parts = toolbox / "traintestSUNRGBD" / "allsplit.mat"
     check_layout("SUN RGB-D", _TREE, root / "SUNRGBD", meta, labels, parts)
-    chosen = {_below(PurePosixPath(folder)) for folder in np.atleast_1d(read_mat(parts, f"all{split}")).tolist()}
-    images, places, depths = [], [], []
+    folders = {_relative(PurePosixPath(folder)) for folder in np.atleast_1d(read_mat(parts, f"all{split}")).tolist()}
+    images, masks, depths = [], [], []
     for number, frame in enumerate(np.atleast_1d(read_mat(meta, "SUNRGBDMeta"))):
-        folder = _below(PurePosixPath(frame.rgbpath).parents[1])
-        if folder in chosen:
+        folder = _relative(PurePosixPath(frame.rgbpath).parents[1])
+        if folder in folders:
             images.append(root / folder / "image" / frame.rgbname)
             depths.append(root / folder / "depth_bfx" / frame.depthname)
-            places.append(labels / f"{number:05}")
+            masks.append(labels / f"{number:05}")
     check_files_exist("SUN RGB-D", images, *([depths] if depth else []))
     return SegmentationDataset(
         images,
-        places,
+        masks,
         CLASSES,
         decode=partial(hdf5_cell, name="SUNRGBD2Dseg/seglabel"),
         ids=ids_from_one(len(CLASSES)),
@@ -80,7 +81,7 @@ def sunrgbd(
     )
 
 
-def _below(folder: PurePosixPath) -> str:
-    """The metadata hold paths of the publishers' machine: what follows their data folder, from SUNRGBD on."""
+def _relative(folder: PurePosixPath) -> str:
+    """Return the part of a path from SUNRGBD on: the metadata hold absolute paths of the publishers' machine."""
     parts = folder.parts
     return "/".join(parts[parts.index("SUNRGBD") :] if "SUNRGBD" in parts else parts)

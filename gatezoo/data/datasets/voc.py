@@ -1,23 +1,22 @@
-"""PASCAL VOC 2012 (Everingham et al.), and its training set augmented by SBD (Hariharan et al., 2011).
+"""Reader of PASCAL VOC 2012 (Everingham et al.), and its training set augmented by SBD (Hariharan et al., 2011).
 
 Layout: ``VOCdevkit/VOC2012/{JPEGImages, SegmentationClass, ImageSets/Segmentation/{train,val,trainval}.txt}``. Labels
-are palette PNGs, 0 = background, 1 .. 20 the objects, 255 = the rim of objects and difficult ones, ignored. 1464, 1449
+are palette PNGs, 0 = background, 1 .. 20 the other classes, 255 = outlines and difficult objects, ignored. 1464, 1449
 and 2913 images. Described at http://host.robots.ox.ac.uk/pascal/VOC/voc2012/.
 
-"train_aug" (10582 images) adds what SBD labels outside of val, from either
+"train_aug" (10582 images) adds the labels of SBD outside of val, from either
 
 - ``VOCdevkit/VOC2012/SegmentationClassAug/*.png``, labels of both data sets merged, as passed on since DeepLab;
 - ``sbd``, SBD itself: ``img/*.jpg``, ``cls/*.mat`` (variable ``GTcls.Segmentation``), ``train.txt`` and ``val.txt``;
-  VOC's own labels are taken for VOC's own images.
+  VOC's labels are used for VOC's images.
 
-Licence: images under Flickr's terms; no licence stated for the labels.
+License: images under Flickr's terms; no license stated for the labels.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -48,11 +47,12 @@ def voc12(
     *,
     sbd: str | os.PathLike | None = None,
 ) -> SegmentationDataset:
-    """PASCAL VOC 2012, 21 classes.
+    """Open PASCAL VOC 2012, 21 classes.
 
     Args:
         root: folder that holds ``VOCdevkit``.
         split: "train", "val", "trainval" or "train_aug".
+        transform: joint transform of an item.
         sbd: folder of SBD, for "train_aug"; default: ``SegmentationClassAug``.
     """
     check_choice("the split of PASCAL VOC 2012", split, ("train", "val", "trainval", "train_aug"))
@@ -66,13 +66,14 @@ def voc12(
         images, masks = _merged(voc, lists) if sbd is None else _with_sbd(voc, lists, Path(sbd))
         decode = _png_or_sbd
     else:
-        found = VOCSegmentation(root, image_set=split)
-        images, masks = list(map(Path, found.images)), list(map(Path, found.masks))
+        files = VOCSegmentation(root, image_set=split)
+        images, masks = list(map(Path, files.images)), list(map(Path, files.masks))
     check_files_exist("PASCAL VOC 2012", images, masks)
     return SegmentationDataset(images, masks, CLASSES, decode=decode, palette=PALETTE, transform=transform)
 
 
 def _merged(voc: Path, lists: Path) -> tuple[list[Path], list[Path]]:
+    """Return the images and labels of ``SegmentationClassAug`` outside of val."""
     folder = voc / "SegmentationClassAug"
     check_layout("the augmented PASCAL VOC 2012", f"{_TREE} and SegmentationClassAug/*.png, or with sbd=SBD", folder)
     held_out = set(read_ids(lists / "val.txt"))
@@ -81,20 +82,21 @@ def _merged(voc: Path, lists: Path) -> tuple[list[Path], list[Path]]:
 
 
 def _with_sbd(voc: Path, lists: Path, sbd: Path) -> tuple[list[Path], list[Path]]:
+    """Return the images and labels of VOC's training set, and those of SBD that are not of VOC."""
     require_package("scipy", "SBD's labels")
     check_layout("SBD", _SBD_TREE, *(sbd / name for name in ("img", "cls", "train.txt", "val.txt")))
-    own = read_ids(lists / "train.txt")
-    taken = {*own, *read_ids(lists / "val.txt")}
-    pairs = [(voc / "JPEGImages" / f"{name}.jpg", voc / "SegmentationClass" / f"{name}.png") for name in own]
+    names = read_ids(lists / "train.txt")
+    excluded = {*names, *read_ids(lists / "val.txt")}
+    pairs = [(voc / "JPEGImages" / f"{name}.jpg", voc / "SegmentationClass" / f"{name}.png") for name in names]
     for part in ("train", "val"):
-        found = SBDataset(sbd, image_set=part, mode="segmentation")
-        both = zip(map(Path, found.images), map(Path, found.masks))
-        pairs += [(image, mask) for image, mask in both if mask.stem not in taken]
+        files = SBDataset(sbd, image_set=part, mode="segmentation")
+        sbd_pairs = zip(map(Path, files.images), map(Path, files.masks))
+        pairs += [(image, mask) for image, mask in sbd_pairs if mask.stem not in excluded]
     images, masks = zip(*sorted(pairs, key=lambda pair: pair[0].stem))
     return list(images), list(masks)
 
 
-_sbd_mat: partial = mat_file("GTcls.Segmentation")
+_sbd_mat = mat_file("GTcls.Segmentation")
 
 
 def _png_or_sbd(path: Path) -> np.ndarray:

@@ -1,6 +1,6 @@
-"""COCO's annotation format (Lin et al., 2014): what a JSON file says of its images and the objects in them.
+"""Reader of COCO's annotation format (Lin et al., 2014): the images of a JSON file and the instances in them.
 
-Described at https://cocodataset.org/#format-data. Drawing is pycocotools', of the ``data`` extra.
+Described at https://cocodataset.org/#format-data. Masks are drawn by pycocotools, of the ``data`` extra.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ Annotation = dict[str, Any]
 
 
 class Annotations:
-    """What a COCO JSON file says of its images.
+    """Annotations of a COCO JSON file.
 
-    The annotations lie pickled in one array: as Python objects each worker of a loader would come to own a copy.
+    They are kept pickled in one array: of Python objects, each worker of a loader would soon have its own copy.
 
     Attributes:
         file: the JSON file.
         images: records of the images, in order of id: "file_name", "width", "height", "id".
-        names: of the categories, in order of id.
-        category_ids: their ids.
+        names: names of the categories, in order of id.
+        category_ids: ids of the categories, in order.
 
     Raises:
-        ValueError: no such file, not COCO's format, an annotation of an unknown image or category.
+        ValueError: no such file, another format than COCO's, an annotation of an unknown image or category.
     """
 
     def __init__(self, file: Path):
@@ -49,41 +49,51 @@ class Annotations:
             ) from None
         self.names = tuple(record["name"] for record in categories)
         self.category_ids = tuple(record["id"] for record in categories)
-        by_image = defaultdict(list)
-        known = set(self.category_ids)
+        by_image, categories_of_file = defaultdict(list), set(self.category_ids)
         for annotation in annotations:
-            if annotation["category_id"] not in known:
+            if annotation["category_id"] not in categories_of_file:
                 raise ValueError(
                     f"annotations must be of the file's categories; in {file} annotation {annotation['id']} has "
                     f"category {annotation['category_id']}"
                 )
             by_image[annotation["image_id"]].append(annotation)
-        strange = by_image.keys() - {record["id"] for record in self.images}
-        if strange:
-            raise ValueError(f"annotations must be of the file's images; in {file} some are of image {min(strange)}")
+        unknown = by_image.keys() - {record["id"] for record in self.images}
+        if unknown:
+            raise ValueError(f"annotations must be of the file's images; in {file} some are of image {min(unknown)}")
         packed = [pickle.dumps(by_image[record["id"]]) for record in self.images]
         self._ends = np.cumsum([0] + [len(item) for item in packed])
         self._packed = np.frombuffer(b"".join(packed), dtype=np.uint8)
 
     def of(self, index: int) -> list[Annotation]:
-        """Annotations of a image, by its place in ``images``."""
+        """Return the annotations of an image, by its index in ``images``."""
         return pickle.loads(self._packed[self._ends[index] : self._ends[index + 1]].tobytes())
 
     def mask(self, annotation: Annotation, index: int) -> np.ndarray:
-        """Polygons or run lengths -> bool (H, W) at the image's size, drawn by pycocotools."""
-        from pycocotools import mask as drawing
+        """Draw the mask of an annotation, bool (H, W), from polygons or run lengths.
 
-        record, shape = self.images[index], annotation.get("segmentation")
+        Args:
+            annotation: one of ``of(index)``.
+            index: index of its image.
+
+        Raises:
+            ValueError: a segmentation that cannot be drawn or has another size than its image.
+        """
+        from pycocotools import mask as coco_mask
+
+        record = self.images[index]
+        segmentation: Any = annotation.get("segmentation")
         height, width = record["height"], record["width"]
         try:
-            if isinstance(shape, list):
-                if not shape or min(map(len, shape)) < 6:
+            if isinstance(segmentation, list):
+                if not segmentation or min(map(len, segmentation)) < 6:
                     raise ValueError("it is no polygon of three points or more")
-                runs = drawing.merge(drawing.frPyObjects(shape, height, width))
+                runs = coco_mask.merge(coco_mask.frPyObjects(segmentation, height, width))
+            elif isinstance(segmentation["counts"], list):
+                runs = coco_mask.frPyObjects(segmentation, height, width)
             else:
-                runs = drawing.frPyObjects(shape, height, width) if isinstance(shape["counts"], list) else shape
-            mask = drawing.decode(runs).astype(bool)
-        except Exception as error:  # pycocotools raises whatever its C code met
+                runs = segmentation
+            mask = coco_mask.decode(runs).astype(bool)
+        except Exception as error:  # pycocotools passes on any error of its C code
             raise ValueError(
                 f"segmentations must be polygons or run lengths; that of annotation {annotation['id']} in {self.file} "
                 f"({record['file_name']}) cannot be drawn: {error}"

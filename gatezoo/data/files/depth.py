@@ -1,53 +1,49 @@
-"""Decoders of depth files: a path in, metres out, float32 (H, W), NaN where nothing was measured; and quantiles."""
+"""Decoders of depth files: a path in, metres out, float32 (H, W), NaN where nothing was measured."""
 
 from __future__ import annotations
 
 import json
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from .labels import INTEGER_MODES, open_raster
 
-if TYPE_CHECKING:
-    pass
+
+def _load_values(path: Path) -> np.ndarray:
+    image = open_raster(path, "depth")
+    if image.mode not in INTEGER_MODES:
+        raise ValueError(f"depth must be one channel of whole numbers; {path} has mode {image.mode}")
+    return np.array(image)
 
 
-def _values(path: Path) -> np.ndarray:
-    file = open_raster(path, "depth")
-    if file.mode not in INTEGER_MODES:
-        raise ValueError(f"depth must be one channel of whole numbers; {path} has mode {file.mode}")
-    return np.array(file)
-
-
-def scaled_png(metres: float, missing: tuple[int, ...] = (0,)) -> partial:
-    """Decoder of ``depth = metres * value``; the values in ``missing`` stand for no measurement."""
+def scaled_png(metres: float, missing: tuple[int, ...] = (0,)) -> partial[np.ndarray]:
+    """Make a decoder of ``depth = metres * value``; the values in ``missing`` mean that nothing was measured."""
     return partial(_scaled_png, metres=metres, missing=missing)
 
 
 def _scaled_png(path: Path, metres: float, missing: tuple[int, ...]) -> np.ndarray:
-    values = _values(path)
+    values = _load_values(path)
     depth = values.astype(np.float32) * np.float32(metres)
     depth[np.isin(values, missing)] = np.nan
     return depth
 
 
 def sun_png(path: Path) -> np.ndarray:
-    """SUN RGB-D: millimetres turned by three bits to the left in their 16, cut at 8 m; 0 is missing.
+    """Read depth of SUN RGB-D: millimetres rotated left by three of 16 bits, at most 8 m; 0 is missing.
 
     As in ``read3dPoints.m`` of the publishers' toolbox.
     """
-    values = _values(path).astype(np.uint16)
+    values = _load_values(path).astype(np.uint16)
     depth = (values >> 3 | values << 13).astype(np.float32) / 1000
     return np.where(values == 0, np.float32(np.nan), depth.clip(max=8))
 
 
 def cityscapes_png(path: Path) -> np.ndarray:
-    """Cityscapes: depth = baseline * focal length / disparity, with disparity = (value - 1) / 256; 0 is missing.
+    """Read depth of Cityscapes: baseline * focal length / disparity, disparity = (value - 1) / 256; 0 is missing.
 
-    Baseline (metres) and focal length (pixels) come from the image's own file in ``camera``.
+    Baseline (metres) and focal length (pixels) are those in the image's file in ``camera``.
     """
     split, city = path.parts[-3:-1]
     name = path.name.replace("_disparity.png", "_camera.json")
@@ -59,7 +55,7 @@ def cityscapes_png(path: Path) -> np.ndarray:
         raise ValueError(
             f"metres from disparity need the camera's baseline and fx; {file} gives none: {error}"
         ) from None
-    values = _values(path).astype(np.float32)
+    values = _load_values(path).astype(np.float32)
     with np.errstate(divide="ignore"):
         # A disparity of 0 would be infinitely far: no measurement either.
         return np.where(values > 1, np.float32(factor) * 256 / (values - 1), np.float32(np.nan)).astype(np.float32)

@@ -1,6 +1,6 @@
-"""Decoders of label files: a path in, an array (H, W) of ids out. Which id is which class is said elsewhere.
+"""Decoders of label files: a path in, an array (H, W) of ids out. The data set maps ids to classes.
 
-All of them can be sent to the worker processes of a loader.
+All of them can be pickled, as the worker processes of a loader require.
 """
 
 from __future__ import annotations
@@ -10,88 +10,88 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
+
+from ...utils.images import open_pil
 
 Decoder = Callable[[Path], np.ndarray]
-Colour = tuple[int, int, int]
+Color = tuple[int, int, int]
 
-INTEGER_MODES = ("1", "L", "P", "I", "I;16", "I;16B")
+INDEX_MODES = ("1", "L", "P")
+INTEGER_MODES = (*INDEX_MODES, "I", "I;16", "I;16B")
 
 
 def open_raster(path: Path, what: str = "labels") -> Image.Image:
-    """A image file that stands for numbers, loaded whole.
+    """Load an image file whose values are numbers, such as ids or depths.
 
     Raises:
-        ValueError: there is no such file, it is no image, it is cut short, or it is a JPEG, which changes numbers.
+        ValueError: no such file, not an image, truncated, or a JPEG, whose compression changes numbers.
     """
-    try:
-        with Image.open(path) as file:
-            file.load()
-    except FileNotFoundError:
-        raise ValueError(f"{what} must be a file; there is none at {path}") from None
-    except UnidentifiedImageError:
-        raise ValueError(f"{what} must be in a format that Pillow reads; {path} is not") from None
-    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
-        raise ValueError(f"the file {path} cannot be read: {error}") from None
-    if file.format == "JPEG":
-        raise ValueError(f"{what} must be in a lossless format; {path} is a JPEG, which changes them: save as PNG")
-    return file
+    with open_pil(path, what) as image:
+        if image.format == "JPEG":
+            raise ValueError(f"{what} must be in a lossless format; {path} is a JPEG, which changes them: save as PNG")
+    return image
 
 
 def index_png(path: Path) -> np.ndarray:
-    """Pixel values of a one-channel image of 8 bits or 1; of a palette image the indices, not the colours."""
-    file = open_raster(path)
-    if file.mode not in ("1", "L", "P"):
-        raise ValueError(f"labels must be an index PNG (mode L or P); {path} has mode {file.mode}")
-    return np.array(file).astype(np.uint8, copy=False)
+    """Read a one-channel image of 8 bits or 1 as uint8; of a palette image the indices, not the colors."""
+    image = open_raster(path)
+    if image.mode not in INDEX_MODES:
+        raise ValueError(f"labels must be an index PNG (mode L or P); {path} has mode {image.mode}")
+    return np.array(image).astype(np.uint8, copy=False)
 
 
 def instance_png(path: Path) -> np.ndarray:
-    """Pixel values of a one-channel image of up to 16 bits, as int32."""
-    file = open_raster(path)
-    if file.mode not in INTEGER_MODES:
-        raise ValueError(f"instance labels must be one channel of whole numbers; {path} has mode {file.mode}")
-    return np.array(file).astype(np.int32)
+    """Read a one-channel image of up to 16 bits as int32."""
+    image = open_raster(path)
+    if image.mode not in INTEGER_MODES:
+        raise ValueError(f"instance labels must be one channel of whole numbers; {path} has mode {image.mode}")
+    return np.array(image).astype(np.int32)
 
 
 def foreground_png(path: Path) -> np.ndarray:
-    """Instances merged: 1 where there is one, else 0."""
+    """Read an instance map as a mask, uint8: 1 on any instance, else 0."""
     return (instance_png(path) > 0).astype(np.uint8)
 
 
-def packed_colours(path: Path) -> np.ndarray:
-    """Colours of an RGB image as numbers, R 65536 + G 256 + B, int32 (H, W)."""
-    file = open_raster(path)
-    if file.mode not in ("RGB", "RGBA"):
-        raise ValueError(f"colour-coded labels must be an RGB image; {path} has mode {file.mode}")
-    red, green, blue = np.moveaxis(np.array(file.convert("RGB")).astype(np.int32), 2, 0)
+def packed_colors(path: Path) -> np.ndarray:
+    """Read an RGB image as numbers R 65536 + G 256 + B, int32 (H, W)."""
+    image = open_raster(path)
+    if image.mode not in ("RGB", "RGBA"):
+        raise ValueError(f"color-coded labels must be an RGB image; {path} has mode {image.mode}")
+    return pack_colors(image)
+
+
+def pack_colors(image: Image.Image) -> np.ndarray:
+    """Return the colors of an image as numbers R 65536 + G 256 + B, int32 (H, W)."""
+    red, green, blue = np.moveaxis(np.array(image.convert("RGB")).astype(np.int32), 2, 0)
     return red << 16 | green << 8 | blue
 
 
-def unpacked(colour: int) -> Colour:
-    """The opposite of the packing in :func:`packed_colours`."""
-    return int(colour) >> 16, int(colour) >> 8 & 255, int(colour) & 255
+def unpack_color(number: int) -> Color:
+    """Return the color (R, G, B) of a number from :func:`pack_colors`."""
+    return int(number) >> 16, int(number) >> 8 & 255, int(number) & 255
 
 
-def color_png(table: Sequence[Colour] | Mapping[Colour, int]) -> Decoder:
-    """Decoder of RGB-coded labels.
+def color_png(table: Sequence[Color] | Mapping[Color, int]) -> Decoder:
+    """Make a decoder of RGB-coded labels.
 
     Args:
-        table: the colour of each class in turn, or colour -> id (several colours may share one).
+        table: color of each class in order, or color -> id (several colors may share one).
     """
-    pairs = table.items() if isinstance(table, Mapping) else ((colour, k) for k, colour in enumerate(table))
-    ids = {red << 16 | green << 8 | blue: number for (red, green, blue), number in pairs}
+    pairs = table.items() if isinstance(table, Mapping) else ((color, k) for k, color in enumerate(table))
+    ids = {red << 16 | green << 8 | blue: label_id for (red, green, blue), label_id in pairs}
     codes = np.array(sorted(ids), dtype=np.int32)
     return partial(_color_png, codes=codes, ids=np.array([ids[code] for code in codes.tolist()], dtype=np.int32))
 
 
 def _color_png(path: Path, codes: np.ndarray, ids: np.ndarray) -> np.ndarray:
-    colours = packed_colours(path)
-    places = np.searchsorted(codes, colours).clip(max=len(codes) - 1)
-    unknown = codes[places] != colours
+    colors = packed_colors(path)
+    positions = np.searchsorted(codes, colors).clip(max=len(codes) - 1)
+    unknown = codes[positions] != colors
     if unknown.any():
         raise ValueError(
-            f"the colours of labels must be in the colour table; {path} holds {unpacked(colours[unknown][0])} "
-            f"({unknown.sum()} pixels of unknown colours): add it to the table, or mend the file"
+            f"the colors of labels must be in the color table; {path} holds {unpack_color(colors[unknown][0])} "
+            f"({unknown.sum()} pixels of unknown colors): add it to the table, or fix the file"
         )
-    return ids[places]
+    return ids[positions]

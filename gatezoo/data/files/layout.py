@@ -1,4 +1,4 @@
-"""Looking at how a data set lies on disk: what is missing is said with the tree that was expected."""
+"""Checks of how a data set lies on disk. Errors name what is missing and the expected layout."""
 
 from __future__ import annotations
 
@@ -6,16 +6,19 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from ...utils.images import IMAGE_SUFFIXES
+
 
 def check_layout(name: str, tree: str, *paths: Path) -> None:
-    """All of these files and folders must be there.
+    """Check that all of these files and folders exist.
 
     Args:
         name: of the data set.
         tree: the expected layout, in one line.
+        paths: the files and folders.
 
     Raises:
-        ValueError: naming the first path that is missing, and the tree.
+        ValueError: a missing path; names the first one, and the tree.
     """
     for path in paths:
         if not path.exists():
@@ -23,35 +26,54 @@ def check_layout(name: str, tree: str, *paths: Path) -> None:
 
 
 def read_ids(path: Path) -> list[str]:
-    """First word of each line of a list of names, empty lines left out."""
+    """Return the first word of each line of a list of names, without empty lines."""
     return [line.split()[0] for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
 
 
 def list_files(folder: Path, suffixes: Sequence[str]) -> list[Path]:
-    """Sorted files of a folder with one of these suffixes; what begins with a dot is the file system's own business."""
+    """Return the files of a folder with one of these suffixes, sorted, without hidden files."""
     return sorted(path for path in folder.iterdir() if path.suffix.lower() in suffixes and path.name[0] != ".")
 
 
+def list_folder_images(root: Path, image_dir: str, label_dir: str) -> list[Path]:
+    """Return the images of a folder of images and labels, sorted.
+
+    Raises:
+        ValueError: no such folders, or no images in them.
+    """
+    if not ((root / image_dir).is_dir() and (root / label_dir).is_dir()):
+        parts = [path for path in sorted(root.iterdir()) if (path / image_dir).is_dir()] if root.is_dir() else []
+        fix = f": pass {' or '.join(map(str, parts))}" if parts else ""
+        raise ValueError(f"a data folder must hold the folders {image_dir} and {label_dir}; {root} does not{fix}")
+    images = list_files(root / image_dir, IMAGE_SUFFIXES)
+    if not images:
+        raise ValueError(f"a data folder must hold images; there is none in {root / image_dir}")
+    return images
+
+
 def missing_files(paths: Iterable[Path]) -> list[Path]:
-    """Those that do not exist. Each folder is listed once: asking file by file takes hours on a slow network disk."""
+    """Return the paths that do not exist.
+
+    Each folder is listed once: asking file by file takes hours on a slow network disk.
+    """
     by_folder: dict[Path, list[Path]] = defaultdict(list)
     for path in paths:
         by_folder[path.parent].append(path)
     missing = []
     for folder, members in by_folder.items():
-        there = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
-        missing += [path for path in members if path.name not in there]
+        existing = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+        missing += [path for path in members if path.name not in existing]
     return missing
 
 
 def check_files_exist(name: str, *groups: Sequence[Path]) -> None:
-    """Every file of these groups must be there, and there must be some.
+    """Check that every file of these groups exists and that the first group is not empty.
 
     Raises:
-        ValueError: naming the first that is missing and their number.
+        ValueError: no files, or missing ones; names the first of them and their number.
     """
     if not groups[0]:
-        raise ValueError(f"{name} must hold images; this part of it has none: is the download complete?")
+        raise ValueError(f"{name} must hold images; this part of it has none: check that the download is complete")
     missing = missing_files(path for group in groups for path in group)
     if missing:
         raise ValueError(f"{name} must be complete; {len(missing)} files are missing, first {missing[0]}")

@@ -12,30 +12,30 @@ from gatezoo.data.class_weights import class_weights
 
 
 def kinds(report):
-    """{(kind, name of the file)} of the errors, and of the warnings."""
-    return tuple({(p.kind, p.file.name) for p in problems} for problems in (report.errors, report.warnings))
+    """{(kind, name of the file)} of the errors, and those of the warnings."""
+    return tuple({(p.kind, p.file.name) for p in issues} for issues in (report.errors, report.warnings))
 
 
 def message(report, kind):
-    return next(problem.message for problem in report.problems if problem.kind == kind)
+    return next(issue.message for issue in report.issues if issue.kind == kind)
 
 
 @pytest.fixture
 def masks(shapes):
-    """Change all masks of the folder by a function of their values."""
+    """A function that applies a function to the values of masks of the folder."""
 
-    def change(function, names="*", **how):
+    def change(function, names="*", **options):
         for path in (shapes / "labels").glob(f"{names}.png"):
-            Image.fromarray(function(np.array(Image.open(path)))).save(path, **how)
+            Image.fromarray(function(np.array(Image.open(path)))).save(path, **options)
 
     return change
 
 
 @pytest.mark.parametrize("classes", [None, 2, ["ground", "disc"]])
-def test_a_sound_folder(shapes, classes):
+def test_valid_folder(shapes, classes):
     report = check_folder(shapes, classes)
     data = FolderDataset(shapes, 2)
-    assert report.problems == []
+    assert report.issues == []
     report.raise_errors()
     assert (report.pairs, report.num_classes, report.ignore_index) == (24, 2, 255)
     assert report.class_frequencies.tolist() == pytest.approx(data.class_frequencies().tolist())
@@ -44,15 +44,15 @@ def test_a_sound_folder(shapes, classes):
     assert torch.allclose(report.weights("inverse"), class_weights(data.class_frequencies(), "inverse"))
 
 
-def test_palette_masks_are_sound(shapes):
+def test_palette_masks_are_valid(shapes):
     for path in (shapes / "labels").iterdir():
         image = Image.open(path)
         image.putpalette(list(range(256)) * 3)
         image.save(path)
-    assert check_folder(shapes).problems == []
+    assert check_folder(shapes).issues == []
 
 
-def test_images_and_masks_that_stand_alone(shapes):
+def test_unpaired_images_and_masks(shapes):
     (shapes / "labels/03.png").rename(shapes / "labels/03_mask.png")
     (shapes / "labels/04.png").unlink()
     (shapes / "images/05.png").unlink()
@@ -61,15 +61,15 @@ def test_images_and_masks_that_stand_alone(shapes):
     report = check_folder(shapes, 2)
     assert kinds(report) == (
         {
-            ("unlabelled", "03.png"),
-            ("unlabelled", "04.png"),
+            ("unlabeled", "03.png"),
+            ("unlabeled", "04.png"),
             ("suffix", "06.tif"),
             ("stem", "07.png"),
             ("stem", "07.jpg"),
         },
-        {("left over", "03_mask.png"), ("left over", "05.png")},
+        {("unpaired", "03_mask.png"), ("unpaired", "05.png")},
     )
-    assert message(report, "unlabelled") == "has no labels 03.png (there is 03_mask.png: label_suffix '_mask.png'?)"
+    assert message(report, "unlabeled") == "has no labels 03.png (there is 03_mask.png: label_suffix '_mask.png'?)"
     assert report.pairs == 22
     with pytest.raises(ValueError, match=r"03\.png: has no labels .* \(5 errors in all: gatezoo data check"):
         report.raise_errors()
@@ -83,23 +83,23 @@ def test_unreadable_files(shapes):
     report = check_folder(shapes, 2)
     unreadable = {("unreadable", name) for name in ("02.png", "03.png", "04.png")}
     assert kinds(report) == (unreadable, set())
-    assert {problem.file.parent.name for problem in report.errors} == {"images", "labels"}
+    assert {issue.file.parent.name for issue in report.errors} == {"images", "labels"}
     assert report.images_with.tolist() == [23, 23]
 
 
-def test_size_and_the_note_that_turns_a_image(shapes):
+def test_size_and_exif_orientation(shapes):
     Image.new("L", (40, 32)).save(shapes / "labels/02.png")
-    turned = Image.Exif()
-    turned[0x0112] = 6
+    rotated = Image.Exif()
+    rotated[0x0112] = 6
     for name, size in (("03", (80, 64)), ("04", (64, 80)), ("05", (64, 80))):
         suffix = "tif" if name == "05" else "jpg"
-        Image.new("RGB", size).save(shapes / "images" / f"{name}.{suffix}", exif=turned)
+        Image.new("RGB", size).save(shapes / "images" / f"{name}.{suffix}", exif=rotated)
         (shapes / "images" / f"{name}.png").unlink()
     report = check_folder(shapes, 2)
     assert kinds(report) == ({("size", "02.png"), ("size", "03.png")}, set())
-    assert [problem.message for problem in report.errors] == [
+    assert [issue.message for issue in report.errors] == [
         "is 40 x 32, its image 02.png 80 x 64: labels must have the size of their image",
-        "is 80 x 64, its image 03.jpg 64 x 80 (turned by its EXIF note, as viewers show it): "
+        "is 80 x 64, its image 03.jpg 64 x 80 (rotated by its EXIF orientation, as viewers show it): "
         "labels must have the size of their image",
     ]
     assert FolderDataset(shapes, 2)[4]["image"].shape == (3, 64, 80)
@@ -120,13 +120,13 @@ def test_masks_of_0_and_255(shapes, masks):
     for classes in (None, 2):
         report = check_folder(shapes, classes)
         assert kinds(report) == ({("binary", "labels")}, set())
-        assert "--ids 0=0 --ids 255=1" in message(report, "binary")
+        assert "--label-map 0=0 --label-map 255=1" in message(report, "binary")
     report = check_folder(shapes, 2, ignore_index=254)
-    assert "--ids 255=1 if they are class 1" in message(report, "ids")
+    assert "--label-map 255=1 if they are class 1" in message(report, "ids")
     report = check_folder(shapes, 2, ids={0: 0, 255: 1})
-    assert report.problems == []
+    assert report.issues == []
     assert report.images_with.tolist() == [24, 24]
-    assert check_folder(shapes, 1).problems == []
+    assert check_folder(shapes, 1).issues == []
 
 
 def test_ids_that_start_at_one(shapes, masks):
@@ -135,7 +135,7 @@ def test_ids_that_start_at_one(shapes, masks):
     assert {kind for kind, _ in kinds(report)[0]} == {"ids"}
     assert "--reduce-zero-label" in message(report, "ids")
     report = check_folder(shapes, 2, reduce_zero_label=True)
-    assert report.problems == []
+    assert report.issues == []
     assert report.class_frequencies.tolist() == pytest.approx(
         FolderDataset(shapes, 2, reduce_zero_label=True).class_frequencies().tolist()
     )
@@ -144,7 +144,7 @@ def test_ids_that_start_at_one(shapes, masks):
     assert kinds(check_folder(shapes)) == (set(), {("start", "labels")})
 
 
-def test_grey_levels(shapes, masks):
+def test_gray_levels(shapes, masks):
     masks(lambda values: np.where(values == 1, 200, values).astype(np.uint8))
     report = check_folder(shapes)
     assert kinds(report) == (set(), {("gaps", "labels")})
@@ -152,32 +152,32 @@ def test_grey_levels(shapes, masks):
 
 
 def test_rgb_masks(shapes, masks):
-    colours = np.array([[10, 20, 30], [200, 0, 7]], dtype=np.uint8)
-    masks(lambda values: colours[(values == 1).astype(int)])
+    colors = np.array([[10, 20, 30], [200, 0, 7]], dtype=np.uint8)
+    masks(lambda values: colors[(values == 1).astype(int)])
     report = check_folder(shapes, 2)
-    assert {problem.kind for problem in report.problems} == {"rgb"}
+    assert {issue.kind for issue in report.issues} == {"rgb"}
     assert len(report.errors) == 24
-    assert "its colours: (10, 20, 30) " in message(report, "rgb")
+    assert "its colors: (10, 20, 30) " in message(report, "rgb")
     assert "(200, 0, 7) " in message(report, "rgb")
-    table = list(map(tuple, colours.tolist()))
+    table = list(map(tuple, colors.tolist()))
     report = check_folder(shapes, 2, color_table=table)
-    assert report.problems == []
+    assert report.issues == []
     assert report.class_frequencies.tolist() == pytest.approx(
         FolderDataset(shapes, 2, color_table=table).class_frequencies().tolist()
     )
     report = check_folder(shapes, color_table={table[0]: 0, (1, 1, 1): 1})
     assert report.num_classes == 2
-    assert {problem.kind for problem in report.errors} == {"colours"}
-    assert message(report, "colours").startswith("holds colours that the table has not: (200, 0, 7) (")
+    assert {issue.kind for issue in report.errors} == {"colors"}
+    assert message(report, "colors").startswith("holds colors that the table has not: (200, 0, 7) (")
 
 
-def test_greys_saved_as_rgb_and_ids_where_colours_are_expected(shapes, masks):
+def test_grays_saved_as_rgb_and_ids_where_colors_are_expected(shapes, masks):
     masks(lambda values: np.stack([values] * 3, 2), "03")
     report = check_folder(shapes, 2)
     assert kinds(report) == ({("rgb", "03.png")}, set())
-    assert message(report, "rgb") == "is an RGB image of the greys 0, 1, 255: save it with one channel"
+    assert message(report, "rgb") == "is an RGB image of the grays 0, 1, 255: save it with one channel"
     report = check_folder(shapes, 2, color_table=[(0, 0, 0), (1, 1, 1)])
-    assert message(report, "mode") == "has mode L, no RGB colours: leave the colour table out"
+    assert message(report, "mode") == "has mode L, no RGB colors: leave out --rgb or color_table"
 
 
 def test_jpeg_and_16_bit_masks(shapes, masks):
@@ -192,24 +192,24 @@ def test_jpeg_and_16_bit_masks(shapes, masks):
     assert report.images_with.tolist() == [21, 21]
 
 
-def test_masks_without_a_label_that_counts(shapes, masks):
+def test_masks_of_ignored_pixels_only(shapes, masks):
     masks(lambda values: np.full_like(values, 255), "03")
     assert kinds(check_folder(shapes, 2)) == (set(), {("ignored", "03.png")})
     masks(lambda values: np.full_like(values, 255))
     assert ("ignored", "labels") in kinds(check_folder(shapes, 2))[0]
 
 
-def test_classes_that_never_occur(shapes):
+def test_absent_classes(shapes):
     report = check_folder(shapes, ["ground", "disc", "sky", "sea"])
     assert kinds(report) == (set(), {("absent", "labels")})
     assert message(report, "absent") == "no label holds sky, sea"
     assert report.weights("sqrt")[2:].tolist() == [0, 0]
 
 
-def test_no_such_folder(shapes, tmp_path):
+def test_missing_folder(shapes, tmp_path):
     with pytest.raises(ValueError, match=r"must hold the folders images and labels; .*nowhere does not$"):
         check_folder(tmp_path / "nowhere")
-    with pytest.raises(ValueError, match=r"does not: check .*shapes, one by one"):
+    with pytest.raises(ValueError, match=r"must hold the folders images and labels; .* does not: pass .*shapes$"):
         check_folder(tmp_path)
     for path in (shapes / "images").iterdir():
         path.unlink()
@@ -218,14 +218,14 @@ def test_no_such_folder(shapes, tmp_path):
 
 
 def run(monkeypatch, capsys, *arguments):
-    """(exit code, stdout, stderr) of the command."""
+    """Run the command; return exit code, stdout and stderr."""
     monkeypatch.setattr(sys, "argv", ["gatezoo", "data", "check", *map(str, arguments)])
     with pytest.raises(SystemExit) as end:
         cli.main()
     return (end.value.code or 0, *capsys.readouterr())
 
 
-def test_the_command_on_a_sound_folder(monkeypatch, capsys, shapes, tmp_path):
+def test_command_on_a_valid_folder(monkeypatch, capsys, shapes, tmp_path):
     (tmp_path / "classes.txt").write_text("ground\ndisc\nsky\n")
     code, out, err = run(monkeypatch, capsys, shapes, "--classes", tmp_path / "classes.txt")
     assert code == 0, err
@@ -238,27 +238,29 @@ def test_the_command_on_a_sound_folder(monkeypatch, capsys, shapes, tmp_path):
     assert out.splitlines()[-1] == "0 errors, 1 warning"
 
 
-def test_the_command_on_a_broken_folder(monkeypatch, capsys, shapes, masks):
+def test_command_on_a_folder_with_errors(monkeypatch, capsys, shapes, masks):
     masks(lambda values: np.where(values == 1, 9, values).astype(np.uint8))
     code, out, _ = run(monkeypatch, capsys, shapes, "--classes", "2")
     lines = [line for line in out.splitlines() if line.startswith("error: ")]
     assert code == 2
     assert len(lines) == 10
     assert lines[0].startswith(f"error: {shapes}/labels/00.png: holds 9 (")
-    assert "... and 14 more of this kind: --all tells them" in out
+    assert "... and 14 more of this kind: pass --all to list them" in out
     assert out.splitlines()[-1] == "24 errors, 1 warning"
     _, out, _ = run(monkeypatch, capsys, shapes, "--classes", "2", "--all")
     assert len([line for line in out.splitlines() if line.startswith("error: ")]) == 24
-    code, out, _ = run(monkeypatch, capsys, shapes, "--ids", "0=0", "--ids", "9=1", "--ids", "255=255")
+    code, out, _ = run(
+        monkeypatch, capsys, shapes, "--label-map", "0=0", "--label-map", "9=1", "--label-map", "255=255"
+    )
     assert code == 0, out
 
 
-def test_the_command_with_colours_of_the_class_list(monkeypatch, capsys, shapes, masks, tmp_path):
-    colours = np.array([[10, 20, 30], [200, 0, 7]], dtype=np.uint8)
-    masks(lambda values: colours[(values == 1).astype(int)])
+def test_command_with_colors_of_the_class_list(monkeypatch, capsys, shapes, masks, tmp_path):
+    colors = np.array([[10, 20, 30], [200, 0, 7]], dtype=np.uint8)
+    masks(lambda values: colors[(values == 1).astype(int)])
     (tmp_path / "classes.txt").write_text("ground 10 20 30\ndisc 200 0 7\n")
     assert run(monkeypatch, capsys, shapes, "--classes", tmp_path / "classes.txt")[0] == 2
     assert run(monkeypatch, capsys, shapes, "--classes", tmp_path / "classes.txt", "--rgb")[0] == 0
     code, _, err = run(monkeypatch, capsys, shapes, "--classes", "2", "--rgb")
     assert code == 2
-    assert err.strip().endswith("--rgb needs the colours of the classes: --classes FILE with lines NAME R G B")
+    assert err.strip().endswith("--rgb needs the colors of the classes: pass --classes FILE with lines NAME R G B")

@@ -17,7 +17,7 @@ def coco(tmp_path):
 
 
 def change(root, edit):
-    """Edit the JSON of the training part."""
+    """Edit the JSON file of the training split."""
     path = root / "annotations/instances_train2017.json"
     content = json.loads(path.read_text())
     edit(content)
@@ -44,14 +44,14 @@ def test_instances(coco):
     assert torch.equal(item["masks"][1].as_subclass(Tensor), (classes == 1) | (classes == 3))
 
 
-def test_a_image_without_objects_stays(coco):
+def test_images_without_instances_are_kept(coco):
     item = create_dataset("coco", coco[0], "train2017")[2]
     assert item["boxes"].shape == (0, 4)
     assert item["labels"].shape == (0,)
     assert item["masks"].shape == (0, *trees.SIZE)
 
 
-def test_boxes_are_cut_and_empty_ones_left_out(coco):
+def test_boxes_are_clipped_and_empty_ones_left_out(coco):
     root, _ = coco
 
     def edit(content):
@@ -81,7 +81,7 @@ def test_annotations_beside_the_images(coco):
 
 
 def test_run_lengths_as_lists_and_parts(coco):
-    """An object may be in several polygons; its run lengths may be a list of numbers, as of crowds."""
+    """An instance may have several polygons; its run lengths may be a list of numbers, as those of crowds."""
     root, _ = coco
 
     def edit(content):
@@ -104,7 +104,7 @@ def test_run_lengths_as_lists_and_parts(coco):
         (lambda c: c["images"][0].update(file_name="x.jpg"), r"1 files are missing, first .*x\.jpg"),
     ],
 )
-def test_files_that_do_not_fit(coco, edit, message):
+def test_inconsistent_annotations(coco, edit, message):
     change(coco[0], edit)
     with pytest.raises(ValueError, match=message):
         create_dataset("coco", coco[0], "train2017")
@@ -127,13 +127,13 @@ def test_segmentations_that_cannot_be_drawn(coco, edit, message):
         create_dataset("coco", coco[0], "train2017")[0]
 
 
-def test_a_image_of_another_size(coco):
+def test_image_of_another_size(coco):
     change(coco[0], lambda content: content["images"][-1].update(height=50))
     with pytest.raises(ValueError, match=r"000000000100\.jpg is \(48, 64\), in .*\(50, 64\)"):
         create_dataset("coco", coco[0], "train2017")[0]
 
 
-def test_no_json(tmp_path):
+def test_missing_or_broken_json(tmp_path):
     with pytest.raises(ValueError, match=r"must be a JSON file; there is none at .*a\.json"):
         CocoInstances(tmp_path / "a.json", tmp_path)
     (tmp_path / "a.json").write_text("{")
@@ -162,16 +162,16 @@ def test_nuclei_as_instances(tmp_path):
     assert [image.stem for image in data.subset([1]).images] == ["p001"]
 
 
-def test_a_transform_of_instance_maps_sees_one_map(tmp_path):
+def test_transform_of_instances_gets_one_map(tmp_path):
     trees.nuclei(tmp_path)
-    seen = []
+    samples = []
 
     def cut(sample):
-        seen.append(sample)
+        samples.append(sample)
         return {key: tv_tensors.wrap(value[..., :16, :32], like=value) for key, value in sample.items()}
 
     item = create_dataset("nuclei_instances", tmp_path, "train", cut)[0]
-    assert seen[0].keys() == {"image", "instance"}
+    assert samples[0].keys() == {"image", "instance"}
     assert item["boxes"].tolist() == [[6, 4, 20, 14]]
     assert item["masks"].shape == (1, 16, 32)
     trees.save(tmp_path / "train/instances/p001.png", np.zeros((5, 5), np.uint16))
@@ -179,7 +179,7 @@ def test_a_transform_of_instance_maps_sees_one_map(tmp_path):
         create_dataset("nuclei_instances", tmp_path, "train")[1]
 
 
-def test_batches_for_detectors(coco):
+def test_detection_collate(coco):
     data = create_dataset("coco", coco[0], "train2017")
     images, targets = detection_collate([data[0], data[2]])
     assert [image.shape for image in images] == [(3, *trees.SIZE)] * 2

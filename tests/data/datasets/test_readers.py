@@ -15,7 +15,7 @@ from gatezoo.data.files.matlab import open_hdf5
 from gatezoo.utils.optional import require_package
 
 SEMANTIC = sorted(set(DATASETS) - {"coco", "nuclei_instances"})
-# Class number -> name, for a few of each.
+# Class -> name, for some classes of each.
 NAMES = {
     "ade20k": {0: "wall", 12: "person", 149: "flag"},
     "camvid": {0: "sky", 10: "bicyclist"},
@@ -34,7 +34,7 @@ NAMES = {
 
 @pytest.fixture
 def tree(tmp_path, request):
-    """(name, root, known answers) of a data set drawn in its own layout."""
+    """(name, root, known class maps) of a data set drawn in its layout."""
     return request.param, tmp_path, trees.DRAWERS[request.param](tmp_path)
 
 
@@ -43,7 +43,7 @@ def every(names):
 
 
 def maps_of(data):
-    """The dictionary of trees.py, read back."""
+    """Read the class maps of a data set, in the form of trees.py."""
     return {image.stem: data.labels(i).numpy() for i, image in enumerate(data.images)}
 
 
@@ -70,9 +70,9 @@ def test_labels_are_the_known_classes(tree):
 @every(SEMANTIC)
 def test_items(tree):
     name, root, known = tree
-    data = create_dataset(name, root, next(iter(known)), transform=lambda sample: sample | {"seen": True})
+    data = create_dataset(name, root, next(iter(known)), transform=lambda sample: sample | {"transformed": True})
     item = data[0]
-    assert item.keys() == {"image", "mask", "seen"}
+    assert item.keys() == {"image", "mask", "transformed"}
     assert type(item["image"]) is tv_tensors.Image
     assert type(item["mask"]) is tv_tensors.Mask
     assert item["image"].dtype == item["mask"].dtype == torch.uint8
@@ -84,8 +84,8 @@ def test_items(tree):
 
 
 @every(SEMANTIC)
-def test_worker_processes_read_the_same(tree):
-    """Started anew, not forked: what a reader holds can be sent, open files not being among it."""
+def test_readers_can_be_pickled(tree):
+    """As worker processes that are not forked require: open files are not among the attributes."""
     name, root, known = tree
     data = create_dataset(name, root, next(iter(known)))
     data[0]
@@ -94,7 +94,7 @@ def test_worker_processes_read_the_same(tree):
 
 
 @every(["nyuv2"])
-def test_hdf5_is_opened_again_in_a_forked_worker(tree):
+def test_hdf5_is_reopened_in_a_forked_worker(tree):
     _, root, known = tree
     data = create_dataset("nyuv2", root, "train", depth=True)
     data[0]
@@ -105,7 +105,7 @@ def test_hdf5_is_opened_again_in_a_forked_worker(tree):
 
 
 @every(["nyuv2"])
-def test_each_process_has_a_handle_of_its_own(tree, monkeypatch):
+def test_hdf5_has_a_handle_for_each_process(tree, monkeypatch):
     path = tree[1] / "nyu_depth_v2_labeled.mat"
     handle = open_hdf5(path)
     assert open_hdf5(path) is handle
@@ -114,7 +114,7 @@ def test_each_process_has_a_handle_of_its_own(tree, monkeypatch):
 
 
 @every(sorted(DATASETS))
-def test_a_missing_folder_is_named_with_the_expected_tree(tree):
+def test_missing_folder_is_named_with_the_expected_tree(tree):
     name, root, known = tree
     split = next(iter(known))
     with pytest.raises(ValueError, match=r"must be laid out as .*ROOT/?.*; there is no .*nowhere") as error:
@@ -123,19 +123,19 @@ def test_a_missing_folder_is_named_with_the_expected_tree(tree):
 
 
 @every(sorted(set(DATASETS) - {"coco", "coco_semantic"}))
-def test_an_unknown_split_is_refused(tree):
+def test_unknown_split_is_an_error(tree):
     name, root, _ = tree
     with pytest.raises(ValueError, match=r"the split of .* must be one of .*train.*; got 'tran'. Did you mean train"):
         create_dataset(name, root, "tran")
 
 
 @every(["ade20k", "cityscapes", "cocostuff10k", "coco", "nuclei", "pascal_context", "sunrgbd", "voc12"])
-def test_a_missing_file_is_named(tree):
+def test_missing_file_is_named(tree):
     name, root, known = tree
     split = next(iter(known))
     gone = create_dataset(name, root, split).images[1]
     gone.unlink()
-    if name in ("ade20k", "nuclei", "cityscapes"):  # read off the folder of images: the labels tell
+    if name in ("ade20k", "nuclei", "cityscapes"):  # their images are listed from the folder: remove labels
         assert len(create_dataset(name, root, split)) == len(known[split]) - 1
         gone = create_dataset(name, root, split).label_files[1]
         gone.unlink()
@@ -152,13 +152,13 @@ def test_unknown_names_and_options(tmp_path):
         create_dataset("camvid", tmp_path, "train", depth=True)
 
 
-def test_a_package_that_is_not_installed():
+def test_missing_package_is_named():
     with pytest.raises(ValueError, match=r'TIFF files needs the package nosuch: run pip install "gatezoo\[data\]"'):
         require_package("nosuch.part", "TIFF files")
 
 
 @every(["voc12"])
-def test_sbd_adds_what_is_not_of_voc(tree, tmp_path):
+def test_sbd_adds_images_outside_of_voc(tree, tmp_path):
     _, root, known = tree
     maps = trees.sbd(tmp_path / "sbd")
     found = maps_of(create_dataset("voc12", root, "train_aug", sbd=tmp_path / "sbd"))
@@ -214,7 +214,7 @@ def test_depth_in_metres(tree):
 
 
 @every(["nyuv2"])
-def test_nyu_metadata_that_do_not_fit(tree):
+def test_inconsistent_nyu_metadata(tree):
     _, root, _ = tree
     trees.mat(root / "splits.mat", trainNdxs=np.array([1, 7]), testNdxs=np.array([2]))
     with pytest.raises(ValueError, match=r"trainNdxs in .*splits\.mat must be 1 \.\. 6"):
@@ -225,7 +225,7 @@ def test_nyu_metadata_that_do_not_fit(tree):
 
 
 @every(["stanford2d3d"])
-def test_the_strip_of_a_panorama(tree):
+def test_central_strip_of_a_panorama(tree):
     _, root, _ = tree
     data = create_dataset("stanford2d3d", root, "val", transform=stanford2d3d.central_strip, depth=True)
     whole = create_dataset("stanford2d3d", root, "val", depth=True)[0]
@@ -238,7 +238,7 @@ def test_the_strip_of_a_panorama(tree):
 
 
 @every(["cocostuff10k"])
-def test_a_broken_or_strange_mat_file_is_named(tree):
+def test_broken_or_unexpected_mat_file_is_named(tree):
     _, root, _ = tree
     data = create_dataset("cocostuff10k", root, "train")
     data.label_files[0].write_bytes(b"not a MATLAB file")
@@ -253,7 +253,7 @@ def test_a_broken_or_strange_mat_file_is_named(tree):
 
 
 @every(["stanford2d3d"])
-def test_ids_far_outside_are_refused(tree):
+def test_ids_outside_the_table_are_errors(tree):
     _, root, _ = tree
     data = create_dataset("stanford2d3d", root, "val")
     trees.save(data.label_files[0], np.full((*trees.SIZE, 3), 255, dtype=np.uint8))

@@ -1,0 +1,61 @@
+"""``gatezoo recipes``."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from ..recipes.experiments import Experiment
+
+
+def recipes(
+    name: Annotated[str | None, typer.Argument(help="Print everything about this experiment.")] = None,
+) -> None:
+    """List the papers' experiments with the published and the measured scores, or print one of them."""
+    from ..recipes.experiments import experiments, find_experiment, format_metrics
+
+    if name is not None:
+        for line in _lines_of(find_experiment(name)):
+            print(line)
+        return
+    for experiment in experiments().values():
+        measured = format_metrics(experiment.results) if experiment.results else "not measured"
+        paper = format_metrics(experiment.paper_results)
+        print(f"{experiment.name:45} {experiment.source}; paper: {paper}; here: {measured}")
+
+
+def _lines_of(experiment: Experiment) -> Iterator[str]:
+    """Yield a line for each field of an experiment and of its recipe; a stage has the fields in which it differs."""
+    from ..recipes.experiments import format_metrics
+
+    recipe = dataclasses.asdict(experiment.recipe)
+    for field in dataclasses.fields(experiment):
+        value = getattr(experiment, field.name)
+        if field.name == "recipe":
+            yield from (_line(f"recipe.{key}", _text(entry)) for key, entry in recipe.items())
+        elif field.name == "stages":
+            for number, stage in enumerate(value, start=1):
+                changes = {key: own for key, own in dataclasses.asdict(stage.recipe).items() if own != recipe[key]}
+                yield _line(f"stage {number}", f"{stage.name}; {_text(stage.model_kwargs)}; recipe: {_text(changes)}")
+        elif field.name in ("paper_results", "results"):
+            yield _line(field.name.replace("_", " "), format_metrics(value) if value else "not measured")
+        elif field.name == "assumed":
+            yield _line("assumed", f"{_text(value)} (not given in the paper)" if value else "nothing")
+        else:
+            yield _line(field.name.replace("_", " "), _text(value))
+
+
+def _line(title: str, text: str) -> str:
+    return f"{title:30} {text}"
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key}={entry!r}" for key, entry in value.items()) or "none"
+    if isinstance(value, tuple | list):
+        return ", ".join(map(str, value)) or "none"
+    return "none" if value in (None, "") else str(value)

@@ -1,0 +1,25 @@
+"""Options of a training run."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """Where and how a training runs, apart from what it learns.
+
+    Attributes:
+        out: folder for checkpoints and logs, see :class:`gatezoo.training.run_folder.RunFolder`.
+        device: "cpu" or "cuda".
+        workers: processes that decode and augment images, for each process that trains; 0: none.
+        resume: continue the training in ``out``.
+        log_with: tracker of Accelerate: "tensorboard", "wandb", ...
+    """
+
+    out: str | os.PathLike
+    device: str = "cpu"
+    workers: int = 1
+    resume: bool = False
+    log_with: str | None = None

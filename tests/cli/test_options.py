@@ -1,0 +1,96 @@
+import pytest
+import typer.main
+
+from gatezoo.cli.app import app
+from gatezoo.cli.options import check_task_options, parse_kwargs, parse_scales
+
+
+def command_of(*names):
+    command = typer.main.get_command(app)
+    for name in names:
+        command = command.commands[name]
+    return command
+
+
+@pytest.mark.parametrize(
+    ("command", "flags"),
+    [
+        ("train", ["--data-dir", "--data", "--data-root"]),
+        ("train", ["--out", "--output"]),
+        ("finetune", ["--data-dir", "--data"]),
+        ("finetune", ["--out", "--output"]),
+        ("finetune", ["--label-map", "--ids"]),
+        ("eval", ["--data-dir", "--data"]),
+        ("eval", ["--out", "--output"]),
+        ("eval", ["--window-size", "--window"]),
+        ("eval", ["--window-overlap", "--overlap"]),
+        ("eval", ["--depth-blur", "--blur"]),
+        ("eval", ["--iiou"]),
+        ("predict", ["--window-size", "--window"]),
+        ("predict", ["--depth-blur", "--blur"]),
+        ("predict", ["--out", "--output"]),
+        ("gates", ["--out", "--output"]),
+        ("publish", ["--fp16"]),
+    ],
+)
+def test_flags_of_an_option(command, flags):
+    assert flags in [param.opts for param in command_of(command).params]
+
+
+def test_label_options_are_the_same_in_all_commands():
+    options = [
+        {param.name: (param.opts, param.help, param.default) for param in command_of(*names).params}
+        for names in (["train"], ["finetune"], ["data", "check"])
+    ]
+    names = ("classes", "ignore_index", "rgb", "reduce_zero_label", "label_map", "label_suffix")
+    for name in names:
+        assert options[0][name] == options[1][name] == options[2][name]
+
+
+def test_former_names_of_weights_commands_are_hidden_aliases():
+    commands = command_of("weights").commands
+    assert [name for name, command in commands.items() if not command.hidden] == ["list", "verify", "download", "path"]
+    assert commands["fetch"].callback.__wrapped__ is commands["download"].callback.__wrapped__
+    assert commands["where"].callback.__wrapped__ is commands["path"].callback.__wrapped__
+
+
+def test_every_option_and_argument_has_a_help_text():
+    def check(command, name):
+        for param in command.params:
+            assert param.help, (name, param.name)
+        for own_name, own in getattr(command, "commands", {}).items():
+            check(own, f"{name} {own_name}")
+
+    check(command_of(), "gatezoo")
+
+
+def test_parse_scales():
+    assert parse_scales("") == []
+    assert parse_scales("0.5,1") == [0.5, 1.0]
+    with pytest.raises(
+        ValueError, match=r"scales must be numbers separated by commas; got 'a': pass --scales 0\.5,1,1"
+    ):
+        parse_scales("a")
+
+
+def test_parse_kwargs():
+    assert parse_kwargs(["shallowest=2", "head=fcn", "blocks=[-1]", "x=a=b"]) == {
+        "shallowest": 2,
+        "head": "fcn",
+        "blocks": [-1],
+        "x": "a=b",
+    }
+    for pair in ("head", "=2", "a b=2"):
+        with pytest.raises(ValueError, match="a keyword must be given as KEY=VALUE"):
+            parse_kwargs([pair])
+
+
+def test_check_task_options():
+    options = {"semantic": {"flip": True, "scales": ""}, "instance": {"max-detections": None}}
+    check_task_options("semantic", options)
+    with pytest.raises(
+        ValueError, match=r"^--flip is only supported for semantic segmentation; this model's task is 'instance'$"
+    ):
+        check_task_options("instance", options)
+    with pytest.raises(ValueError, match=r"^--max-detections is only supported for instance segmentation"):
+        check_task_options("semantic", {"instance": {"max-detections": 3}})

@@ -1,0 +1,30 @@
+import numpy as np
+import pytest
+from helpers import trees
+from PIL import Image
+
+from gatezoo.data.label_format import LabelFormat
+from gatezoo.data.splits import FolderOptions, create_splits
+
+
+def test_folder_options_are_applied(shapes):
+    for path in (shapes / "labels").iterdir():
+        labels = np.array(Image.open(path))
+        Image.fromarray(np.choose(labels % 254, (1, 2)).astype(np.uint8) * (labels < 255)).save(path)  # 255 % 254 = 1
+    folder = FolderOptions(label_format=LabelFormat(reduce_zero_label=True), val_fraction=0.25, seed=3, check=True)
+    train_data, val_data = create_splits(shapes, classes="ground,disc", folder=folder)
+    assert (len(train_data), len(val_data)) == (18, 6)
+    assert set(train_data.labels(0).unique().tolist()) == {0, 1, 255}
+    with pytest.raises(ValueError, match="holds 2"):
+        create_splits(shapes, classes="ground,disc", folder=FolderOptions(check=True))
+
+
+def test_data_sets_are_opened_for_the_task(tmp_path):
+    trees.nuclei(tmp_path)
+    train_data, val_data = create_splits(tmp_path, "nuclei", task="instance")
+    assert (len(train_data), len(val_data)) == (3, 1)
+    assert train_data[0].keys() >= {"boxes", "masks"}
+    with pytest.raises(ValueError, match="instances must come from a data set that has them; a folder has none"):
+        create_splits(tmp_path, task="instance")
+    with pytest.raises(ValueError, match="a folder of images and labels needs classes"):
+        create_splits(tmp_path)

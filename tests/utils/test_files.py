@@ -1,0 +1,48 @@
+import json
+import math
+import re
+
+import pytest
+
+from gatezoo.utils.files import atomic_write, ensure_dir, write_bytes, write_json, write_text
+
+
+def test_written_files_have_the_given_content(tmp_path):
+    write_bytes(tmp_path / "b", memoryview(b"\x00\xff"))
+    write_text(tmp_path / "t.txt", "Straße\r\n")
+    write_json(tmp_path / "j.json", {"ä": [1, 2]})
+    write_json(tmp_path / "line.json", {"ä": [1, 2]}, indent=None)
+    assert (tmp_path / "b").read_bytes() == b"\x00\xff"
+    assert (tmp_path / "t.txt").read_bytes() == "Straße\r\n".encode()
+    assert (tmp_path / "j.json").read_text(encoding="utf-8") == '{\n "ä": [\n  1,\n  2\n ]\n}\n'
+    assert (tmp_path / "line.json").read_text(encoding="utf-8") == '{"ä": [1, 2]}\n'
+    assert len(list(tmp_path.iterdir())) == 4, "no temporary file is left"
+
+
+def test_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
+    path = tmp_path / "scores.json"
+    write_json(path, 1)
+
+    def write_half(tmp_path):
+        tmp_path.write_text("half")
+        raise RuntimeError("stop")
+
+    with pytest.raises(RuntimeError, match="stop"):
+        atomic_write(path, write_half)
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        write_json(path, math.nan, allow_nan=False)
+    assert path.read_text() == "1\n"
+    assert list(tmp_path.iterdir()) == [path]
+    write_json(path, math.nan)
+    assert math.isnan(json.loads(path.read_text()))
+
+
+def test_folders_that_cannot_be_written(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(ValueError, match=f"the output folder must be writable; got {re.escape(str(tmp_path))}"):
+        ensure_dir(tmp_path / "file/folder")
+    with pytest.raises(ValueError, match=r"the folder .*file must be writable; Not a directory: choose another"):
+        write_text(tmp_path / "file/a.txt", "")
+    ensure_dir(tmp_path / "a/b")
+    ensure_dir(tmp_path / "a/b")
+    assert (tmp_path / "a/b").is_dir()
