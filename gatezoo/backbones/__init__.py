@@ -1,4 +1,4 @@
-"""timm networks as pyramids of feature maps or as chains of blocks, dilation, and networks that timm lacks."""
+"""Backbones: timm networks as pyramids of feature maps or chains of blocks, dilated if need be, and WiderResNet-38."""
 
 from typing import TYPE_CHECKING
 

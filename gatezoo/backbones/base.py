@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import functools
 import itertools
 from collections.abc import Callable, Hashable, Mapping, Sequence
@@ -16,6 +15,7 @@ import torch
 from timm.models import FeatureListNet, PretrainedCfg
 from torch import Tensor, nn
 
+from ..utils.choices import suggest
 from .dilation import dilate, input_strides, is_dilatable
 from .shape_probe import BackboneGeometry, probe_geometry
 
@@ -118,9 +118,7 @@ def _plan(name: str, output_stride: int, in_chans: int, args: Mapping[str, Any])
         ValueError: unknown name, or keywords or an output stride that the network does not take.
     """
     if not timm.is_model(name):
-        near = difflib.get_close_matches(name, timm.list_models(), n=3)
-        hint = f" Did you mean {', '.join(near)}?" if near else ""
-        raise ValueError(f"backbone must be a timm model; got {name!r}.{hint}")
+        raise ValueError(f"backbone must be a timm model; got {name!r}{suggest(name, timm.list_models())}")
     if output_stride not in OUTPUT_STRIDES:
         raise ValueError(f"output_stride must be one of {OUTPUT_STRIDES}; got {output_stride}")
     try:

@@ -19,7 +19,9 @@ class LabeledData(Protocol):
     """A data set with a known number of classes, such as those of :mod:`gatezoo.data`."""
 
     @property
-    def num_classes(self) -> int: ...
+    def num_classes(self) -> int:
+        """Number of classes K."""
+        ...
 
     def __len__(self) -> int: ...
 
@@ -30,7 +32,9 @@ class SegmentationData(LabeledData, Protocol):
     """A data set of images with label maps."""
 
     @property
-    def ignore_index(self) -> int: ...
+    def ignore_index(self) -> int:
+        """Label that does not count."""
+        ...
 
 
 def check_data(

@@ -16,6 +16,9 @@ from .region_context import RegionContext, RegionMatrices
 
 COMBINE: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"product": torch.mul, "sum": torch.add}
 
+# Maps that a ZigZag can return.
+RESULTS = ("fused", "bottom_up", "top_down")
+
 
 def group_norm(channels: int, norm: bool, scale: float = 1.0) -> nn.Module:
     """Return a group norm with about eight channels per group (Wu and He, ECCV 2018: 32 groups of 256).
@@ -131,8 +134,7 @@ class ZigZag(nn.Module):
         regions, groups, pool: of :class:`RegionContext`.
         share_rce: share one RCE per map and pathway among all stages; else use one per stage.
         combine, dense: of :class:`Pathway`.
-        fusion: False: the result is F_u of the only stage (Table 1).
-        bottom_up: False: the result is F_d of the only stage, an encoder and a decoder (Table 1).
+        result: "fused", or of the only stage (Table 1) "bottom_up", F_u, or "top_down", F_d: an encoder and a decoder.
         norm: see above.
 
     Raises:
@@ -151,8 +153,7 @@ class ZigZag(nn.Module):
         share_rce: bool = False,
         combine: str = "product",
         dense: bool = True,
-        fusion: bool = True,
-        bottom_up: bool = True,
+        result: str = "fused",
         norm: bool = True,
     ):
         super().__init__()
@@ -160,7 +161,8 @@ class ZigZag(nn.Module):
         outputs = levels if outputs is None else outputs
         if not isinstance(stages, int) or isinstance(stages, bool) or stages < 1:
             raise ValueError(f"stages must be a whole number, at least 1; got {stages!r}: pass stages=1")
-        if stages > 1 and not (fusion and bottom_up):
+        check_choice("result", result, RESULTS)
+        if stages > 1 and result != "fused":
             raise ValueError(f"stages of an exchange need fusion and bottom_up; got {stages} without: set stages=1")
         if not 1 <= outputs <= levels:
             raise ValueError(f"outputs must be 1 .. {levels} of the maps; got {outputs}: pass one of them")
@@ -180,9 +182,9 @@ class ZigZag(nn.Module):
         self.down = nn.ModuleList(Pathway(channels, levels, resize_to, combine, dense, norm) for _ in range(stages))
         self.encode_down = nn.ModuleList(encoders(levels) for _ in range(1 if share_rce else stages))
         self.fuse_down = nn.ModuleList(fuses(levels) for _ in range(stages - 1))
-        self.result = fuses(outputs) if fusion and bottom_up else None
-        self.outputs, self.bottom_up = outputs, bottom_up
-        if bottom_up:
+        self.result = fuses(outputs) if result == "fused" else None
+        self.outputs, self.bottom_up = outputs, result != "top_down"
+        if self.bottom_up:
             self.up = nn.ModuleList(Pathway(channels, count, average_to, combine, dense, norm) for count in self.reach)
             self.encode_up = nn.ModuleList(encoders(count) for count in (self.reach[:1] if share_rce else self.reach))
             self.fuse_up = nn.ModuleList(fuses(count) for count in self.reach[1:])

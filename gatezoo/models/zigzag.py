@@ -78,8 +78,7 @@ def zigzag(
         share_rce=share_rce,
         combine=combine,
         dense=dense,
-        fusion=fusion,
-        bottom_up=bottom_up,
+        result="top_down" if not bottom_up else "fused" if fusion else "bottom_up",
         norm=norm,
     )
     min_size = MIN_SIZE if empty_regions else max(MIN_SIZE, STRIDES[-1] * (max(regions, default=1) - 1) + 1)

@@ -1,10 +1,10 @@
-"""The network classes that users hold."""
+"""Network classes: semantic and instance segmentation, feed-forward and unrolled over iterations."""
 
 from .base import BaseSegmenter, SemanticSegmenter
 from .depth import DepthSegmenter, RecurrentDepthSegmenter
 from .instance import InstanceSegmenter
 from .multiscale import MultiScaleSegmenter
-from .outputs import SegmenterOutput
+from .outputs import PassOutput, SegmenterOutput
 from .recurrent import IterativeSegmenter, RecurrentSegmenter
 from .segmenter import Segmenter
 
@@ -14,6 +14,7 @@ __all__ = [
     "InstanceSegmenter",
     "IterativeSegmenter",
     "MultiScaleSegmenter",
+    "PassOutput",
     "RecurrentDepthSegmenter",
     "RecurrentSegmenter",
     "Segmenter",

@@ -37,7 +37,6 @@ class BaseSegmenter(nn.Module, ABC):
         architecture, model_kwargs: name of the model and keywords of its builder, if ``create_model`` made the network.
         pretrained_cfg: how the weights were trained and what they expect; None without weights.
         load_report: what loading weights changed; None without weights.
-        find_unused_parameters: a training step may leave some parameters without a gradient.
         max_workload_kwargs: keywords of ``raw_outputs`` with which it does the most work that an image can require.
     """
 
@@ -68,6 +67,7 @@ class BaseSegmenter(nn.Module, ABC):
 
     @property
     def find_unused_parameters(self) -> bool:
+        """Whether a training step may leave some parameters without a gradient."""
         return False
 
     @property
@@ -221,7 +221,7 @@ class SemanticSegmenter(BaseSegmenter):
         """Return another network's tensors to start from, with those added that can be derived for missing parts."""
         return state_dict
 
-    # The methods of this template have typed twins in the subclasses, whose signatures name the further inputs.
+    # ``forward`` and ``outputs`` call these; where a network takes further inputs, their signatures name them.
 
     def _last_logits(self, image: Tensor, **inputs: Any) -> Tensor:
         """Run all passes, and resize the logits of the last."""

@@ -101,6 +101,7 @@ class InstanceSegmenter(BaseSegmenter):
 
     @property
     def score_threshold(self) -> float:
+        """In evaluation, least score of an instance, in 0 .. 1."""
         return self.roi_heads.score_thresh
 
     @score_threshold.setter
@@ -111,6 +112,7 @@ class InstanceSegmenter(BaseSegmenter):
 
     @property
     def max_detections(self) -> int:
+        """In evaluation, largest number of instances of an image."""
         return self.roi_heads.detections_per_img
 
     @max_detections.setter

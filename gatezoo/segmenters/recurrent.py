@@ -17,17 +17,13 @@ from .unroll import UNROLLS, BlockChain
 
 
 class IterativeSegmenter(SemanticSegmenter):
-    """A network that predicts several times with the same weights, each time from what it found before.
-
-    Attributes:
-        iterations: number of passes in ``forward``; can be set, and given at the call.
-        supports_anytime: each pass gives a prediction of the whole network, so that one can stop after any of them.
-    """
+    """A network that predicts several times with the same weights, each time from what it found before."""
 
     grad_checkpointing = False
 
     @property
     def supports_anytime(self) -> bool:
+        """Whether each pass gives a prediction of the whole network, so that one can stop after any of them."""
         return True
 
     @property
@@ -37,6 +33,7 @@ class IterativeSegmenter(SemanticSegmenter):
 
     @property
     def iterations(self) -> int:
+        """Number of passes in ``forward``; can be set, and given at the call."""
         return self._iterations
 
     @iterations.setter

@@ -36,6 +36,7 @@ class RoIMasks:
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
+        """(N, 1, H, W), the shape of the masks once drawn."""
         return len(self), 1, self.size[0], self.size[1]
 
     def __getitem__(self, index: int | slice | list[int] | Tensor) -> Tensor:

@@ -283,6 +283,7 @@ def test_two_processes_match_one(tmp_path):
     assert expected["boxes"]["segm"]["ap"] < 1
 
 
+@pytest.mark.slow
 def test_torchrun_evaluation_matches_a_single_process(shapes, tmp_path):
     gatezoo.save_pretrained(network(classes=2), tmp_path / "model", ["ground", "disc"])
     arguments = ["gatezoo", "eval", f"local-dir:{tmp_path / 'model'}", "--data", str(shapes), "-j", "0"]

@@ -11,8 +11,8 @@ from torch import nn
 
 import gatezoo
 from gatezoo.gates.depth import (
-    DILATIONS,
     DEPTH_GATES,
+    DILATIONS,
     AverageGate,
     GatedPooling,
     GroundTruthDepthGate,

@@ -85,7 +85,7 @@ def test_cascade_is_algorithm_1(maps):
     ("routing", "sources"), [("cascade", {3, 4, 5, 6}), ("stage", {3}), ("last", {6})], ids=["cascade", "stage", "last"]
 )
 def test_gate_depends_on_the_sources_of_its_routing(maps, routing, sources):
-    """Table 2: the gate of block 3 depends on all maps from block 3 upwards, on map 3 alone, or on the prediction alone."""
+    """Table 2: the gate of block 3 depends on all maps from map 3 on, map 3 alone, or the prediction alone."""
     feedback = DistributedFeedback(CHANNELS, routing=routing)
     for modulator in feedback.modulators.values():
         torch.nn.init.normal_(modulator.weigh.weight)
@@ -190,7 +190,7 @@ def test_multi_range_gates_read_the_prediction_too(maps):
 
 @torch.no_grad()
 def test_routed_and_network_wide_feedback_read_the_prediction(maps):
-    """Table 6: each gated block has a basic gate of the prediction, or the class probabilities are joined to the image."""
+    """Table 6: each gated block has a basic gate of the prediction, or class probabilities join the image."""
     routed = RoutedFeedback(CHANNELS, (3, 4))
     for conv in (module for module in routed.modules() if isinstance(module, torch.nn.Conv2d)):
         torch.nn.init.normal_(conv.weight)

@@ -164,7 +164,7 @@ def resized(x, size):
         dict(stages=2, combine="sum", pool="sum", outputs=3),
         dict(dense=False, regions=(3,)),
         dict(stages=1),
-        dict(stages=1, fusion=False),
+        dict(stages=1, result="bottom_up"),
         dict(norm=False, stages=1),
     ],
     ids=str,
@@ -199,7 +199,7 @@ def test_pathway_products_start_at_a_tenth_of_the_maps():
 
 
 def test_top_down_pathway_alone_is_an_encoder_decoder():
-    net = ZigZag(CHANNELS, 8, stages=1, bottom_up=False, dense=False, regions=(), norm=False).eval()
+    net = ZigZag(CHANNELS, 8, stages=1, result="top_down", dense=False, regions=(), norm=False).eval()
     maps = maps_of(57)
     own = [lateral(x) for lateral, x in zip(net.lateral, maps)]
     for level in (2, 1, 0):

@@ -14,13 +14,13 @@ EVEN = [(64, 96), (96, 160), (136, 72)]
 @pytest.fixture(
     scope="module",
     params=[
-        ("test_dignet", "mobilenetv2_035", SIZES),
+        pytest.param(("test_dignet", "mobilenetv2_035", SIZES), marks=pytest.mark.export),
         ("test_fcn", "convnext_atto", SIZES),
-        ("test_dignet", "resnet18", EVEN),
+        pytest.param(("test_dignet", "resnet18", EVEN), marks=pytest.mark.export),
         ("test_rignet", "mobilenetv2_035", SIZES),
-        ("test_rignet_su", "mobilenetv2_035", SIZES),
-        ("test_zigzag", "mobilenetv2_035", SIZES),
-        ("test_gff", "mobilenetv2_035", SIZES),
+        pytest.param(("test_rignet_su", "mobilenetv2_035", SIZES), marks=pytest.mark.export),
+        pytest.param(("test_zigzag", "mobilenetv2_035", SIZES), marks=pytest.mark.export),
+        pytest.param(("test_gff", "mobilenetv2_035", SIZES), marks=pytest.mark.export),
         ("test_depthgate", "mobilenetv2_035", SIZES),
     ],
     ids=lambda case: f"{case[0]}-{case[1]}",

@@ -143,7 +143,7 @@ def test_iteration_of_rignet_costs_its_gated_blocks_and_gates(name):
     with torch.utils.flop_counter.FlopCounterMode(display=False) as counter:
         model.feedback(maps)
         for block in (4, 5, 6):
-            model._block(block, maps[block - 1])
+            model.chain.run(block, maps[block - 1])
     again = counter.get_total_flops() / 2e9
     assert twice == pytest.approx(once + again, rel=1e-9)
     assert six == pytest.approx(once + 5 * again, rel=1e-9)

@@ -282,6 +282,7 @@ def test_private_repository_stays_private(hub, trained, manifest, tmp_path, monk
         gatezoo.from_pretrained("org/x", cache_dir=tmp_path / "empty")
 
 
+@pytest.mark.slow
 def test_bundled_entries_are_published_unchanged(hub, manifest, monkeypatch, capsys, tmp_path):
     code, out, err = run(monkeypatch, capsys, "publish", "--all", "--org", "org", "--manifest", manifest, "--yes")
     assert code == 0, err

@@ -1,9 +1,12 @@
 """The papers' experiments and the fields of a recipe."""
 
 import dataclasses
+import inspect
 
 import pytest
 
+from gatezoo.data import DATASETS, dataset_for_task
+from gatezoo.model_info import on_meta
 from gatezoo.recipes.experiments import experiments, find_experiment, format_metrics
 from gatezoo.recipes.recipe import Recipe
 from gatezoo.registry import get_model_spec
@@ -20,6 +23,18 @@ def test_experiment_has_a_model_and_the_results_of_the_paper(name):
     assert experiment.paper_results
     assert all(0 < value < 100 for value in experiment.paper_results.values())
     assert set(experiment.assumed) <= {field.name for field in dataclasses.fields(Recipe)}
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_experiment_builds_its_networks_and_opens_its_data(name):
+    """On the smallest backbone, without memory for the weights; tests/training/test_launch.py trains some of them."""
+    experiment = EXPERIMENTS[name]
+    for part in (experiment, *experiment.stages):
+        model = on_meta(experiment.model, **{**part.model_kwargs, "backbone": "test_resnet"})
+        assert model.task == get_model_spec(experiment.model).task
+        assert part.recipe.steps > 0
+    reader = inspect.signature(DATASETS[dataset_for_task(experiment.dataset, model.task)])
+    assert experiment.data.keys() <= reader.parameters.keys()
 
 
 def test_metrics_are_formatted_with_titles_and_one_value_per_seed():

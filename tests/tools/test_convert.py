@@ -41,10 +41,10 @@ def run(*arguments):
     ("name", "architecture", "aux", "dropped"),
     [
         ("fcn_resnet50", "fcn_resnet50_8s", True, 8),
-        ("fcn_resnet101", "fcn_resnet101_8s", False, 0),
-        ("deeplabv3_resnet50", "deeplabv3_resnet50", True, 0),
-        ("deeplabv3_resnet101", "deeplabv3_resnet101", False, 0),
-        ("deeplabv3_mobilenet_v3_large", "deeplabv3_mobilenetv3_large", True, 8),
+        pytest.param("fcn_resnet101", "fcn_resnet101_8s", False, 0, marks=pytest.mark.slow),
+        pytest.param("deeplabv3_resnet50", "deeplabv3_resnet50", True, 0, marks=pytest.mark.slow),
+        pytest.param("deeplabv3_resnet101", "deeplabv3_resnet101", False, 0, marks=pytest.mark.slow),
+        pytest.param("deeplabv3_mobilenet_v3_large", "deeplabv3_mobilenetv3_large", True, 8, marks=pytest.mark.slow),
     ],
 )
 def test_converted_logits_are_equal(tmp_path, name, architecture, aux, dropped):
@@ -78,7 +78,7 @@ def as_published(state):
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("names", [dict, as_published])
+@pytest.mark.parametrize("names", [pytest.param(dict, marks=pytest.mark.slow), as_published])
 def test_converted_instances_are_equal(tmp_path, names):
     torch.manual_seed(5)
     small = dict(min_size=96, max_size=160, box_score_thresh=0.0)

@@ -16,6 +16,7 @@ def test_generated_pages_are_up_to_date(tool):
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.slow
 def test_benchmark_writes_its_columns(tmp_path):
     out = tmp_path / "b.csv"
     done = run(
@@ -30,6 +31,7 @@ def test_benchmark_writes_its_columns(tmp_path):
     assert all(float(row["ms_per_image"]) > 0 and float(row["peak_mib"]) > 0 for row in (dignet, fcn))
 
 
+@pytest.mark.slow
 def test_benchmark_of_several_iterations_and_other_blocks(tmp_path):
     out = tmp_path / "b.csv"
     short = ("--size", 64, "--repeats", 1, "--no-memory", "--csv", out)
@@ -40,6 +42,7 @@ def test_benchmark_of_several_iterations_and_other_blocks(tmp_path):
     assert 1 < float(two["gmac_ratio"]) < float(four["gmac_ratio"]) < 1.5, "the last block alone runs again"
 
 
+@pytest.mark.slow
 def test_benchmark_memory_of_a_peer():
     code = "import sys; sys.path.append('tools'); from benchmark import *; print(peak_memory(sys.argv[1], 1, 64, None))"
     done = run("-c", code, "pspnet_r50/smp_pspnet")
@@ -47,6 +50,7 @@ def test_benchmark_memory_of_a_peer():
     assert float(done.stdout) > 80, "its 24 million parameters alone are more"
 
 
+@pytest.mark.slow
 def test_benchmark_of_loading(tmp_path):
     out = tmp_path / "b.csv"
     done = run("tools/benchmark.py", "test_dignet", "--load", "--repeats", 2, "--csv", out)
@@ -63,6 +67,7 @@ def test_shell_scripts_parse_and_are_executable(script):
     assert subprocess.run(["bash", "-n", ROOT / script]).returncode == 0
 
 
+@pytest.mark.slow
 def test_benchmark_against_another_model(tmp_path):
     out = tmp_path / "b.csv"
     short = ["--size", 64, "--repeats", 1, "--no-memory"]
@@ -76,6 +81,7 @@ def test_benchmark_against_another_model(tmp_path):
     assert all(float(row["ms_per_image"]) > 0 for row in (plain, fused))
 
 
+@pytest.mark.slow
 def test_peers_have_the_same_backbone_and_stride():
     code = """
 import sys, torch

@@ -2,7 +2,6 @@
 
 import csv
 import shutil
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -28,7 +27,16 @@ NARROW = {"width": 16, "context_width": 16, "auxiliary_width": 16, "channels": 1
 NARROW |= {"min_size": 64, "max_size": 96}
 
 
-@pytest.mark.parametrize("name", experiments())
+def one_of_each_kind():
+    """Mark all experiments as slow but the first of each data set, family and number of stages."""
+    kinds = set()
+    for name, experiment in experiments().items():
+        kind = experiment.dataset, get_model_spec(experiment.model).family, len(experiment.stages)
+        yield pytest.param(name, marks=pytest.mark.slow if kind in kinds else ())
+        kinds.add(kind)
+
+
+@pytest.mark.parametrize("name", one_of_each_kind())
 def test_every_recipe_starts(monkeypatch, capsys, tmp_path, name):
     experiment = experiments()[name]
     root, out = tmp_path / "data", tmp_path / "out"
@@ -147,19 +155,6 @@ def test_train_needs_a_model(monkeypatch, capsys, tmp_path):
     code, _, err = run(monkeypatch, capsys, "train", "--data", tmp_path, "--out", tmp_path / "o", "--classes", "a,b")
     assert code == 2
     assert "a training must have a model: pass NAME or --recipe" in err
-
-
-def test_training_loop_of_the_readme_runs_as_printed(shapes, tmp_path, monkeypatch):
-    """Run it unchanged, on discs and for one epoch; the folder that it writes is read back."""
-    text = (Path(gatezoo.__file__).parent.parent / "README.md").read_text()
-    (code,) = (block for block in text.split("```python\n")[1:] if "FolderDataset" in block)
-    code = code.split("```")[0].replace("range(20)", "range(1)").replace("train_transform(256", "train_transform(48")
-    for part in ("train", "val"):
-        shutil.copytree(shapes, tmp_path / "DATA" / part)
-    monkeypatch.chdir(tmp_path)
-    exec(compile(code, "README.md", "exec"), {})
-    model = gatezoo.create_model("local-dir:my-model", pretrained=True)
-    assert model.pretrained_cfg.class_names == ("background", "nucleus")
 
 
 def test_tracker_logs_the_same_values_as_the_csv(monkeypatch, capsys, shapes, tmp_path):

@@ -236,6 +236,7 @@ def test_config_of_another_program_is_refused(hub):
         gatezoo.from_pretrained(f"org/bert@{commit}")
 
 
+@pytest.mark.slow
 def test_published_dignet_opens_in_a_new_process_with_and_without_the_hub(hub, tmp_path):
     """Bundled weights, published and downloaded to an empty cache, give the same logits, with and without the hub."""
     from gatezoo.publishing.publish import build_release, publish
