@@ -1,4 +1,4 @@
-"""Evaluate an instance segmentation network on labelled images, each at its own size."""
+"""Evaluate an instance segmentation network on labeled images, each at its own size."""
 
 from __future__ import annotations
 

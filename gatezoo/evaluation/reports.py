@@ -131,12 +131,12 @@ def write_report(evaluation: Evaluation, model: BaseSegmenter, out: Path, data_i
 
 
 def _write_images(evaluation: Evaluation, names: list[str], path: Path) -> None:
-    shares = [f"{kind} {name}" for name in names for kind in ("labelled", "predicted")]
+    shares = [f"{kind} {name}" for name in names for kind in ("labeled", "predicted")]
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(["image", "height", "width", "miou", "pixel_accuracy", *shares])
         for image in evaluation.images:
-            pairs = zip(image.labelled, image.predicted)
+            pairs = zip(image.labeled, image.predicted)
             values = [image.miou, image.pixel_accuracy, *(share for pair in pairs for share in pair)]
             # NaN, the value of an image in which no pixel counts, is an empty cell.
             cells = ["" if math.isnan(value) else f"{value:.6f}" for value in values]

@@ -1,4 +1,4 @@
-"""Evaluate a semantic segmentation network on labelled images, each at its own size."""
+"""Evaluate a semantic segmentation network on labeled images, each at its own size."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ _KEYS = ("image", "mask", "instance", "depth")
 
 @dataclass(frozen=True)
 class ImageResult:
-    """Metrics of one image, over its labelled pixels.
+    """Metrics of one image, over its labeled pixels.
 
     Attributes:
         name: of its file; "image N" if the data set has no files.
         height, width: in pixels.
         miou: over the classes in its labels or its prediction.
-        pixel_accuracy: share of labelled pixels that are correct.
-        labelled, predicted: share of each class in the labels and in the prediction.
+        pixel_accuracy: share of labeled pixels that are correct.
+        labeled, predicted: share of each class in the labels and in the prediction.
     """
 
     name: str
@@ -45,7 +45,7 @@ class ImageResult:
     width: int
     miou: float
     pixel_accuracy: float
-    labelled: list[float]
+    labeled: list[float]
     predicted: list[float]
 
 
@@ -261,6 +261,6 @@ def _image_result(name: str, labels: Tensor, confusion_matrix: Tensor) -> ImageR
         width,
         miou=scores.miou,
         pixel_accuracy=scores.pixel_accuracy,
-        labelled=(confusion_matrix.sum(1) / pixels).tolist(),
+        labeled=(confusion_matrix.sum(1) / pixels).tolist(),
         predicted=(confusion_matrix.sum(0) / pixels).tolist(),
     )

@@ -18,7 +18,7 @@ TOLERANCE = 0.0075
 class BoundaryMetric:
     """Boundary F-score (Csurka et al., "What is a good evaluation measure for semantic segmentation?", BMVC 2013).
 
-    Of image i and class c, with the contours P (predicted) and L (labelled) and a tolerance of t pixels::
+    Of image i and class c, with the contours P (predicted) and L (labeled) and a tolerance of t pixels::
 
         precision = share of P within t of L      recall = share of L within t of P
         F_ic = 2 precision recall / (precision + recall)
@@ -60,10 +60,10 @@ class BoundaryMetric:
         max_distance = self.tolerance * math.hypot(*target.shape)
         scores, images = torch.zeros(self.num_classes), torch.zeros(self.num_classes)
         for index in set(np.union1d(predicted, target).tolist()) - {self.ignore_index}:
-            found, labelled = contour(predicted == index), contour(target == index)
-            if len(found) or len(labelled):
-                precision = _share_within(found, labelled, max_distance)
-                recall = _share_within(labelled, found, max_distance)
+            found, labeled = contour(predicted == index), contour(target == index)
+            if len(found) or len(labeled):
+                precision = _share_within(found, labeled, max_distance)
+                recall = _share_within(labeled, found, max_distance)
                 scores[index] = 2 * precision * recall / (precision + recall) if precision + recall else 0.0
                 images[index] = 1
         self._sums.update({"scores": scores, "images": images})

@@ -17,7 +17,7 @@ class InstanceWeightedMetric:
 
         w_i = (mean size of the class' instances) / (size of i)
         iTP = sum_i w_i (pixels of i predicted c)        iFN = sum_i w_i (pixels of i predicted otherwise)
-        FP = pixels predicted c that are labelled with another class, each counted once
+        FP = pixels predicted c that are labeled with another class, each counted once
         iIoU_c = iTP / (iTP + FP + iFN)
 
     Args:

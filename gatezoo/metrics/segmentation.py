@@ -22,11 +22,11 @@ class SegmentationResult:
 
     Attributes:
         miou: mean of intersection / union over the classes that occur in the labels or the predictions.
-        pixel_accuracy: share of labelled pixels that are correct.
+        pixel_accuracy: share of labeled pixels that are correct.
         mean_accuracy: mean over the classes that occur in the labels of the share of their pixels that are correct.
         iou: of each class; NaN for an absent one.
         absent: number of classes that occur neither in the labels nor in the predictions, and are left out of the mean.
-        weighted_iou: frequency-weighted IoU, sum over the classes of (share of the labelled pixels) x IoU.
+        weighted_iou: frequency-weighted IoU, sum over the classes of (share of the labeled pixels) x IoU.
         boundary_f: mean boundary F-score, see :class:`~gatezoo.metrics.boundary.BoundaryMetric`; None if not asked for.
         boundary_f_by_class: of each class; NaN for one without contours.
         iiou: mean instance-weighted IoU, see :class:`~gatezoo.metrics.instance_weighted.InstanceWeightedMetric`;
@@ -64,17 +64,17 @@ def nan_to_none(value: Any) -> Any:
 def scores_from_confusion(confusion_matrix: Tensor) -> SegmentationResult:
     """Compute the metrics of a confusion matrix (K, K), n[label, prediction]; NaN for a mean over nothing."""
     matrix = confusion_matrix.cpu().double()
-    hits, labelled, predicted = matrix.diag(), matrix.sum(1), matrix.sum(0)
-    union = labelled + predicted - hits
+    hits, labeled, predicted = matrix.diag(), matrix.sum(1), matrix.sum(0)
+    union = labeled + predicted - hits
     iou = hits / union  # 0 / 0 = NaN marks an absent class
     present, pixels = union > 0, matrix.sum()
     return SegmentationResult(
         miou=iou[present].mean().item(),
         pixel_accuracy=(hits.sum() / pixels).item(),
-        mean_accuracy=(hits / labelled)[labelled > 0].mean().item(),
+        mean_accuracy=(hits / labeled)[labeled > 0].mean().item(),
         iou=iou.tolist(),
         absent=int((~present).sum()),
-        weighted_iou=(labelled[present] / pixels * iou[present]).sum().item(),
+        weighted_iou=(labeled[present] / pixels * iou[present]).sum().item(),
     )
 
 

@@ -1,4 +1,4 @@
-"""DIGNet: distributed iterative gating (Karim et al., CVPR 2019).
+"""DIGNet: distributed iterative gating (Karim et al., arXiv:1909.12996, 2019).
 
 A feed-forward network is unrolled over T passes. Between passes, propagators carry the output of every block down to
 the blocks below it in a cascade, and modulators weight each block's input with it.
@@ -71,5 +71,5 @@ register_models(
         "test_dignet": dict(backbone="test_resnet"),
     },
     family="dignet",
-    paper="DIGNet: distributed iterative gating (Karim et al., CVPR 2019)",
+    paper="DIGNet: distributed iterative gating (Karim et al., arXiv:1909.12996, 2019)",
 )

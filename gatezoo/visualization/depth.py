@@ -91,7 +91,7 @@ def _resize_nearest(scales: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
 
 
 def _color_bar(shape: tuple[int, ...], low: float, high: float) -> Image.Image:
-    """Draw the colors of log-depths from ``low`` (top) to ``high``, labelled in metres, as a tile (H, W)."""
+    """Draw the colors of log-depths from ``low`` (top) to ``high``, labeled in metres, as a tile (H, W)."""
     height, width = shape
     bar_width = max(1, width // 6)
     tile = Image.new("RGB", (width, height), "white")

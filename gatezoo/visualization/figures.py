@@ -118,7 +118,7 @@ def _lighten(color: Color) -> Color:
 
 
 def confusion_figure(confusion_matrix: np.ndarray, names: Sequence[str]) -> Image.Image:
-    """Draw a confusion matrix n[label, prediction] (K, K), each row in per cent of the labelled pixels of its class.
+    """Draw a confusion matrix n[label, prediction] (K, K), each row in per cent of the labeled pixels of its class.
 
     Rows of classes without labels are blank. Up to 30 classes the numbers are written into the cells.
 
@@ -138,8 +138,8 @@ def confusion_figure(confusion_matrix: np.ndarray, names: Sequence[str]) -> Imag
     size = 10 if with_numbers else 6
     axes.set_xticks(range(count), names, rotation=90, fontsize=size)
     axes.set_yticks(range(count), names, fontsize=size)
-    axes.set_xlabel("predicted, % of the labelled pixels")
-    axes.set_ylabel("labelled")
+    axes.set_xlabel("predicted, % of the labeled pixels")
+    axes.set_ylabel("labeled")
     return figure_to_image(figure)
 
 

@@ -25,7 +25,7 @@ from gatezoo.visualization import figures as visualize
 
 
 class Images(Dataset):
-    """Random images of different sizes, labelled 0, 1 or 255, with numbered instances of class 1."""
+    """Random images of different sizes, labeled 0, 1 or 255, with numbered instances of class 1."""
 
     num_classes, ignore_index, classes = 3, 255, ("ground", "disc", "sky")
 
@@ -109,7 +109,7 @@ def test_evaluation_matches_plain_predictions_and_metrics(workers, iterations):
         counts = labels != 255
         assert (image.name, image.height, image.width) == (f"{number}.png", *labels.shape)
         assert image.pixel_accuracy == pytest.approx((drawn == labels)[counts].float().mean().item())
-        assert image.labelled == pytest.approx([(labels[counts] == k).float().mean().item() for k in range(3)])
+        assert image.labeled == pytest.approx([(labels[counts] == k).float().mean().item() for k in range(3)])
         assert image.predicted == pytest.approx([(drawn[counts] == k).float().mean().item() for k in range(3)])
         ious = [
             ((drawn == k) & (labels == k)).sum() / (((drawn == k) & counts) | (labels == k)).sum() for k in range(3)
@@ -185,7 +185,7 @@ class Changed(Images):
         return self.change(sample) if self.change else sample
 
 
-def labelled(value):
+def labeled(value):
     return lambda sample: sample | {"mask": torch.full_like(sample["mask"], value)}
 
 
@@ -196,9 +196,9 @@ def labelled(value):
         (Changed(num_classes=4), "the data must have the network's 3 classes; got 4: fine-tune"),
         (Changed(change=lambda sample: (sample["image"], sample["mask"])), "a dict with image and mask; got tuple"),
         (Changed(change=lambda sample: {"image": sample["image"]}), r"image and mask; got \['image'\]"),
-        (Changed(change=labelled(255)), r"must hold a pixel that counts; all are 255 \(ignored\)"),
-        (Changed(change=labelled(9), images=None), "^image 0: labels must be 0"),
-        (Changed(change=labelled(9)), r"^0\.png: labels must be 0 \.\. 2 or 255 \(ignored\); got 9"),
+        (Changed(change=labeled(255)), r"must hold a pixel that counts; all are 255 \(ignored\)"),
+        (Changed(change=labeled(9), images=None), "^image 0: labels must be 0"),
+        (Changed(change=labeled(9)), r"^0\.png: labels must be 0 \.\. 2 or 255 \(ignored\); got 9"),
         (
             Changed(change=lambda s: s | {"mask": s["mask"][1:]}),
             r"^0\.png: labels must have the size of the prediction",
@@ -355,7 +355,7 @@ def test_eval_command_prints_and_writes_the_scores(monkeypatch, capsys, shapes, 
     assert [row["image"] for row in rows] == [f"{number:02}.png" for number in range(24)]
     for row, image in zip(rows, expected.images):
         assert float(row["miou"]) == pytest.approx(image.miou, abs=1e-6)
-        assert float(row["labelled disc"]) == pytest.approx(image.labelled[1], abs=1e-6)
+        assert float(row["labeled disc"]) == pytest.approx(image.labeled[1], abs=1e-6)
         assert float(row["predicted ground"]) == pytest.approx(image.predicted[0], abs=1e-6)
     assert Image.open(out / "confusion.png").size[0] > 100
     assert sorted(os.listdir(out)) == ["confusion.png", "images.csv", "scores.json"]

@@ -263,7 +263,7 @@ def test_predict_takes_a_mode(tmp_path):
         model.head.bias -= model(batch, iterations=3).mean((0, 2, 3))  # or else one class wins everywhere
         expected = mode.classes(with_iterations(model, 3), batch)[0].numpy()
     (listed,) = gatezoo.predict(model, [tmp_path / "street.png"], iterations=3, mode=mode)
-    assert np.mean(listed == expected) > 0.999  # up to ties: the normalisation rounds otherwise
+    assert np.mean(listed == expected) > 0.999  # up to ties: the normalization rounds otherwise
     assert np.mean(listed == gatezoo.predict(model, image, iterations=3)) < 0.999
     (written,) = predict_files(model, [tmp_path / "street.png"], tmp_path / "out", iterations=3, mode=mode)
     assert np.array_equal(np.array(Image.open(written.files[0])), listed)

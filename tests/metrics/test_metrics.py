@@ -19,7 +19,7 @@ from gatezoo.metrics import (
 
 def by_loops(pairs, num_classes, ignore):
     iou, accuracy, weighted = {}, {}, 0
-    right = labelled = 0
+    right = labeled = 0
     for k in range(num_classes):
         hits = union = mine = 0
         for classes, labels in pairs:
@@ -34,8 +34,8 @@ def by_loops(pairs, num_classes, ignore):
             weighted += mine * hits / union
         if mine:
             accuracy[k] = hits / mine
-        right, labelled = right + hits, labelled + mine
-    return iou, right / labelled, np.mean(list(accuracy.values())), weighted / labelled
+        right, labeled = right + hits, labeled + mine
+    return iou, right / labeled, np.mean(list(accuracy.values())), weighted / labeled
 
 
 @pytest.mark.parametrize("chunk_size", [segmentation._CHUNK_SIZE, 10])

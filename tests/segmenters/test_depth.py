@@ -335,17 +335,17 @@ def test_loss_sums_over_the_loops(image, depth):
     model = make()
     pixels, labels = torch.randint(256, (2, 3, *SIZE), dtype=torch.uint8), torch.randint(5, (2, *SIZE))
     outputs, loss = model.outputs(model.make_normalize()(pixels)), DepthLoss(0.7, 0.3)
-    labelled = [F.cross_entropy(logits, labels) for logits in outputs.iterations]
+    labeled = [F.cross_entropy(logits, labels) for logits in outputs.iterations]
     depth_losses = [
         loss(d, s, depth, model.thresholds) for d, s in zip(outputs.log_depth, outputs.scale_logits, strict=True)
     ]
     task = task_of(model, iteration_loss_weight=0.4, seg_loss_weight=0.6, depth_loss=loss)
-    each = [0.6 * a + b for a, b in zip(labelled, depth_losses)]
+    each = [0.6 * a + b for a, b in zip(labeled, depth_losses)]
     torch.testing.assert_close(task(pixels, labels, depth), 0.4 * (each[0] + each[1]) + each[2])
     last = task_of(model, depth_loss=loss)(pixels, labels, depth)
-    torch.testing.assert_close(last, labelled[2] + depth_losses[2])
-    torch.testing.assert_close(task_of(model)(pixels, labels, depth), labelled[2])
-    torch.testing.assert_close(task_of(model, iteration_loss_weight=1.0)(pixels, labels), sum(labelled))
+    torch.testing.assert_close(last, labeled[2] + depth_losses[2])
+    torch.testing.assert_close(task_of(model)(pixels, labels, depth), labeled[2])
+    torch.testing.assert_close(task_of(model, iteration_loss_weight=1.0)(pixels, labels), sum(labeled))
     torch.testing.assert_close(
         task_of(model, seg_loss_weight=0.0, depth_loss=loss)(pixels, labels, depth), depth_losses[2]
     )
