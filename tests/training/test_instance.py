@@ -54,6 +54,7 @@ def run(discs, out, resume=False, **changes):
     return train_model("test_zigzag_maskrcnn", *data, recipe, options, freeze_bn=False)
 
 
+@pytest.mark.slow
 def test_training_learns_discs_and_the_checkpoint_describes_itself(discs, tmp_path):
     metadata = run(discs, tmp_path / "out", steps=130, eval_interval=130, opt="adamw", lr=0.005)
     assert metadata["history"][-1]["mask_ap50"] > 0.3

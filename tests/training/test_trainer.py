@@ -138,6 +138,7 @@ def test_killed_training_resumes_to_the_same_weights(shapes, tmp_path):
     assert steps == [str(step) for step in range(1, 25)]
 
 
+@pytest.mark.slow
 def test_two_killed_processes_resume_to_the_same_weights(shapes, tmp_path):
     two = dict(steps=10, processes=2)
     subprocess.run(command(shapes, tmp_path / "whole", **two), env=environment(), check=True, stdout=subprocess.DEVNULL)
