@@ -2,7 +2,9 @@ import pytest
 import typer.main
 
 from gatezoo.cli.app import app
+from gatezoo.cli.option_groups import LabelOptions
 from gatezoo.cli.options import check_task_options, parse_kwargs, parse_scales
+from gatezoo.data.label_format import LabelFormat
 
 
 def command_of(*names):
@@ -94,3 +96,15 @@ def test_check_task_options():
         check_task_options("instance", options)
     with pytest.raises(ValueError, match=r"^--max-detections is only supported for instance segmentation"):
         check_task_options("semantic", {"instance": {"max-detections": 3}})
+
+
+def test_label_options_reach_the_label_format(tmp_path):
+    (tmp_path / "classes.txt").write_text("sky 1 2 3\nroad 4 5 6\n")
+    options = LabelOptions(str(tmp_path / "classes.txt"), 7, False, False, ["9=1", "0=0"], "_mask.png")
+    assert options.label_format() == LabelFormat(None, False, {9: 1, 0: 0}, "_mask.png")
+    colors = LabelOptions(str(tmp_path / "classes.txt"), 255, True, False, None, ".png").label_format()
+    assert list(colors.color_table) == [(1, 2, 3), (4, 5, 6)]
+    reduced = LabelOptions(None, 255, False, True, None, ".png").label_format()
+    assert reduced.reduce_zero_label
+    folder = options.folder_options(val_fraction=0.3)
+    assert (folder.ignore_index, folder.label_format, folder.val_fraction) == (7, options.label_format(), 0.3)
