@@ -49,7 +49,6 @@ from gatezoo.losses import make_loss
 from gatezoo.model_info import count_gmacs, count_parameters, on_meta
 from gatezoo.recipes.recipe import Recipe
 from gatezoo.segmenters.base import BaseSegmenter
-from gatezoo.segmenters.recurrent import IterativeSegmenter
 from gatezoo.training.launch import train_model
 from gatezoo.training.optimizers import create_optimizer
 from gatezoo.training.options import RunOptions
@@ -115,7 +114,7 @@ def measure(
 ) -> dict:
     """Measure one network and return its row of the table."""
     meta = on_meta(name, **model_kwargs)
-    recurrent = isinstance(meta, IterativeSegmenter)
+    recurrent = "iterations" in meta.capabilities
     passes = {"iterations": iterations} if recurrent else {}
     counts = count_gmacs(meta, size, size, **passes)
     row = {

@@ -23,7 +23,6 @@ from gatezoo.cli.options import parse_kwargs
 from gatezoo.data import FolderDataset, create_dataset, dataset_for_task
 from gatezoo.evaluation.semantic import evaluate_passes
 from gatezoo.segmenters.depth import DepthGated
-from gatezoo.segmenters.recurrent import IterativeSegmenter
 from gatezoo.utils.environment import versions
 from gatezoo.utils.files import atomic_write, write_json
 from gatezoo.weights.checkpoint_files import read_checkpoint
@@ -58,7 +57,7 @@ def measure_instances(model, data, args: argparse.Namespace) -> dict:
 
 def measure(model, data, args: argparse.Namespace) -> dict:
     """Return the metrics at the default number of iterations, the mIoU at 1 .. 4, and those of predicted depth."""
-    recurrent = isinstance(model, IterativeSegmenter)
+    recurrent = "iterations" in model.capabilities
     passes = evaluate_passes(model, data, iterations=4 if recurrent else None)
     scores = passes[model.iterations - 1] if recurrent else passes[0]
     metrics = {

@@ -73,7 +73,7 @@ def check_depth(model: SemanticSegmenter, mode: InferenceMode | None) -> float:
     Raises:
         ValueError: the network predicts no depth, or the mode is not whole images at one scale without flips.
     """
-    if not model.predicts_depth:
+    if "depth" not in model.capabilities:
         raise ValueError(
             f"depth must be predicted by the network; {model.architecture or type(model).__name__} predicts none: "
             "choose a depthgate_* with gate='predicted'"

@@ -31,7 +31,7 @@ def with_iterations(model: SemanticSegmenter, iterations: int | None) -> Forward
 def _iteration_kwargs(model: SemanticSegmenter, iterations: int | None) -> dict[str, int]:
     if iterations is None:
         return {}
-    if not isinstance(model, IterativeSegmenter):
+    if "iterations" not in model.capabilities:
         raise ValueError(
             f"iterations requires a network that is unrolled; this one has one pass, got {iterations}: leave it out"
         )
