@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from .evaluation.instance import evaluate_instances
     from .evaluation.semantic import evaluate
     from .factory import create_model, from_pretrained, load_checkpoint
-    from .inference.instance import predict_instances
+    from .inference.instance import InstancePredictor, predict_instances
+    from .inference.predictor import Predictor
     from .inference.semantic import predict
     from .publishing.model_folder import save_pretrained
     from .publishing.publish import push_to_hub
@@ -41,6 +42,8 @@ __version__ = "0.1.0"
 __getattr__, __dir__ = lazy_exports(
     __name__,
     {
+        "InstancePredictor": "inference.instance",
+        "Predictor": "inference.predictor",
         "Recipe": "recipes.recipe",
         "create_model": "factory",
         "evaluate": "evaluation.semantic",
@@ -57,6 +60,8 @@ __getattr__, __dir__ = lazy_exports(
 )
 
 __all__ = [
+    "InstancePredictor",
+    "Predictor",
     "Recipe",
     "create_model",
     "evaluate",

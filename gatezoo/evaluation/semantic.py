@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from ..inference.modes import InferenceMode, WholeImage
-from ..inference.passes import classes_of_passes, predict_with_depth, with_iterations
+from ..inference.prediction import PassMaps
+from ..inference.predictor import Predictor
 from ..metrics import (
     BoundaryMetric,
     DepthMetric,
@@ -124,7 +124,6 @@ def evaluate_in_detail(
         progress: called with the images and their number, and yields the same images; default: none is shown.
     """
     mode = mode or WholeImage()
-    forward = with_iterations(model, iterations)
     first = _check_semantic(model, data, workers)
     num_classes, ignore_index = data.num_classes, data.ignore_index
     metric = SegmentationMetric(num_classes, ignore_index, device)
@@ -134,22 +133,15 @@ def evaluate_in_detail(
         sizes = getattr(data, "instance_sizes", None)
         instances = InstanceWeightedMetric(num_classes, sizes, ignore_index, device)
     depths = DepthMetric(device) if "depth" in first and model.predicts_depth and mode == WholeImage() else None
-    if model.takes_depth and mode != WholeImage():
-        raise ValueError(f"mode must be whole images for a network that takes depth; got {mode}: leave it out")
-
-    def predict_fn(batch: Tensor, maps: Mapping[str, Tensor]) -> list[Tensor]:
-        extra = model.extra_inputs(maps)
-        if depths:
-            return list(predict_with_depth(model, batch, iterations, extra, blur))
-        return [mode.classes(partial(forward, **extra), batch)]
+    predictor = Predictor(model, device, mode=mode, iterations=iterations, blur=blur, normalize=normalize)
 
     images = []
-    for name, sample, maps in _predictions(model, data, normalize, device, workers, progress, predict_fn):
-        classes, labels = maps[0], sample["mask"].to(device)
+    for name, sample, maps in _predictions(predictor, data, workers, progress, depth=bool(depths)):
+        classes, labels = maps[-1].classes, sample["mask"].to(predictor.device)
         with image_error_context(name):
             confusion_matrix = metric.update(classes, labels)
-            if depths:
-                depths.update(maps[1], sample["depth"].to(device))
+            if depths and maps[-1].depth is not None:
+                depths.update(maps[-1].depth, sample["depth"].to(device))
         images.append(_image_result(name, labels, confusion_matrix))
         if contours:
             contours.update(classes, labels)
@@ -197,13 +189,11 @@ def evaluate_passes(
         SegmentationMetric(data.num_classes, data.ignore_index, device) for _ in range(iterations or own_iterations)
     ]
 
-    def predict_fn(batch: Tensor, maps: Mapping[str, Tensor]) -> list[Tensor]:
-        return classes_of_passes(model, batch, iterations, model.extra_inputs(maps))
-
-    for name, sample, maps in _predictions(model, data, normalize, device, workers, None, predict_fn):
+    predictor = Predictor(model, device, iterations=iterations, normalize=normalize)
+    for name, sample, maps in _predictions(predictor, data, workers, None, all_passes=True):
         with image_error_context(name):
-            for metric, classes in zip(metrics, maps, strict=True):
-                metric.update(classes, sample["mask"].to(device))
+            for metric, one in zip(metrics, maps, strict=True):
+                metric.update(one.classes, sample["mask"].to(device))
     return [metric.compute() for metric in metrics]
 
 
@@ -229,27 +219,15 @@ def _check_semantic(model: SemanticSegmenter, data: SegmentationData, workers: i
 
 
 def _predictions(
-    model: SemanticSegmenter,
-    data: SegmentationData,
-    normalize: nn.Module | None,
-    device: str,
-    workers: int,
-    progress: Progress | None,
-    predict_fn: Callable[[Tensor, Mapping[str, Tensor]], list[Tensor]],
-) -> Iterator[tuple[str, dict[str, Tensor], list[Tensor]]]:
-    """Yield (name, sample, maps (H, W)) of each image of this process.
-
-    ``predict_fn`` computes the maps (1, H, W) from a normalized batch of one image and its extra maps by name.
-    """
-    normalize = (normalize or model.make_normalize()).to(device)
-    model.to(device).eval()
-    for index, sample in iterate_samples(data, _KEYS, device, workers, progress):
+    predictor: Predictor, data: SegmentationData, workers: int, progress: Progress | None, **what: bool
+) -> Iterator[tuple[str, dict[str, Tensor], list[PassMaps]]]:
+    """Yield (name, sample, maps) of each image of this process."""
+    for index, sample in iterate_samples(data, _KEYS, str(predictor.device), workers, progress):
         name = image_name(data, index)
         with image_error_context(name):
-            batch = normalize(sample["image"][None].to(device)).contiguous(memory_format=torch.channels_last)
-            extra_maps = {key: sample[key][None].to(device) for key in ("depth",) if key in sample}
-            maps = predict_fn(batch, extra_maps)
-        yield name, sample, [single[0] for single in maps]
+            depth_map = sample.get("depth") if predictor.model.takes_depth else None
+            maps = predictor.run(sample["image"], depth_map, **what)
+        yield name, sample, maps
 
 
 def _image_result(name: str, labels: Tensor, confusion_matrix: Tensor) -> ImageResult:

@@ -1,18 +1,23 @@
 """Run a network on images: input preparation, inference modes, iterations, gate maps, output files."""
 
-from .depth import DepthPrediction
-from .gate_maps import GateMaps, ablate_gate, compute_gate_maps
-from .instance import predict_instances
+from .ablation import ablate_gate
+from .gate_maps import GateMaps, compute_gate_maps
+from .instance import InstancePredictor, predict_instances
 from .modes import InferenceMode, MultiScale, SlidingWindow, WholeImage, make_inference_mode
+from .prediction import PassMaps, Prediction
+from .predictor import Predictor
 from .semantic import predict, predict_iterations
 from .writers import PredictionFiles, predict_files, predict_instance_files
 
 __all__ = [
-    "DepthPrediction",
     "GateMaps",
     "InferenceMode",
+    "InstancePredictor",
     "MultiScale",
+    "PassMaps",
+    "Prediction",
     "PredictionFiles",
+    "Predictor",
     "SlidingWindow",
     "WholeImage",
     "ablate_gate",

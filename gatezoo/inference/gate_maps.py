@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,8 +12,10 @@ from torch import Tensor
 from ..layers.resize import resize_to
 from ..segmenters.base import SemanticSegmenter
 from ..segmenters.outputs import SegmenterOutput
-from .inputs import error_context, to_batch, to_image_tensor
-from .passes import outputs_of
+from .ablation import ablate_gate
+from .inputs import error_context, to_depth_tensor, to_image_tensor
+from .modes import WholeImage
+from .predictor import Predictor
 
 
 @dataclass(frozen=True)
@@ -45,23 +45,26 @@ def compute_gate_maps(
     ablate: str | None = None,
     iterations: int | None = None,
     device: str | torch.device | None = None,
+    depth_map: Any = None,
 ) -> GateMaps:
     """Compute prediction and gates of one image, whole and at its own size.
 
     Args:
-        model: a semantic segmentation network with gates. It is put into evaluation mode.
+        model: a semantic segmentation network with gates; it is not changed.
         x: one image of any kind that :func:`gatezoo.predict` takes.
         ablate: name of a gate, such as "G2", that is set to zero everywhere, in every iteration.
         iterations: of an unrolled network; default: its own number.
-        device: default: where the network is.
+        device: that it runs on; default: where the network is.
+        depth_map: depth of the image in metres, (H, W), for networks that take it (``gate="given"``).
 
     Raises:
         ValueError: the network has no gates, or no gate of this name, or ``x`` is not an image.
     """
+    predictor = Predictor(model, device, mode=WholeImage(), iterations=iterations)
     with error_context(x):
-        image = to_image_tensor(x, model.in_chans)
-        batch = to_batch(model, image, device)
-        outputs = outputs_of(model, batch, iterations)
+        image = to_image_tensor(x, model.in_chans, predictor.image_max)
+        given = None if depth_map is None else to_depth_tensor(depth_map)
+        outputs = predictor.outputs(image, given)
     gates = outputs.gates[-1] if outputs.gates else {}
     if not gates:
         raise ValueError(
@@ -76,30 +79,8 @@ def compute_gate_maps(
     classes = _label_map(outputs)
     if ablate is None:
         return GateMaps(image, classes, maps)
-    with ablate_gate(model, ablate) as name:
-        return GateMaps(image, classes, maps, name, _label_map(outputs_of(model, batch, iterations)))
-
-
-@contextlib.contextmanager
-def ablate_gate(model: SemanticSegmenter, name: str) -> Iterator[str]:
-    """Set a gate to zero everywhere within the context, which yields the gate's name, such as "G2".
-
-    Args:
-        model: a network with gates.
-        name: of the gate: "G2", "g2" or "2".
-
-    Raises:
-        ValueError: the network has no gate of this name.
-    """
-    modules = {f"G{number}": module for number, module in sorted(model.gate_modules().items())}
-    key = name.upper() if name[:1] in ("G", "g") else f"G{name}"
-    if key not in modules:
-        raise ValueError(f"the gate to ablate must be one of {', '.join(modules) or '(none)'}; got {name!r}")
-    handle = modules[key].register_forward_hook(lambda module, inputs, gate: torch.zeros_like(gate))
-    try:
-        yield key
-    finally:
-        handle.remove()
+    with ablate_gate(predictor.model, ablate) as name:  # the predictor's own modules
+        return GateMaps(image, classes, maps, name, _label_map(predictor.outputs(image, given)))
 
 
 def _label_map(outputs: SegmenterOutput) -> np.ndarray:

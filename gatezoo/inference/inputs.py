@@ -1,4 +1,4 @@
-"""Convert the images that users pass to the batches that networks take."""
+"""Convert the images that users pass to the tensors that networks take."""
 
 from __future__ import annotations
 
@@ -13,22 +13,18 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ..segmenters.base import SemanticSegmenter
+from ..segmenters.base import BaseSegmenter
 from ..utils.images import IMAGE_SUFFIXES, load_image, to_rgb
 
 
-def to_batch(model: SemanticSegmenter, image: Tensor, device: str | torch.device | None = None) -> Tensor:
-    """Put a network into evaluation mode on a device and return the normalized batch (1, C, H, W) of an image.
-
-    Args:
-        model: a semantic segmentation network.
-        image: (C, H, W), values in 0 .. 255.
-        device: default: where the network is.
-    """
-    device = torch.device(device) if device else next(model.parameters()).device
-    model.to(device).eval()
-    normalize = model.make_normalize().to(device)
-    return normalize(image[None].to(device)).contiguous(memory_format=torch.channels_last)
+def check_model(model: Any, task: str, hint: str) -> None:
+    """Raise ValueError if ``model`` is not a network of the zoo, or of another task; see ``require_task``."""
+    if not isinstance(model, BaseSegmenter):
+        raise ValueError(
+            f"model must be a network of the zoo; got {type(model).__name__}: pass gatezoo.create_model(NAME, "
+            "pretrained=True)"
+        )
+    model.require_task(task, hint)
 
 
 @contextlib.contextmanager
@@ -42,22 +38,28 @@ def error_context(source: Any) -> Iterator[None]:
         raise ValueError(f"{source}: {error}") from None
 
 
-def to_image_tensor(x: Any, in_chans: int = 3) -> Tensor:
-    """Convert one image of any kind to a tensor (in_chans, H, W) with values in 0 .. 255.
+def to_image_tensor(x: Any, in_chans: int = 3, image_max: float | None = None) -> Tensor:
+    """Convert one image of any kind to a tensor (in_chans, H, W) with values in 0 .. 255, uint8 or float32.
 
     Args:
         x: a path, a PIL image, an array (H, W) or (H, W, C), or a tensor (C, H, W), see :func:`gatezoo.predict`.
         in_chans: number of channels of the network's images.
+        image_max: value of full brightness; default: 255 of uint8, 65535 of uint16, 1 of floating point.
 
     Raises:
         ValueError: the image has another type, rank, number of channels, dtype or range, or contains NaN or infinity.
     """
     if isinstance(x, (str, os.PathLike)):
-        x = load_image(x)
-    elif isinstance(x, Image.Image):
-        x = to_rgb(x)
-    elif isinstance(x, np.ndarray):
-        x = torch.from_numpy(np.ascontiguousarray(x))
+        return load_image(x)
+    if isinstance(x, Image.Image):
+        return to_rgb(x)
+    if isinstance(x, np.ndarray):
+        try:
+            x = torch.from_numpy(np.ascontiguousarray(x))
+        except TypeError:
+            raise ValueError(
+                f"an image must be an array of numbers; got dtype {x.dtype}: convert it to uint8"
+            ) from None
         x = x.permute(2, 0, 1) if x.ndim == 3 else x.expand(in_chans, *x.shape)
     elif not isinstance(x, Tensor):
         raise ValueError(f"an image must be a path, a PIL image, an array or a tensor; got {type(x).__name__}")
@@ -66,19 +68,44 @@ def to_image_tensor(x: Any, in_chans: int = 3) -> Tensor:
             f"an image must have {in_chans} channels: an array (H, W, {in_chans}) or a tensor ({in_chans}, H, W); "
             f"got {tuple(x.shape)}"
         )
-    if x.dtype == torch.uint8:
+    if x.is_floating_point():
+        full = 1.0
+    elif x.dtype in (torch.uint8, torch.uint16):
+        full = torch.iinfo(x.dtype).max
+    else:
+        raise ValueError(f"an image must be uint8, uint16 or floating point (0 .. 1); got {x.dtype}")
+    full = image_max or full
+    if x.dtype == torch.uint8 and full == 255:
         return x
-    if not x.is_floating_point():
-        raise ValueError(f"an image must be uint8 (0 .. 255) or floating point (0 .. 1); got {x.dtype}")
-    if not torch.isfinite(x).all():
+    return _scale(x.detach().float(), full)
+
+
+def _scale(image: Tensor, full: float) -> Tensor:
+    """Scale an image in 0 .. ``full`` to 0 .. 255."""
+    if not torch.isfinite(image).all():
         raise ValueError("an image must be finite; it contains NaN or infinity")
-    low, high = x.min().item(), x.max().item()
-    if low < 0 or high > 1:
+    low, high = image.min().item(), image.max().item()
+    if low < 0 or high > full:
         raise ValueError(
-            f"a floating point image must be in 0 .. 1; got {low:.3g} .. {high:.3g}: "
-            "for normalized images call model(images)"
+            f"an image must be in 0 .. {full:g}; got {low:.3g} .. {high:.3g}: for normalized images call model(images)"
         )
-    return x * 255
+    return image * (255 / full)
+
+
+def to_depth_tensor(depth: Any) -> Tensor:
+    """Convert a depth map in metres, (H, W), of any kind to a float32 tensor.
+
+    Raises:
+        ValueError: not an array or a tensor (H, W) of floating point numbers.
+    """
+    if isinstance(depth, np.ndarray) and depth.dtype.kind == "f":
+        depth = torch.from_numpy(np.ascontiguousarray(depth, dtype=np.float32))
+    if not isinstance(depth, Tensor) or depth.ndim != 2 or not depth.is_floating_point():
+        kind = f"{depth.dtype} {tuple(depth.shape)}" if hasattr(depth, "dtype") else type(depth).__name__
+        raise ValueError(
+            f"depth_map must be a floating point array or tensor (H, W), in metres; got {kind}: convert it"
+        )
+    return depth.float()
 
 
 def list_images(folder: str | os.PathLike) -> list[Path]:
@@ -93,10 +120,10 @@ def list_images(folder: str | os.PathLike) -> list[Path]:
     return paths
 
 
-def expand_images(x: Any) -> list[Any] | None:
-    """Return the single images of a folder, a list or a batch (B, C, H, W); None if ``x`` is a single image."""
+def iter_images(x: Any) -> tuple[list[Any], bool]:
+    """Return the single images of a folder, a list or a batch (B, C, H, W), and whether ``x`` was a single image."""
     if isinstance(x, (str, os.PathLike)) and Path(x).is_dir():
-        return list(list_images(x))
-    if isinstance(x, (list, tuple)) or (isinstance(x, Tensor) and x.ndim == 4):
-        return list(x)
-    return None
+        return list(list_images(x)), False
+    if isinstance(x, (list, tuple)) or (isinstance(x, (Tensor, np.ndarray)) and x.ndim == 4):
+        return list(x), False
+    return [x], True

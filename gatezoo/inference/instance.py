@@ -2,17 +2,64 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
 from typing import Any
 
 import torch
 
 from ..segmenters.instance import Instances, InstanceSegmenter
-from .inputs import error_context, expand_images, to_image_tensor
+from ..utils.devices import resolve_device
+from ..utils.modules import copy_for_inference
+from .inputs import check_model, error_context, iter_images, to_image_tensor
 
 # Instances with a lower score are not drawn or written unless a lower threshold is given.
 SCORE_THRESHOLD = 0.5
+
+
+class InstancePredictor:
+    """Predict the instances of images, with a network that is prepared once.
+
+    As with :class:`gatezoo.Predictor`, the caller's network is not changed, and several threads can use one predictor.
+
+    Args:
+        model: an instance segmentation network.
+        device: that it runs on, such as "auto" or "cuda:1"; default: where the network is.
+        score_threshold: lowest score of an instance; None for the network's own.
+        max_detections: largest number of instances of an image; default: the network's own.
+
+    Raises:
+        ValueError: the network has another task, or an argument is out of range.
+    """
+
+    def __init__(
+        self,
+        model: InstanceSegmenter,
+        device: str | torch.device | None = None,
+        *,
+        score_threshold: float | None = SCORE_THRESHOLD,
+        max_detections: int | None = None,
+    ):
+        check_model(model, "instance", "use gatezoo.predict")
+        self.device = next(model.parameters()).device if device is None else resolve_device(device)
+        self.model = copy_for_inference(model, self.device)
+        if score_threshold is not None:
+            self.model.score_threshold = score_threshold
+        if max_detections is not None:
+            self.model.max_detections = max_detections
+
+    def predict(self, x: Any) -> Instances:
+        """Predict the instances of one image; see :func:`predict_instances`."""
+        with error_context(x):
+            image_max = getattr(self.model.pretrained_cfg, "image_max", None)
+            found = self.run(to_image_tensor(x, self.model.in_chans, image_max))
+        names = self.model.class_names
+        found = {key: value.cpu() for key, value in found.items()}
+        return {**found, "names": [names[label] for label in found["labels"]]}
+
+    @torch.inference_mode()
+    def run(self, image: torch.Tensor) -> Instances:
+        """Find the instances of an image (C, H, W), values in 0 .. 255, on the device."""
+        (found,) = self.model([image.to(self.device) / 255])
+        return found
 
 
 def predict_instances(
@@ -25,9 +72,9 @@ def predict_instances(
     """Predict the instances of an image, highest score first, at the image's own size.
 
     Args:
-        model: an instance segmentation network. It is put into evaluation mode.
+        model: an instance segmentation network; it is not changed.
         x: as in :func:`gatezoo.predict`: one image of any kind, or a folder, a list or a batch.
-        device: default: where the network is.
+        device: that it runs on, such as "auto" or "cuda:1"; default: where the network is.
         score_threshold, max_detections: lowest score, and largest number of instances per image; default: .5, and the
             network's own number.
 
@@ -38,39 +85,8 @@ def predict_instances(
     Raises:
         ValueError: the network has another task, or ``x`` is not an image.
     """
-    model.require_task("instance", "use gatezoo.predict")
-    images = expand_images(x)
-    if images is not None:
-        return [predict_instances(model, image, device, score_threshold, max_detections) for image in images]
-    return instances_of_image(model, x, device, score_threshold, max_detections)
-
-
-@torch.inference_mode()
-def instances_of_image(
-    model: InstanceSegmenter,
-    x: Any,
-    device: str | torch.device | None = None,
-    score_threshold: float | None = None,
-    max_detections: int | None = None,
-) -> Instances:
-    """Predict the instances of one image; the arguments are those of :func:`predict_instances`."""
     threshold = SCORE_THRESHOLD if score_threshold is None else score_threshold
-    with error_context(x), _temporary_limits(model, threshold, max_detections):
-        image = to_image_tensor(x, model.in_chans)
-        device = torch.device(device) if device else next(model.parameters()).device
-        (found,) = model.to(device).eval()([image.to(device) / 255])
-    names = model.class_names
-    found = {key: value.cpu() for key, value in found.items()}
-    return {**found, "names": [names[label] for label in found["labels"]]}
-
-
-@contextlib.contextmanager
-def _temporary_limits(model: InstanceSegmenter, score_threshold: float, max_detections: int | None) -> Iterator[None]:
-    """Temporarily override score_threshold and max_detections."""
-    own = model.score_threshold, model.max_detections
-    try:
-        model.score_threshold = score_threshold
-        model.max_detections = own[1] if max_detections is None else max_detections
-        yield
-    finally:
-        model.score_threshold, model.max_detections = own
+    predictor = InstancePredictor(model, device, score_threshold=threshold, max_detections=max_detections)
+    images, single = iter_images(x)
+    results = [predictor.predict(image) for image in images]
+    return results[0] if single else results

@@ -1,73 +1,107 @@
-"""Run a network for a number of iterations and decode its outputs."""
+"""Combine and decode the outputs of the passes of a network."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from functools import partial
+from collections.abc import Iterator, Mapping
+from typing import Any, Literal
 
+import torch
 from torch import Tensor
 from torchvision.transforms.v2.functional import gaussian_blur
 
 from ..segmenters.base import SemanticSegmenter
-from ..segmenters.outputs import SegmenterOutput
-from ..segmenters.recurrent import IterativeSegmenter
-from .modes import Forward, classes_of_logits
+from ..utils.choices import check_choice
 
 # With iterations="auto" a network stops as soon as an iteration changes at most this share of the pixels, or after
 # this number of iterations.
 TOLERANCE, MAX_ITERATIONS = 0.005, 10
 
+Iterations = int | Literal["auto"] | None
 
-def with_iterations(model: SemanticSegmenter, iterations: int | None) -> Forward:
-    """Return the network's forward function with a number of iterations; None for its own number.
+
+def iteration_kwargs(model: SemanticSegmenter, iterations: Iterations) -> dict[str, int]:
+    """Return the keywords of a call for a number of iterations: none for None, the network's own number.
 
     Raises:
-        ValueError: iterations are given for a network that is not unrolled.
+        ValueError: iterations are given for a network that has one pass, or "auto" for one whose passes are not
+            predictions of the whole network.
     """
-    return partial(model, **_iteration_kwargs(model, iterations))
-
-
-def _iteration_kwargs(model: SemanticSegmenter, iterations: int | None) -> dict[str, int]:
     if iterations is None:
         return {}
+    if iterations == "auto" and "anytime" not in model.capabilities:
+        raise ValueError("iterations='auto' requires a network that is unrolled in whole passes: pass a number instead")
     if "iterations" not in model.capabilities:
         raise ValueError(
             f"iterations requires a network that is unrolled; this one has one pass, got {iterations}: leave it out"
         )
-    return {"iterations": iterations}
+    return {"iterations": MAX_ITERATIONS if iterations == "auto" else iterations}
 
 
-def outputs_of(
-    model: SemanticSegmenter, batch: Tensor, iterations: int | None, extra_inputs: Mapping[str, Tensor] | None = None
-) -> SegmenterOutput:
-    """Return ``model.outputs`` after a number of iterations, None for the network's own.
+def check_tolerance(tolerance: float) -> float:
+    """Return a tolerance of iterations="auto".
+
+    Raises:
+        ValueError: it is not in 0 .. 1.
+    """
+    if not 0 <= tolerance < 1:
+        raise ValueError(f"tolerance must be a share of the pixels, in 0 .. 1; got {tolerance}: 0.005 is usual")
+    return tolerance
+
+
+def until_stable(maps: Iterator[Any], tolerance: float) -> Iterator[Any]:
+    """Yield the maps of each pass until one changes at most the share ``tolerance`` of the pixels.
 
     Args:
-        model: a semantic segmentation network.
-        batch: normalized, (B, C, H, W).
-        iterations: of an unrolled network.
-        extra_inputs: result of ``model.extra_inputs``.
+        maps: of each pass, with a label map ``classes``; a pass runs when it is requested.
+        tolerance: largest share of changed pixels of a stable prediction.
     """
-    return model.outputs(batch, **_iteration_kwargs(model, iterations), **(extra_inputs or {}))
+    before: Tensor | None = None
+    for one in maps:
+        yield one
+        if before is not None and (one.classes != before).float().mean() <= tolerance:
+            return
+        before = one.classes
 
 
-def classes_of_passes(
-    model: SemanticSegmenter, batch: Tensor, iterations: int | None, extra_inputs: Mapping[str, Tensor] | None = None
-) -> list[Tensor]:
-    """Return the label map (B, H, W) after each iteration over whole images; see :func:`outputs_of`."""
-    return [classes_of_logits(logits) for logits in outputs_of(model, batch, iterations, extra_inputs).iterations]
+class MergedPasses:
+    """Merge the probabilities of passes: their mean, or their maximum divided by its sum over the classes.
 
+    Args:
+        method: "mean" or "max".
 
-def predict_with_depth(
-    model: SemanticSegmenter, batch: Tensor, iterations: int | None, extra_inputs: Mapping[str, Tensor], blur: float
-) -> tuple[Tensor, Tensor]:
-    """Return label map and depth in metres, each (B, H, W), after the last iteration over whole images.
-
-    See :func:`outputs_of` for the arguments, and :func:`decode_depth` for ``blur``.
+    Raises:
+        ValueError: another method.
     """
-    outputs = outputs_of(model, batch, iterations, extra_inputs)
-    return classes_of_logits(outputs.logits), decode_depth(outputs.log_depth[-1], blur)
+
+    def __init__(self, method: str):
+        self.method = check_choice("merge", method, ("max", "mean"))
+        self._merged: Tensor | None = None
+
+    def update(self, probabilities: Tensor) -> None:
+        """Add the probabilities (K, H, W) of a pass."""
+        if self._merged is None:
+            self._merged = probabilities.clone()
+        elif self.method == "max":
+            torch.maximum(self._merged, probabilities, out=self._merged)
+        else:
+            self._merged += probabilities
+
+    def compute(self) -> Tensor:
+        """Return the merged probabilities (K, H, W), 1 in sum."""
+        assert self._merged is not None
+        return self._merged / self._merged.sum(0)
+
+
+def check_blur(blur: float) -> float:
+    """Return a standard deviation in pixels.
+
+    Raises:
+        ValueError: it is negative or not finite.
+    """
+    if not 0 <= blur < math.inf:
+        raise ValueError(f"blur must be a standard deviation in pixels, 0 or more; got {blur}")
+    return blur
 
 
 def decode_depth(log_depth: Tensor, blur: float = 0.0) -> Tensor:
@@ -81,37 +115,37 @@ def decode_depth(log_depth: Tensor, blur: float = 0.0) -> Tensor:
         ValueError: blur is negative or not finite.
     """
     depth = log_depth.float().exp()
-    if not 0 <= blur < math.inf:
-        raise ValueError(f"blur must be a standard deviation in pixels, 0 or more; got {blur}")
-    if not blur:
+    if not check_blur(blur):
         return depth
     radius = min(math.ceil(3 * blur), *(side - 1 for side in depth.shape[-2:]))
     return gaussian_blur(depth, 2 * radius + 1, blur)
 
 
-def iterate_until_stable(
-    model: SemanticSegmenter, batch: Tensor, tolerance: float, max_iterations: int
-) -> list[Tensor]:
-    """Iterate until the prediction is stable and return the label map (B, H, W) after each iteration.
+def depth_kwargs(
+    model: SemanticSegmenter, depth_map: Tensor | None, image: Tensor, device: torch.device
+) -> Mapping[str, Tensor]:
+    """Return the keywords of a call for the depth of an image: none for networks that do not take it.
 
     Args:
-        model: a semantic segmentation network that is unrolled in whole passes.
-        batch: normalized, (B, C, H, W).
-        tolerance: the prediction is stable when an iteration changes at most this share of the pixels of every image.
-        max_iterations: number of iterations at which to stop in any case.
+        model: a semantic segmentation network.
+        depth_map: (H, W), in metres; None for none.
+        image: (C, H, W).
+        device: of the network.
 
     Raises:
-        ValueError: the network is not unrolled in whole passes, tolerance is not in 0 .. 1, or max_iterations < 1.
+        ValueError: a network that takes depth without one, another network with one, or a wrong size.
     """
-    if not (isinstance(model, IterativeSegmenter) and model.supports_anytime):
-        raise ValueError("iterations='auto' requires a network that is unrolled in whole passes: pass a number instead")
-    if not 0 <= tolerance < 1 or max_iterations < 1:
+    if depth_map is None:
+        if model.takes_depth:
+            raise ValueError(
+                "depth_map must be given to a network that is gated by the depth of the image; got None: pass the "
+                "depth in metres (--depth-map)"
+            )
+        return {}
+    if not model.takes_depth:
+        raise ValueError("depth_map must be left out: only networks with gate='given' take the depth of the image")
+    if depth_map.shape != image.shape[-2:]:
         raise ValueError(
-            f"tolerance must be in 0 .. 1 and the number of iterations at least 1; got {tolerance}, {max_iterations}"
+            f"depth_map must have the size of its image, {tuple(image.shape[-2:])}; got {tuple(depth_map.shape)}"
         )
-    maps: list[Tensor] = []
-    for logits in model.iterate(batch, max_iterations):
-        maps.append(classes_of_logits(logits))
-        if len(maps) > 1 and (maps[-1] != maps[-2]).flatten(1).float().mean(1).max() <= tolerance:
-            break
-    return maps
+    return model.extra_inputs({"depth": depth_map[None].to(device)})

@@ -2,65 +2,76 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
 
-from ..segmenters.base import SemanticSegmenter
-from .depth import predict_depth_iterations
-from .inputs import error_context, expand_images, to_batch, to_image_tensor
-from .modes import InferenceMode, WholeImage
-from .passes import MAX_ITERATIONS, TOLERANCE, classes_of_passes, iterate_until_stable, with_iterations
+from ..segmenters.base import BaseSegmenter, SemanticSegmenter
+from .inputs import check_model, iter_images
+from .modes import InferenceMode
+from .passes import TOLERANCE, Iterations
+from .prediction import Prediction
+from .predictor import Predictor
 
 
 def predict(
     model: SemanticSegmenter,
     x: Any,
-    iterations: int | Literal["auto"] | None = None,
+    iterations: Iterations = None,
     device: str | torch.device | None = None,
     mode: InferenceMode | None = None,
     tolerance: float = TOLERANCE,
     depth: bool = False,
     blur: float = 0.0,
-) -> np.ndarray | tuple[np.ndarray, np.ndarray] | list[Any]:
+    *,
+    probabilities: bool = False,
+    depth_map: Any = None,
+) -> np.ndarray | Prediction | list[Any]:
     """Predict the class of every pixel, at the image's own size.
 
+    For many calls, :class:`gatezoo.Predictor` prepares the network only once.
+
     Args:
-        model: a semantic segmentation network. It is put into evaluation mode.
-        x: a path, a PIL image, an array (H, W), (H, W, 3) or (H, W, C), or a tensor (C, H, W): one label map.
-            A folder, a list of any of these, or a tensor (B, C, H, W): a list of label maps. Arrays and tensors are
-            uint8 in 0 .. 255 or floating point in 0 .. 1, as in torchvision; not normalized.
+        model: a semantic segmentation network; it is not changed.
+        x: a path, a PIL image, an array (H, W), (H, W, 3) or (H, W, C), or a tensor (C, H, W): one image. A folder, a
+            list of any of these, or a batch (B, C, H, W) or (B, H, W, C) of an array: a list of results. Arrays and
+            tensors are uint8 in 0 .. 255, uint16 in 0 .. 65535 or floating point in 0 .. 1; not normalized.
         iterations: of an unrolled network; default: its own number. "auto": for each image, iterate until an iteration
-            changes at most the share ``tolerance`` of its pixels, ten times at most; the number of iterations is the
-            length of :func:`predict_iterations`.
-        device: default: where the network is.
-        mode: see :mod:`gatezoo.inference`; default: the whole image, single scale.
+            changes at most the share ``tolerance`` of its pixels, ten times at most.
+        device: that it runs on, such as "auto" or "cuda:1"; default: where the network is.
+        mode: see :mod:`gatezoo.inference.modes`; default: the whole image, above 6 megapixels windows of 1024x1024.
         tolerance: see ``iterations``.
-        depth: also return the depth of every pixel. The network must predict it, from whole images at their own size
+        depth: also predict the depth of every pixel. The network must predict it, from whole images at their own size
             or scaled by one factor: ``mode=MultiScale((0.5,), flip=False)`` shows it an image of half the size.
         blur: standard deviation, in pixels, of a Gaussian that smooths the depth.
+        probabilities: also compute the probability of each class, and the instability.
+        depth_map: depth of the image in metres, (H, W), for networks that take it (``gate="given"``); a list of them
+            for several images.
 
     Returns:
         (H, W) of uint8 (of int32 for more than 256 classes), or a list of them; the images of a folder are in order of
-        name. With ``depth``, a pair of that and the depth in metres, (H, W) of float32.
+        name. With ``depth`` or ``probabilities`` each is a :class:`gatezoo.inference.Prediction`.
 
     Raises:
         ValueError: ``x`` is not an image; the message contains the path of a file.
     """
-    images = expand_images(x)
-    if images is not None:
-        return [predict(model, image, iterations, device, mode, tolerance, depth, blur) for image in images]
-    if depth:
-        last = predict_depth_iterations(model, x, iterations, device, tolerance, blur, mode)[-1]
-        return last.classes, last.depth
-    return label_maps(model, x, iterations, device, mode or WholeImage(), tolerance)[-1]
+    predictor = _predictor(model, device, mode=mode, iterations=iterations, tolerance=tolerance, blur=blur)
+    images, single = iter_images(x)
+    depth_maps = [depth_map] if single else (depth_map or [None] * len(images))
+    if len(depth_maps) != len(images):
+        raise ValueError(f"depth_map must be a list of one for each image; got {len(depth_maps)} for {len(images)}")
+    results: list[Any] = []
+    for image, given in zip(images, depth_maps, strict=True):
+        prediction = predictor.predict(image, given, probabilities=probabilities, depth=depth)
+        results.append(prediction if depth or probabilities else prediction.classes)
+    return results[0] if single else results
 
 
 def predict_iterations(
     model: SemanticSegmenter,
     x: Any,
-    iterations: int | Literal["auto"] | None = None,
+    iterations: Iterations = None,
     device: str | torch.device | None = None,
     tolerance: float = TOLERANCE,
 ) -> list[np.ndarray]:
@@ -68,33 +79,15 @@ def predict_iterations(
 
     The arguments are those of :func:`predict`.
     """
-    return label_maps(model, x, iterations, device, None, tolerance)
+    predictor = _predictor(model, device, iterations=iterations, tolerance=tolerance)
+    return [one.classes for one in predictor.predict(x, all_passes=True).passes]
 
 
-@torch.inference_mode()
-def label_maps(
-    model: SemanticSegmenter,
-    x: Any,
-    iterations: int | Literal["auto"] | None,
-    device: str | torch.device | None,
-    mode: InferenceMode | None,
-    tolerance: float,
-) -> list[np.ndarray]:
-    """Predict the label map of one image in a mode or, without a mode, of every iteration over the whole image.
+def _predictor(model: SemanticSegmenter, device: str | torch.device | None, **options: Any) -> Predictor:
+    check_model(model, "semantic", "use gatezoo.predict_instances")
+    return Predictor(model, device, shared=is_ready(model, device), **options)
 
-    With iterations="auto" the label maps of all iterations are returned.
-    """
-    model.require_task("semantic", "use gatezoo.predict_instances")
-    if iterations == "auto" and mode not in (None, WholeImage()):
-        raise ValueError(
-            f"iterations='auto' requires whole images; got {mode}: leave out the mode, or pass a number of iterations"
-        )
-    with error_context(x):
-        batch = to_batch(model, to_image_tensor(x, model.in_chans), device)
-        if iterations == "auto":
-            maps = iterate_until_stable(model, batch, tolerance, MAX_ITERATIONS)
-        elif mode is None:
-            maps = classes_of_passes(model, batch, iterations)
-        else:
-            maps = [mode.classes(with_iterations(model, iterations), batch)]
-    return [classes[0].cpu().numpy() for classes in maps]
+
+def is_ready(model: BaseSegmenter, device: str | torch.device | None) -> bool:
+    """Return whether a network can be used as it is: in evaluation mode, and where it is to run."""
+    return device is None and not any(module.training for module in model.modules())

@@ -20,12 +20,11 @@ from ..utils.optional import require_package
 from ..visualization.depth import depth_image, plot_loops
 from ..visualization.figures import draw_instances, index_image, iterations_figure
 from ..visualization.overlay import overlay
-from .depth import check_depth, predict_depth_iterations
 from .inputs import error_context
-from .instance import instances_of_image
+from .instance import SCORE_THRESHOLD, InstancePredictor
 from .modes import InferenceMode, WholeImage
 from .passes import TOLERANCE
-from .semantic import label_maps
+from .predictor import Predictor
 
 
 @dataclass(frozen=True)
@@ -100,9 +99,7 @@ def predict_files(
     """
     if show_iterations and mode not in (None, WholeImage()):
         raise ValueError(f"show_iterations requires whole images; got {mode}: leave out the mode or show_iterations")
-    model.require_task("semantic", "use predict_instance_files")
-    if depth:
-        check_depth(model, mode)
+    predictor = Predictor(model, device, mode=mode, iterations=iterations, tolerance=tolerance, blur=blur)
     paths = check_unique_stems(images)
     out = Path(out)
     ensure_dir(out)
@@ -110,14 +107,9 @@ def predict_files(
     for path in paths:
         image = load_image(path)
         with error_context(path):
-            if depth:
-                predictions = predict_depth_iterations(model, image, iterations, device, tolerance, blur, mode)
-                maps = [prediction.classes for prediction in predictions]
-            else:
-                predictions = []
-                # Without a mode, the label maps of all iterations.
-                map_mode = None if show_iterations else mode or WholeImage()
-                maps = label_maps(model, image, iterations, device, map_mode, tolerance)
+            prediction = predictor.predict(image, all_passes=show_iterations or depth, depth=depth)
+            predictions = prediction.passes
+            maps = [one.classes for one in predictions or [prediction]]
         classes = maps[-1]
         drawings: dict[str, Image.Image] = {
             f"{path.stem}.png": index_image(classes, palette),
@@ -131,7 +123,7 @@ def predict_files(
         for name, drawing in drawings.items():
             atomic_write(out / name, drawing.save)
         shares = _class_shares(classes, names)
-        taken = len(maps) if iterations == "auto" else None
+        taken = prediction.iterations if iterations == "auto" else None
         content = {"image": str(path), "shares": shares} | ({"iterations": taken} if taken else {})
         write_json(out / f"{path.stem}.json", content)
         files = [out / name for name in (*drawings, f"{path.stem}.json")]
@@ -174,13 +166,15 @@ def predict_instance_files(
     require_package("pycocotools", "instances in COCO's format")
     paths, out = check_unique_stems(images), Path(out)
     ensure_dir(out)
+    threshold = SCORE_THRESHOLD if score_threshold is None else score_threshold
+    predictor = InstancePredictor(model, device, score_threshold=threshold, max_detections=max_detections)
     json_file = out / "instances.json"
     image_entries: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
     for number, path in enumerate(paths, start=1):
         image = load_image(path)
         with error_context(path):
-            found = instances_of_image(model, image, device, score_threshold, max_detections)
+            found = predictor.predict(image)
         captions = [f"{name} {score:.2f}" for name, score in zip(found["names"], found["scores"])]
         drawing = draw_instances(image, found["masks"].windows(), found["boxes"].tolist(), captions)
         drawing_file = out / f"{path.stem}_instances.jpg"

@@ -221,6 +221,22 @@ class SemanticSegmenter(BaseSegmenter):
         """Return another network's tensors to start from, with those added that can be derived for missing parts."""
         return state_dict
 
+    def iterate_outputs(self, image: Tensor, details: bool = True, **inputs: Any) -> Iterator[PassOutput]:
+        """Yield the output of each pass, resized to the images, as soon as it is done.
+
+        Args:
+            image: as of ``forward``.
+            details: also compute what ``outputs`` has beyond the logits.
+            inputs: further arguments of the network's ``forward``.
+        """
+        padded = self._check_and_pad(image)
+        for output in self.run_passes(padded, details, **self._check_inputs(inputs, image)):
+            resized: dict[str, Any] = {"logits": self._resize_to_input(output.logits, padded, image)}
+            resized["auxiliary"] = [self._resize_to_input(logits, padded, image) for logits in output.auxiliary]
+            if output.log_depth is not None:
+                resized["log_depth"] = self._resize_to_input(output.log_depth, padded, image)[:, 0]
+            yield dataclasses.replace(output, **resized)
+
     # ``forward`` and ``outputs`` call these; where a network takes further inputs, their signatures name them.
 
     def _last_logits(self, image: Tensor, **inputs: Any) -> Tensor:
@@ -232,21 +248,12 @@ class SemanticSegmenter(BaseSegmenter):
 
     def _iterate_logits(self, image: Tensor, **inputs: Any) -> Iterator[Tensor]:
         """Yield the resized logits of each pass as soon as it is done."""
-        padded = self._check_and_pad(image)
-        for output in self.run_passes(padded, details=False, **self._check_inputs(inputs, image)):
-            yield self._resize_to_input(output.logits, padded, image)
+        for output in self.iterate_outputs(image, details=False, **inputs):
+            yield output.logits
 
     def _collect_outputs(self, image: Tensor, **inputs: Any) -> SegmenterOutput:
         """Run all passes, and resize and collect everything that they predict."""
-        padded = self._check_and_pad(image)
-        passes = []
-        for output in self.run_passes(padded, details=True, **self._check_inputs(inputs, image)):
-            resized: dict[str, Any] = {"logits": self._resize_to_input(output.logits, padded, image)}
-            resized["auxiliary"] = [self._resize_to_input(logits, padded, image) for logits in output.auxiliary]
-            if output.log_depth is not None:
-                resized["log_depth"] = self._resize_to_input(output.log_depth, padded, image)[:, 0]
-            passes.append(dataclasses.replace(output, **resized))
-        return SegmenterOutput.collect(passes)
+        return SegmenterOutput.collect(list(self.iterate_outputs(image, **inputs)))
 
     def _check_inputs(self, inputs: dict[str, Any], image: Tensor) -> dict[str, Any]:
         """Check the further inputs of a call, and pad those that are maps."""

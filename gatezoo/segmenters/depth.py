@@ -122,7 +122,7 @@ class DepthGated(SemanticSegmenter, ABC):
         return self.head(x, given), given
 
     def _check_inputs(self, inputs: dict[str, Any], image: Tensor) -> dict[str, Any]:
-        depth: Tensor | None = inputs["depth"]
+        depth: Tensor | None = inputs.get("depth")
         self._check_depth(depth, image)
         if depth is not None:
             depth = self._pad(depth.to(torch.promote_types(depth.dtype, torch.float32)), math.nan)

@@ -14,7 +14,7 @@ from .figures import Tile, class_legend, image_grid, index_image
 from .overlay import fade, highlight
 
 if TYPE_CHECKING:
-    from ..inference.depth import DepthPrediction
+    from ..inference.prediction import Prediction
 
 # Far to near, dark to light, so that the order is kept in gray.
 _COLORS = ((36, 8, 60), (92, 24, 110), (164, 44, 96), (224, 92, 56), (250, 168, 60), (252, 240, 168))
@@ -38,7 +38,7 @@ def colorize_depth(nearness: np.ndarray) -> Image.Image:
 
 
 def plot_loops(
-    image: torch.Tensor, predictions: Sequence[DepthPrediction], names: Sequence[str], palette: Palette
+    image: torch.Tensor, predictions: Sequence[Prediction], names: Sequence[str], palette: Palette
 ) -> Image.Image:
     """Draw an image, and classes, depth and chosen scale of each loop, with the changes of each loop below.
 

@@ -12,8 +12,7 @@ from safetensors.torch import save_file
 
 import gatezoo
 from gatezoo.inference.gate_maps import GateMaps, ablate_gate, compute_gate_maps
-from gatezoo.inference.inputs import to_batch
-from gatezoo.inference.passes import outputs_of
+from gatezoo.inference.predictor import Predictor
 from gatezoo.visualization import gates as gate_figures
 from gatezoo.visualization.gates import COLORS, color_range, gates_figure, prediction_changes
 
@@ -23,6 +22,11 @@ GATED = ["test_gff", "test_dignet", "test_rignet", "test_rignet_su"]
 @pytest.fixture
 def image():
     return torch.randint(256, (3, 65, 97), dtype=torch.uint8)
+
+
+def normalized(model, image):
+    """Return the batch that the network is shown."""
+    return model.make_normalize()(image[None]).contiguous(memory_format=torch.channels_last)
 
 
 def with_random_gates(model):
@@ -36,9 +40,9 @@ def with_random_gates(model):
 @torch.no_grad()
 @pytest.mark.parametrize("name", [*GATED, "test_depthgate"])
 def test_gate_maps_are_the_gates_of_the_outputs(name, image):
-    model = with_random_gates(gatezoo.create_model(name, num_classes=4))
+    model = with_random_gates(gatezoo.create_model(name, num_classes=4)).eval()
     found = compute_gate_maps(model, image)
-    outputs = model.outputs(to_batch(model, image))
+    outputs = model.outputs(normalized(model, image))
     assert found.gates.keys() == {f"G{number}" for number in outputs.gates[-1]}
     assert np.array_equal(found.classes, gatezoo.predict(model, image))
     for number, gate in outputs.gates[-1].items():
@@ -52,7 +56,7 @@ def test_gate_maps_are_the_gates_of_the_outputs(name, image):
 def test_gate_maps_of_a_padded_image_are_cropped(image):
     model = gatezoo.create_model("test_gff", backbone="hrnet_w18_small", output_stride=32).eval()
     found = compute_gate_maps(model, image)
-    gate = model.outputs(to_batch(model, image)).gates[0][4]
+    gate = model.outputs(normalized(model, image)).gates[0][4]
     assert gate.shape[-2:] == (3, 4)
     whole = torch.nn.functional.interpolate(gate, (96, 128), mode="bilinear")[0, 0, :65, :97]
     np.testing.assert_allclose(found.gates["G4"], whole.numpy(), atol=1e-6)
@@ -62,7 +66,7 @@ def test_gate_maps_of_a_padded_image_are_cropped(image):
 @pytest.mark.parametrize("name", GATED)
 def test_ablated_gate_is_zero_only_within_the_context(name, image):
     model = with_random_gates(gatezoo.create_model(name, num_classes=4)).eval()
-    batch = to_batch(model, image)
+    batch = normalized(model, image)
     before = model.outputs(batch)
     for number in model.gate_modules():
         with ablate_gate(model, f"g{number}") as key:
@@ -82,12 +86,13 @@ def test_ablated_gate_is_zero_only_within_the_context(name, image):
 def test_ablation_is_compared_with_the_learned_gate(image, monkeypatch):
     model = with_random_gates(gatezoo.create_model("test_gff", num_classes=4)).eval()
     runs = []
+    outputs = Predictor.outputs
 
     def recording(*arguments):
-        runs.append(outputs_of(*arguments))
+        runs.append(outputs(*arguments))
         return runs[-1]
 
-    monkeypatch.setattr("gatezoo.inference.gate_maps.outputs_of", recording)
+    monkeypatch.setattr(Predictor, "outputs", recording)
     found = compute_gate_maps(model, image, ablate="2")
     learned, ablated = runs
     assert found.ablated == "G2"

@@ -2,6 +2,7 @@ import itertools
 import math
 import subprocess
 import sys
+from functools import partial
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from torch import nn
 
 import gatezoo
 from gatezoo.inference.modes import MultiScale, SlidingWindow, WholeImage, make_inference_mode, window_weights
-from gatezoo.inference.passes import with_iterations
+from gatezoo.inference.passes import iteration_kwargs
 from gatezoo.inference.writers import predict_files
 
 
@@ -245,10 +246,10 @@ def test_iterations_require_an_unrolled_network():
     gated = gatezoo.create_model("test_dignet", num_classes=3).eval()
     image = torch.randn(1, 3, 40, 40)
     with torch.no_grad():
-        assert torch.equal(with_iterations(gated, 3)(image), gated(image, iterations=3))
-        assert torch.equal(with_iterations(gated, None)(image), gated(image))
+        assert torch.equal(gated(image, **iteration_kwargs(gated, 3)), gated(image, iterations=3))
+        assert torch.equal(gated(image, **iteration_kwargs(gated, None)), gated(image))
     with pytest.raises(ValueError, match=r"iterations requires a network that is unrolled; .* got 2: leave it out"):
-        with_iterations(gatezoo.create_model("test_fcn", num_classes=3), 2)
+        iteration_kwargs(gatezoo.create_model("test_fcn", num_classes=3), 2)
 
 
 def test_predict_takes_a_mode(tmp_path):
@@ -261,7 +262,7 @@ def test_predict_takes_a_mode(tmp_path):
     )
     with torch.no_grad():
         model.head.bias -= model(batch, iterations=3).mean((0, 2, 3))  # or else one class wins everywhere
-        expected = mode.classes(with_iterations(model, 3), batch)[0].numpy()
+        expected = mode.classes(partial(model, iterations=3), batch)[0].numpy()
     (listed,) = gatezoo.predict(model, [tmp_path / "street.png"], iterations=3, mode=mode)
     assert np.mean(listed == expected) > 0.999  # up to ties: the normalization rounds otherwise
     assert np.mean(listed == gatezoo.predict(model, image, iterations=3)) < 0.999

@@ -11,6 +11,7 @@ from gatezoo.inference.inputs import to_image_tensor
 from gatezoo.inference.modes import SlidingWindow
 from gatezoo.inference.semantic import predict_iterations
 from gatezoo.inference.writers import predict_files
+from gatezoo.segmenters.outputs import PassOutput
 from gatezoo.utils.images import load_image, to_rgb
 from gatezoo.utils.palette import voc_palette
 from gatezoo.visualization import figures as visualize
@@ -37,8 +38,16 @@ def test_predict_takes_every_kind_of_image(model, photo):
     expected = gatezoo.predict(model, photo)
     assert expected.shape == (50, 70)
     assert expected.dtype == np.uint8
-    assert not model.training
-    for same in (str(photo), Image.open(photo), array, tensor, tensor / 255, array / np.float32(255)):
+    assert model.training  # as it was
+    for same in (
+        str(photo),
+        Image.open(photo),
+        array,
+        tensor,
+        tensor / 255,
+        array / 255.0,
+        array.astype(np.uint16) * 257,
+    ):
         assert np.array_equal(gatezoo.predict(model, same), expected)
     for several, count in (([photo, array], 2), (torch.stack([tensor, tensor]), 2), (photo.parent, 1)):
         listed = gatezoo.predict(model, several)
@@ -91,7 +100,7 @@ def test_transparent_pixels_are_white():
     [
         (torch.full((3, 40, 40), float("nan")), "an image must be finite; it contains NaN"),
         (torch.randn(3, 40, 40), r"must be in 0 \.\. 1; got .*: for normalized images call model"),
-        (torch.zeros(3, 40, 40, dtype=torch.int64), r"must be uint8 .* got torch\.int64"),
+        (torch.zeros(3, 40, 40, dtype=torch.int64), r"must be uint8, uint16 or .* got torch\.int64"),
         (torch.zeros(4, 40, 40), r"must have 3 channels: .* got \(4, 40, 40\)"),
         (np.zeros((40, 40, 4), np.uint8), r"got \(4, 40, 40\)"),
         (torch.zeros(3, 20, 40), "at least 32 pixels on each side; got 20x40"),
@@ -213,15 +222,15 @@ def changing(monkeypatch):
     model, ran = gatezoo.create_model("test_rignet_su", num_classes=2), []
     model.unroll = "parallel"
 
-    def iterate(batch, most):
-        for passed in range(most):
+    def iterate_outputs(batch, details, iterations):
+        for passed in range(iterations):
             ran.append(passed + 1)
             logits = torch.zeros(1, 2, *batch.shape[-2:])
             logits[:, 1, :, : COLUMNS[passed]] = 1
             logits[:, 0, :, COLUMNS[passed] :] = 1
-            yield logits
+            yield PassOutput(logits)
 
-    monkeypatch.setattr(model, "iterate", iterate)
+    monkeypatch.setattr(model, "iterate_outputs", iterate_outputs)
     return model, ran
 
 
@@ -253,5 +262,5 @@ def test_auto_iterations_require_whole_passes_and_whole_images(changing):
             gatezoo.predict(gatezoo.create_model(name), image, iterations="auto")
     with pytest.raises(ValueError, match="iterations='auto' requires whole images"):
         gatezoo.predict(changing, image, iterations="auto", mode=SlidingWindow(48))
-    with pytest.raises(ValueError, match=r"tolerance must be in 0 \.\. 1"):
+    with pytest.raises(ValueError, match=r"tolerance must be a share of the pixels, in 0 \.\. 1"):
         gatezoo.predict(changing, image, iterations="auto", tolerance=2)

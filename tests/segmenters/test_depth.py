@@ -10,7 +10,7 @@ from torch import nn
 
 import gatezoo
 from gatezoo.factory import load_checkpoint
-from gatezoo.inference.passes import iterate_until_stable
+from gatezoo.inference.predictor import Predictor
 from gatezoo.layers.depth_bins import scale_weights
 from gatezoo.layers.resize import resize_to
 from gatezoo.losses import DepthLoss
@@ -237,13 +237,11 @@ def test_keywords_are_checked(keywords, message):
         gatezoo.create_model("test_depthgate", **keywords)
 
 
-@torch.no_grad()
-def test_iterate_until_stable(image, monkeypatch):
-    model = make()
-    maps = iterate_until_stable(model, image, 0.9, 10)
-    assert len(maps) == 2
-    monkeypatch.setattr(model.recurrent, "forward", lambda x, given: model.head(model.backbone(image)[0]))
-    assert len(iterate_until_stable(model, image, 0.0, 10)) == 2
+def test_auto_iterations_stop_when_loops_repeat_the_first(monkeypatch):
+    model, image = make(), torch.randint(256, (3, 64, 64), dtype=torch.uint8)
+    batch = model.make_normalize()(image[None])
+    monkeypatch.setattr(model.recurrent, "forward", lambda x, given: model.head(model.backbone(batch)[0]))
+    assert Predictor(model, iterations="auto", tolerance=0.0).predict(image).iterations == 2
 
 
 def save(model, folder):

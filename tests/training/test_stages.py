@@ -16,9 +16,10 @@ import gatezoo
 from gatezoo.data import FolderDataset, create_dataset
 from gatezoo.evaluation.semantic import evaluate_in_detail, evaluate_passes
 from gatezoo.factory import load_checkpoint
-from gatezoo.inference.depth import DepthPrediction, predict_depth_iterations
 from gatezoo.inference.modes import MultiScale, SlidingWindow
 from gatezoo.inference.passes import decode_depth
+from gatezoo.inference.prediction import Prediction
+from gatezoo.inference.predictor import Predictor
 from gatezoo.inference.writers import predict_files
 from gatezoo.metrics import DepthMetric
 from gatezoo.recipes.experiments import Stage, experiments
@@ -165,7 +166,7 @@ def test_evaluation_passes_the_given_depth_to_the_network(rooms):
     assert [gate[0, :, :, 0].unique().tolist() for gate in gates] == [[pytest.approx(0.2)]] * 2
     assert all(set(gate[0, :, :, 2:].unique().tolist()) == {0, 1} for gate in gates)
     assert evaluate_passes(model, data)[-1].miou == scores.miou
-    with pytest.raises(ValueError, match="data must have depth for a network gated by a given depth; these have none"):
+    with pytest.raises(ValueError, match="depth_map must be given to a network that is gated by the depth"):
         gatezoo.evaluate(model, splits(rooms, depth=False)[1])
     with pytest.raises(ValueError, match="mode must be whole images for a network that takes depth; got scales"):
         gatezoo.evaluate(model, data, mode=MultiScale())
@@ -345,33 +346,37 @@ def model():
 
 def test_predict_returns_metres_too(model, tmp_path):
     image = torch.randint(256, (3, 65, 97), dtype=torch.uint8)
-    classes, metres = gatezoo.predict(model, image, depth=True)
-    assert np.array_equal(classes, gatezoo.predict(model, image))
+    prediction = gatezoo.predict(model, image, depth=True)
+    metres = prediction.depth
+    assert np.array_equal(prediction.classes, gatezoo.predict(model, image))
     assert metres.shape == (65, 97)
     assert metres.dtype == np.float32
     with torch.no_grad():
         log_depth = model.outputs(model.make_normalize()(image[None])).log_depth[-1]
     np.testing.assert_allclose(metres, log_depth[0].exp(), rtol=1e-4)
-    _, smooth = gatezoo.predict(model, image, depth=True, blur=3.0)
+    smooth = gatezoo.predict(model, image, depth=True, blur=3.0).depth
     assert smooth.std() < metres.std()
     assert smooth.mean() == pytest.approx(metres.mean(), rel=0.02)
-    pairs = gatezoo.predict(model, [image, image], depth=True)
-    assert len(pairs) == 2
-    assert np.array_equal(pairs[1][1], metres)
-    assert len(predict_depth_iterations(model, image, iterations=4)) == 4
-    assert 2 <= len(predict_depth_iterations(model, image, iterations="auto", tolerance=0.5)) <= 10
+    several = gatezoo.predict(model, [image, image], depth=True)
+    assert len(several) == 2
+    assert np.array_equal(several[1].depth, metres)
+    passes = Predictor(model, iterations=4).predict(image, depth=True, all_passes=True).passes
+    assert [one.depth.shape for one in passes] == [(65, 97)] * 4
+    auto = Predictor(model, iterations="auto", tolerance=0.5).predict(image, depth=True, all_passes=True)
+    assert 2 <= len(auto.passes) == auto.iterations <= 10
 
 
 def test_depth_of_a_scaled_image_equals_that_of_a_smaller_one(model):
     image, half = torch.randint(256, (3, 96, 128), dtype=torch.uint8), MultiScale((0.5,), flip=False)
-    classes, metres = gatezoo.predict(model, image, depth=True, mode=half)
-    assert np.array_equal(classes, gatezoo.predict(model, image, mode=half))
+    prediction = gatezoo.predict(model, image, depth=True, mode=half)
+    metres = prediction.depth
+    assert np.array_equal(prediction.classes, gatezoo.predict(model, image, mode=half))
     with torch.no_grad():
         batch = model.make_normalize()(image[None])
         small = F.interpolate(batch, scale_factor=0.5, mode="bilinear", antialias=True)
         log_depth = F.interpolate(model.outputs(small).log_depth[-1][:, None], (96, 128), mode="bilinear")
     np.testing.assert_allclose(metres, log_depth[0, 0].exp(), rtol=1e-4)
-    assert not np.allclose(metres, gatezoo.predict(model, image, depth=True)[1], rtol=0.01)
+    assert not np.allclose(metres, gatezoo.predict(model, image, depth=True).depth, rtol=0.01)
 
 
 def test_predict_refuses_depth_where_there_is_none(model):
@@ -380,16 +385,16 @@ def test_predict_refuses_depth_where_there_is_none(model):
         ValueError, match="depth must be predicted by the network; test_fcn predicts none: choose a depth"
     ):
         gatezoo.predict(gatezoo.create_model("test_fcn"), image, depth=True)
-    with pytest.raises(ValueError, match="depth is predicted from whole images; got scales"):
+    with pytest.raises(ValueError, match="depth, and predictions of single passes, require whole images"):
         gatezoo.predict(model, image, depth=True, mode=MultiScale())
     for several in (MultiScale((0.5, 1.0), flip=False), MultiScale((0.5,)), SlidingWindow(64)):
-        with pytest.raises(ValueError, match=r"depth is predicted from whole images; got .*pass a single scale"):
+        with pytest.raises(ValueError, match="depth, and predictions of single passes, require whole"):
             gatezoo.predict(model, image, depth=True, mode=several)
     with pytest.raises(ValueError, match="blur must be a standard deviation in pixels, 0 or more; got -1"):
         gatezoo.predict(model, image, depth=True, blur=-1.0)
     with pytest.raises(ValueError, match="iterations requires a network that is unrolled"):
         gatezoo.predict(gatezoo.create_model("test_depthgate", loops=0), image, depth=True, iterations=2)
-    with pytest.raises(ValueError, match="depth must be given to a network gated by it"):
+    with pytest.raises(ValueError, match="depth_map must be given to a network that is gated"):
         gatezoo.predict(gatezoo.create_model("test_depthgate_given"), image)
 
 
@@ -410,7 +415,7 @@ def test_prediction_files_of_a_depth(model, tmp_path):
     assert [path.name for path in written.files] == [
         "room.png", "room_overlay.jpg", "room_depth.png", "room_loops.png", "room.json",
     ]  # fmt: skip
-    _, metres = gatezoo.predict(model, tmp_path / "room.png", depth=True)
+    metres = gatezoo.predict(model, tmp_path / "room.png", depth=True).depth
     assert np.array_equal(np.array(Image.open(tmp_path / "out/room_depth.png")), np.round(1000 * metres))
     assert np.array_equal(np.array(Image.open(tmp_path / "out/room.png")), gatezoo.predict(model, pixels))
 
@@ -422,8 +427,11 @@ def test_figure_of_loops_shows_changes_between_passes():
     classes, metres = np.zeros((30, 40), np.uint8), np.full((30, 40), 2.0, np.float32)
     other, farther = classes.copy(), metres.copy()
     other[:15], farther[:, :10] = 1, 4.0
-    passes = [DepthPrediction(classes, metres, weights), DepthPrediction(other, farther, near)]
     white = torch.full((3, 30, 40), 255, dtype=torch.uint8)
+    passes = [
+        Prediction(white, classes, depth=metres, scale_weights=weights),
+        Prediction(white, other, depth=farther, scale_weights=near),
+    ]
     figure = plot_loops(white, passes, ["a", "b"], [(0, 0, 0), (255, 255, 255)])
     pixels = np.array(figure)
     marked = (pixels == (255, 0, 90)).all(-1).sum()

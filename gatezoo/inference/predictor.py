@@ -1,0 +1,295 @@
+"""Predictor: a semantic segmentation network, prepared once to predict many images."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import logging
+from collections.abc import Iterator
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..layers.resize import resize_to
+from ..segmenters.base import SemanticSegmenter
+from ..segmenters.outputs import PassOutput, SegmenterOutput
+from ..utils.devices import resolve_device
+from ..utils.modules import copy_for_inference
+from .ablation import without_gate
+from .inputs import check_model, error_context, to_depth_tensor, to_image_tensor
+from .modes import Forward, InferenceMode, MultiScale, SlidingWindow, WholeImage, classes_of_logits, scaled, softmax_of
+from .passes import (
+    TOLERANCE,
+    Iterations,
+    MergedPasses,
+    check_blur,
+    check_tolerance,
+    decode_depth,
+    depth_kwargs,
+    iteration_kwargs,
+    until_stable,
+)
+from .prediction import PassMaps, Prediction
+
+_log = logging.getLogger("gatezoo")
+
+# Without a mode, larger images are predicted in windows: whole, they would take many gigabytes.
+MAX_WHOLE_PIXELS = 6_000_000
+LARGE_IMAGE_MODE = SlidingWindow(1024)
+
+
+class Predictor:
+    """Predict the class of every pixel of images, with a network that is prepared once.
+
+    The caller's network is not changed, neither its mode nor its device, hooks or attributes: the predictor has modules
+    of its own, which share their weights with it as long as both are on one device. Calls do not change the predictor,
+    so that several threads can use it.
+
+    Args:
+        model: a semantic segmentation network.
+        device: that it runs on, such as "auto" or "cuda:1"; default: where the network is.
+        mode: see :mod:`gatezoo.inference.modes`; default: the whole image, above 6 megapixels windows of 1024x1024.
+        iterations: of an unrolled network; default: its own number. "auto": for each image, iterate until an iteration
+            changes at most the share ``tolerance`` of its pixels, ten times at most.
+        merge: "max" or "mean": predict from the probabilities of all passes, merged; default: from those of the last.
+        tolerance: see ``iterations``.
+        blur: standard deviation, in pixels, of a Gaussian that smooths predicted depth.
+        normalize: images in 0 .. 255 -> input of the network; default: with the mean and std that its weights expect.
+        shared: use ``model`` itself, which must be and remain in evaluation mode on the device.
+
+    Raises:
+        ValueError: the network has another task, or an argument does not fit it or is out of range.
+    """
+
+    def __init__(
+        self,
+        model: SemanticSegmenter,
+        device: str | torch.device | None = None,
+        *,
+        mode: InferenceMode | None = None,
+        iterations: Iterations = None,
+        merge: str | None = None,
+        tolerance: float = TOLERANCE,
+        blur: float = 0.0,
+        normalize: nn.Module | None = None,
+        shared: bool = False,
+    ):
+        check_model(model, "semantic", "use gatezoo.predict_instances")
+        self.device = next(model.parameters()).device if device is None else resolve_device(device)
+        self.model = model if shared else copy_for_inference(model, self.device)
+        self.mode, self.iterations, self.merge = mode, iterations, merge
+        self.tolerance, self.blur = check_tolerance(tolerance), check_blur(blur)
+        self._normalize = copy_for_inference(normalize or model.make_normalize(), self.device)
+        self._iteration_kwargs = iteration_kwargs(model, iterations)
+        if merge is not None:
+            MergedPasses(merge)  # check the name
+        if model.takes_depth and _whole_scale(mode) != 1:
+            raise ValueError(f"mode must be whole images for a network that takes depth; got {mode}: leave it out")
+        for name, given in (("iterations='auto'", iterations == "auto"), ("merge", merge is not None)):
+            if given and _whole_scale(mode) is None:
+                raise ValueError(f"{name} requires whole images at one scale; got {mode}: leave out the mode")
+        # What was told once is not told again.
+        self._told: set[str] = set()
+
+    def predict(
+        self,
+        x: Any,
+        depth_map: Any = None,
+        *,
+        all_passes: bool = False,
+        probabilities: bool = False,
+        depth: bool = False,
+        ablate: str | None = None,
+    ) -> Prediction:
+        """Predict one image.
+
+        Args:
+            x: a path, a PIL image, an array or a tensor, see :func:`gatezoo.predict`.
+            depth_map: depth of the image in metres, (H, W), NaN or 0 where it is unknown, for networks that take it
+                (``gate="given"``).
+            all_passes: also return the prediction of each pass.
+            probabilities: also return the probability of each class, and the instability.
+            depth: also return the depth, of networks that predict it.
+            ablate: name of a gate, such as "G2", that is set to zero everywhere.
+
+        Raises:
+            ValueError: ``x`` is not an image (the message contains the path of a file), or the network or the mode does
+                not allow what is requested.
+        """
+        predictor = self if ablate is None else self._without_gate(ablate)
+        with error_context(x):
+            image = to_image_tensor(x, self.model.in_chans, self.image_max)
+            given = None if depth_map is None else to_depth_tensor(depth_map)
+            maps = predictor.run(image, given, all_passes=all_passes, probabilities=probabilities, depth=depth)
+        passes = maps[: len(maps) - (self.merge is not None)] if all_passes else []
+        return dataclasses.replace(
+            Prediction.from_maps(image, maps[-1]), passes=[Prediction.from_maps(image, one) for one in passes]
+        )
+
+    @property
+    def image_max(self) -> float | None:
+        """Value of full brightness in image files, of the data that the network was trained on; None if not known."""
+        return getattr(self.model.pretrained_cfg, "image_max", None)
+
+    @torch.inference_mode()
+    def run(
+        self,
+        image: Tensor,
+        depth_map: Tensor | None = None,
+        *,
+        all_passes: bool = False,
+        probabilities: bool = False,
+        depth: bool = False,
+    ) -> list[PassMaps]:
+        """Compute the maps of one image on the device.
+
+        Args:
+            image: (C, H, W), values in 0 .. 255.
+            depth_map: (H, W), in metres.
+            all_passes, probabilities, depth: see :meth:`predict`.
+
+        Returns:
+            The result last. With ``all_passes`` the maps of each pass precede it if passes are merged; if they are not,
+            the last pass is the result.
+
+        Raises:
+            ValueError: see :meth:`predict`.
+        """
+        if depth and not self.model.predicts_depth:
+            raise ValueError(
+                f"depth must be predicted by the network; {self.model.architecture or type(self.model).__name__} "
+                "predicts none: choose a depthgate_* with gate='predicted'"
+            )
+        pass_by_pass = all_passes or depth or self.merge is not None or self.iterations == "auto"
+        pixels = image.shape[-2] * image.shape[-1]
+        mode = self.mode
+        if mode is None and pixels > MAX_WHOLE_PIXELS:
+            mode = self._large_image_mode(pixels, pass_by_pass or self.model.takes_depth)
+        scale = _whole_scale(mode)
+        # Where it is possible, probabilities are computed pass by pass, since instability compares two passes.
+        if pass_by_pass or (probabilities and scale is not None and "iterations" in self.model.capabilities):
+            if scale is None:
+                raise ValueError(
+                    f"depth, and predictions of single passes, require whole images at one scale; got {mode}: leave "
+                    "out the mode"
+                )
+            return self._run_passes(image, depth_map, scale, all_passes, probabilities, depth)
+        extra = depth_kwargs(self.model, depth_map, image, self.device)
+        forward = partial(self.model, **self._iteration_kwargs, **extra)
+        batch = image[None].to(self.device)
+        if _resizes(mode):
+            batch, run = self._to_input(batch), forward
+        else:  # windows are normalized one at a time: the input of a large image would not fit into memory
+            run = partial(self._run_unnormalized, forward)
+        mode = mode or WholeImage()
+        passes = self._iteration_kwargs.get("iterations", getattr(self.model, "iterations", 1))
+        if not probabilities:
+            return [PassMaps(mode.classes(run, batch)[0], iterations=passes)]
+        logits = mode(run, batch)
+        return [PassMaps(classes_of_logits(logits)[0], softmax_of(logits)[0], iterations=passes)]
+
+    def _run_unnormalized(self, forward: Forward, batch: Tensor) -> Tensor:
+        return forward(self._to_input(batch))
+
+    @torch.inference_mode()
+    def outputs(self, image: Tensor, depth_map: Tensor | None = None) -> SegmenterOutput:
+        """Compute everything that the network predicts for a whole image, with its gates; see :meth:`run`."""
+        extra = depth_kwargs(self.model, depth_map, image, self.device)
+        return self.model.outputs(self._to_input(image[None].to(self.device)), **self._iteration_kwargs, **extra)
+
+    def _run_passes(
+        self,
+        image: Tensor,
+        depth_map: Tensor | None,
+        scale: float,
+        all_passes: bool,
+        probabilities: bool,
+        depth: bool,
+    ) -> list[PassMaps]:
+        """Run the passes over the whole image one after the other; see :meth:`run`."""
+        batch = scaled(self._to_input(image[None].to(self.device)), scale)
+        extra = depth_kwargs(self.model, depth_map, image, self.device)
+        outputs = self.model.iterate_outputs(batch, details=depth, **self._iteration_kwargs, **extra)
+        with_probabilities = probabilities or self.merge is not None
+        maps = self._maps_of_passes(outputs, image.shape[-2:], with_probabilities, depth)
+        merged = None if self.merge is None else MergedPasses(self.merge)
+        kept: list[PassMaps] = []
+        for one in until_stable(maps, self.tolerance) if self.iterations == "auto" else maps:
+            if merged:
+                assert one.probabilities is not None
+                merged.update(one.probabilities)
+            kept = [
+                *(kept if all_passes else []),
+                one if probabilities else dataclasses.replace(one, probabilities=None),
+            ]
+        if merged:
+            mixed = merged.compute()
+            classes = classes_of_logits(mixed[None])[0]
+            result = dataclasses.replace(
+                kept[-1], classes=classes, probabilities=mixed if probabilities else None, instability=None
+            )
+            kept = [*(kept if all_passes else []), result]
+        return kept
+
+    def _maps_of_passes(
+        self, outputs: Iterator[PassOutput], size: torch.Size, with_probabilities: bool, with_depth: bool
+    ) -> Iterator[PassMaps]:
+        """Yield the maps (H, W) of the output of each pass, resized to the image."""
+        before: Tensor | None = None
+        for number, output in enumerate(outputs, start=1):
+            logits, resized = output.logits, output.logits.shape[-2:] != size
+            probabilities = softmax_of(logits) if with_probabilities or resized else None
+            if probabilities is not None:
+                probabilities = resize_to(probabilities, size)[0]
+            classes = classes_of_logits(logits if probabilities is None else probabilities[None])[0]
+            instability = None
+            if before is not None and probabilities is not None:
+                instability = (probabilities - before).abs_().sum(0) / 2
+            before = probabilities if with_probabilities else None
+            depth = weights = None
+            if with_depth:
+                assert output.log_depth is not None
+                assert output.scales is not None
+                depth = decode_depth(resize_to(output.log_depth[:, None], size)[:, 0], self.blur)[0]
+                weights = output.scales[0].float()
+            yield PassMaps(classes, before, instability, depth, weights, number)
+
+    def _to_input(self, batch: Tensor) -> Tensor:
+        """Normalize a batch in 0 .. 255, and lay it out as convolutions like it best."""
+        return self._normalize(batch).contiguous(memory_format=torch.channels_last)
+
+    def _large_image_mode(self, pixels: int, whole_only: bool) -> InferenceMode:
+        """Return the mode of an image that is too large to be predicted whole, and say so the first time."""
+        if whole_only:
+            raise ValueError(
+                f"an image must have at most {MAX_WHOLE_PIXELS / 1e6:g} megapixels to be predicted whole, which depth "
+                f"and single passes require; got {pixels / 1e6:.1f}: reduce it (--scales 0.5)"
+            )
+        message = f"images above {MAX_WHOLE_PIXELS / 1e6:g} megapixels are predicted in {LARGE_IMAGE_MODE}"
+        if message not in self._told:
+            self._told.add(message)
+            _log.info("%s; --window-size chooses another size", message)
+        return LARGE_IMAGE_MODE
+
+    def _without_gate(self, name: str) -> Predictor:
+        """Return a predictor of the network without a gate."""
+        other = copy.copy(self)
+        other.model = without_gate(self.model, name)
+        return other
+
+
+def _whole_scale(mode: InferenceMode | None) -> float | None:
+    """Return the scale at which a mode shows the network the whole image, once; None if it does not."""
+    if mode in (None, WholeImage()):
+        return 1.0
+    if isinstance(mode, MultiScale) and mode == MultiScale(mode.scales[:1], flip=False):
+        return mode.scales[0]
+    return None
+
+
+def _resizes(mode: InferenceMode | None) -> bool:
+    """Return whether a mode resizes images, which must be normalized before: 8-bit images would be rounded again."""
+    inner = getattr(mode, "inner", None)
+    return not (mode is None or isinstance(mode, WholeImage | SlidingWindow)) or (inner is not None and _resizes(inner))
