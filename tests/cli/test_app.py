@@ -109,7 +109,7 @@ def test_command_shows_no_traceback(tmp_path):
 def test_broken_image_in_a_worker_is_one_line(monkeypatch, capsys, shapes, tmp_path):
     (shapes / "images/03.png").write_bytes(b"not an image")
     arguments = ["train", "test_fcn", "--data", shapes, "--val", shapes, "--out", tmp_path / "out", "--classes", "a,b"]
-    code, _, err = run(monkeypatch, capsys, *arguments, "--steps", 20, "--crop", 48, "-j", 1)
+    code, _, err = run(monkeypatch, capsys, *arguments, "--steps", 20, "--crop", 48, "--amp", "none", "-j", 1)
     assert code == 2
     assert len(err.strip().splitlines()) == 1
     assert "03.png is not" in err
