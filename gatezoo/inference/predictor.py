@@ -36,8 +36,8 @@ from .prediction import PassMaps, Prediction
 _log = logging.getLogger("gatezoo")
 
 # Without a mode, larger images are predicted in windows: whole, they would take many gigabytes.
-MAX_WHOLE_PIXELS = 6_000_000
-LARGE_IMAGE_MODE = SlidingWindow(1024)
+MAX_WHOLE_PIXELS = 4_000_000
+LARGE_IMAGE_MODE = SlidingWindow(1024, 0.25)
 
 
 class Predictor:
@@ -50,7 +50,7 @@ class Predictor:
     Args:
         model: a semantic segmentation network.
         device: that it runs on, such as "auto" or "cuda:1"; default: where the network is.
-        mode: see :mod:`gatezoo.inference.modes`; default: the whole image, above 6 megapixels windows of 1024x1024.
+        mode: see :mod:`gatezoo.inference.modes`; default: the whole image, above 4 megapixels windows of 1024x1024.
         iterations: of an unrolled network; default: its own number. "auto": for each image, iterate until an iteration
             changes at most the share ``tolerance`` of its pixels, ten times at most.
         merge: "max" or "mean": predict from the probabilities of all passes, merged; default: from those of the last.

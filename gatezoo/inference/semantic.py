@@ -40,7 +40,7 @@ def predict(
         iterations: of an unrolled network; default: its own number. "auto": for each image, iterate until an iteration
             changes at most the share ``tolerance`` of its pixels, ten times at most.
         device: that it runs on, such as "auto" or "cuda:1"; default: where the network is.
-        mode: see :mod:`gatezoo.inference.modes`; default: the whole image, above 6 megapixels windows of 1024x1024.
+        mode: see :mod:`gatezoo.inference.modes`; default: the whole image, above 4 megapixels windows of 1024x1024.
         tolerance: see ``iterations``.
         depth: also predict the depth of every pixel. The network must predict it, from whole images at their own size
             or scaled by one factor: ``mode=MultiScale((0.5,), flip=False)`` shows it an image of half the size.
