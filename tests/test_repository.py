@@ -34,6 +34,8 @@ OWNERS = {
     "matplotlib": ("visualization",),
     "accelerate": ("training",),
     "typer": ("cli",),
+    "tifffile": ("utils/tiff.py",),
+    "imagecodecs": ("utils/images.py",),
 }
 
 

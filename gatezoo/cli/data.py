@@ -42,6 +42,7 @@ def check(
         parse_classes(labels.classes)[0],
         labels.ignore_index,
         **labels.label_format().folder_kwargs(),
+        image_max=labels.image_max,
         progress=partial(track, description="reading"),
     )
     Console().print(report_table(report))

@@ -29,6 +29,7 @@ class LabelOptions:
         reduce_zero_label: ids start at 1, and 0 does not count.
         label_map: ``ID=CLASS`` for each id.
         label_suffix: the part of a label file's name after the stem of its image.
+        image_max: value of full brightness in image files; None: the largest of their type.
     """
 
     classes: str | None
@@ -37,6 +38,7 @@ class LabelOptions:
     reduce_zero_label: bool
     label_map: list[str] | None
     label_suffix: str
+    image_max: float | None = None
 
     def label_format(self) -> LabelFormat:
         """Return the format of label files.
@@ -56,7 +58,7 @@ class LabelOptions:
         """Return the options to read and split a folder; ``others`` are further fields of them."""
         from ..data.splits import FolderOptions
 
-        return FolderOptions(self.ignore_index, self.label_format(), **others)
+        return FolderOptions(self.ignore_index, self.label_format(), image_max=self.image_max, **others)
 
 
 def with_label_options(command: Command) -> Command:
@@ -81,6 +83,13 @@ def with_label_options(command: Command) -> Command:
             "--ids",
         ),
         _label_option("label_suffix", str, ".png", "Ending of a label file's name, after the stem of its image."),
+        _label_option(
+            "image_max",
+            float | None,
+            None,
+            "Value of full brightness in the images. Default: 255 of 8 bits, 65535 of 16, 1 of floats.",
+            show_default=False,
+        ),
     ]
     return _with_options(command, "labels", options, lambda values: LabelOptions(**values))
 

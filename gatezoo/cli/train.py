@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -87,7 +89,7 @@ def train(
         val_split,
         val,
         labels.classes,
-        labels.folder_options(),
+        labels.folder_options(in_chans=_in_chans(name, builder_kwargs, pretrained)),
         task=get_model_spec(name).task,
         options=options,
     )
@@ -156,8 +158,15 @@ def finetune(
     from ..data.base import SegmentationDataset
     from ..data.splits import create_splits
     from ..training.finetune import finetune
+    from ..utils.progress import track
 
-    folder = labels.folder_options(val_fraction=val_fraction, seed=changes.get("seed", 0), check=True)
+    folder = labels.folder_options(
+        val_fraction=val_fraction,
+        seed=changes.get("seed", 0),
+        check=True,
+        in_chans=_in_chans(name, {}, pretrained=True),
+        progress=partial(track, description="checking the data"),
+    )
     train_data, val_data = create_splits(data_dir, dataset, val=val, classes=labels.classes, folder=folder)
     assert isinstance(train_data, SegmentationDataset)
     assert isinstance(val_data, SegmentationDataset)
@@ -166,3 +175,12 @@ def finetune(
     print(f"mIoU on the held-out images: {result.before.miou:.4f} before, {result.after.miou:.4f} after")
     print(f"{result.seconds:.0f} s; model folder: {result.folder}")
     print(f"use it: gatezoo predict local-dir:{result.folder} IMAGE --out OUT")
+
+
+def _in_chans(name: str, model_kwargs: Mapping[str, Any], pretrained: bool) -> int:
+    """Return the number of channels of the images that the network will take."""
+    from ..factory import parse_model_source
+
+    _, cfg, saved = parse_model_source(name, None)
+    of_weights = {"in_chans": cfg.in_chans} if pretrained and cfg else {}
+    return ({"in_chans": 3} | of_weights | saved | dict(model_kwargs))["in_chans"]

@@ -25,6 +25,8 @@ Sample = dict[str, Any]
 
 # Class of an id that must not occur.
 UNKNOWN = -1
+# Ids reach as far as the numbers of colors, R 65536 + G 256 + B.
+MAX_ID = 0xFFFFFF
 # Pixels per image from which ``depth_quantiles`` computes.
 MAX_DEPTH_PIXELS = 10_000
 
@@ -53,6 +55,9 @@ def class_table(num_classes: int, ignore_index: int, ids: Mapping[int, int] | No
     The table has at least 256 entries, so that any 8-bit value can index it.
     """
     ids = {k: k for k in (*range(num_classes), ignore_index)} if ids is None else ids
+    if not 0 <= min(ids, default=0) <= max(ids, default=0) <= MAX_ID:
+        wrong = min(ids) if min(ids) < 0 else max(ids)
+        raise ValueError(f"ids of labels must be in 0 .. {MAX_ID}; got {wrong}: leave it out")
     table = np.full(max(255, *ids) + 1, UNKNOWN, dtype=np.int16)
     for label_id, k in ids.items():
         if not (0 <= k < num_classes or k == ignore_index):
@@ -66,8 +71,9 @@ def class_table(num_classes: int, ignore_index: int, ids: Mapping[int, int] | No
 class SegmentationDataset(Dataset):
     """Data set of images with one label map each, read from files.
 
-    An item is a dictionary: "image", a ``tv_tensors.Image`` uint8 (3, H, W); "mask", a ``tv_tensors.Mask`` uint8
-    (H, W) of classes 0 .. K - 1 and ``ignore_index``; and each layer under its name, a ``tv_tensors.Mask`` (H, W).
+    An item is a dictionary: "image", a ``tv_tensors.Image`` (C, H, W), uint8 or float32 in 0 .. 255; "mask", a
+    ``tv_tensors.Mask`` uint8 (H, W) of classes 0 .. K - 1 and ``ignore_index``; and each layer under its name, a
+    ``tv_tensors.Mask`` (H, W).
     The layer "depth" is in metres, float32, NaN where nothing was measured.
 
     Args:
@@ -79,7 +85,7 @@ class SegmentationDataset(Dataset):
         ignore_index: value of "mask" where a pixel does not count.
         palette: color of each class; default: the PASCAL VOC colors.
         layers: further maps by name.
-        read_image: function that reads an image file as uint8 (3, H, W).
+        read_image: function that reads an image file as a tensor (C, H, W), values in 0 .. 255.
         transform: joint transform, item -> item. May be set later.
 
     Attributes:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-import re
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,7 +11,8 @@ from .files.labels import Color
 
 ClassList = tuple[tuple[str, ...], tuple[Color, ...] | None]
 
-_NAME_AND_COLOR = re.compile(r"^(.+?)[\s,]+(\d+)[\s,]+(\d+)[\s,]+(\d+)$")
+# Characters of a name, and digits of a number, that a message shows.
+_MAX_SHOWN = 60
 
 
 def read_classes(path: str | os.PathLike) -> ClassList:
@@ -24,28 +25,43 @@ def read_classes(path: str | os.PathLike) -> ClassList:
         ValueError: no such file, no classes, a repeated name, an invalid or repeated color, colors on some lines only.
     """
     path = Path(path)
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise ValueError(f"a class list must be a text file with one class a line; there is none at {path}")
-    lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
+    try:
+        lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"a class list must be a text file in UTF-8; {path} cannot be read: {error}") from None
     lines = [line for line in lines if line and not line.startswith("#")]
     if not lines:
         raise ValueError(f"a class list must name a class on each line; {path} names none")
-    matches = [_NAME_AND_COLOR.match(line) for line in lines]
-    names = tuple(match[1] if match else line for match, line in zip(matches, lines))
-    repeated = [name for name in names if names.count(name) > 1]
-    if repeated:
-        raise ValueError(f"class names must differ; {path} has {repeated[0]!r} {names.count(repeated[0])} times")
-    colored = [match for match in matches if match]
-    if not colored:
+    pairs = [_split_color(line) for line in lines]
+    names = tuple(name for name, _ in pairs)
+    name, count = Counter(names).most_common(1)[0]
+    if count > 1:
+        raise ValueError(f"class names must differ; {path} has {name[:_MAX_SHOWN]!r} {count} times")
+    colors = [color for _, color in pairs if color]
+    if not colors:
         return names, None
-    if len(colored) < len(lines):
-        first = lines[matches.index(None)]
-        raise ValueError(f"either all classes or none must have a color NAME R G B; in {path} {first!r} has none")
-    colors = tuple((int(match[2]), int(match[3]), int(match[4])) for match in colored)
+    if len(colors) < len(names):
+        first = next(name for name, color in pairs if color is None)
+        raise ValueError(
+            f"either all classes or none must have a color NAME R G B; in {path} {first[:_MAX_SHOWN]!r} has none"
+        )
+    counts = Counter(colors)
     for name, color in zip(names, colors):
-        if max(color) > 255 or colors.count(color) > 1:
-            raise ValueError(f"colors must be different and in 0 .. 255; in {path} {name!r} has {color}")
-    return names, colors
+        if max(color) > 255 or counts[color] > 1:
+            raise ValueError(f"colors must be different and in 0 .. 255; in {path} {name[:_MAX_SHOWN]!r} has {color}")
+    return names, tuple(colors)
+
+
+def _split_color(line: str) -> tuple[str, Color | None]:
+    """Split "NAME R G B", with spaces or commas, into name and color; a line without a color is a name."""
+    words = line.replace(",", " ").rsplit(None, 3)
+    if len(words) < 4 or not all(map(str.isdecimal, words[1:])) or not line.endswith(words[3]):
+        return line, None
+    # No color has that many digits, and Python refuses to convert thousands of them.
+    red, green, blue = (int(word[:_MAX_SHOWN]) for word in words[1:])
+    return line[: len(words[0])], (red, green, blue)
 
 
 def class_names(text: str) -> ClassList:

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from ..utils.progress import Progress
 from .base import SegmentationDataset
 from .check.check import check_folder
 from .classes import class_names
@@ -28,6 +29,8 @@ class FolderOptions:
         val_fraction: share of the images to hold out if the folder has no validation part.
         seed: seed of the draw of these images.
         check: check every file first (see :func:`~gatezoo.data.check.check.check_folder`).
+        in_chans, image_max: see :func:`~gatezoo.utils.images.load_image`.
+        progress: to draw a progress bar of the check.
     """
 
     ignore_index: int = 255
@@ -35,6 +38,9 @@ class FolderOptions:
     val_fraction: float = 0.2
     seed: int = 0
     check: bool = False
+    in_chans: int = 3
+    image_max: float | None = None
+    progress: Progress | None = None
 
 
 def create_splits(
@@ -71,6 +77,8 @@ def create_splits(
         raise ValueError("instances must come from a data set that has them; a folder has none: pass --dataset coco")
     dataset = dataset_for_task(dataset, task)
     if dataset != "folder":
+        if folder and folder.image_max is not None:
+            raise ValueError(f"image_max must be given for folders only; got {folder.image_max} for {dataset}: drop it")
         return (
             create_dataset(dataset, root, train_split or "train", **(options or {})),
             create_dataset(dataset, val or root, val_split or "val", **(options or {})),
@@ -78,8 +86,8 @@ def create_splits(
     train_dir = root / (train_split or "train")
     val_dir = Path(val) if val else root / (val_split or "val")
     return _folder_splits(
-        train_dir if train_split or train_dir.is_dir() else root,
-        val_dir if val or val_split or val_dir.is_dir() else None,
+        train_dir if train_split or os.path.isdir(train_dir) else root,
+        val_dir if val or val_split or os.path.isdir(val_dir) else None,
         classes,
         folder or FolderOptions(),
         options or {},
@@ -93,11 +101,11 @@ def _folder_splits(
     if classes is None:
         raise ValueError("a folder of images and labels needs classes: pass --classes NAME,NAME,... or --classes FILE")
     names, palette = class_names(classes)
-    kwargs = folder.label_format.folder_kwargs()
+    kwargs = folder.label_format.folder_kwargs() | {"in_chans": folder.in_chans, "image_max": folder.image_max}
     if folder.check:
         for root in (train_dir, val_dir):
             if root:
-                check_folder(root, names, folder.ignore_index, **kwargs).raise_errors()
+                check_folder(root, names, folder.ignore_index, **kwargs, progress=folder.progress).raise_errors()
     kwargs |= {"palette": palette, **options}
     train_data = FolderDataset(train_dir, names, folder.ignore_index, **kwargs)
     if val_dir is None:

@@ -74,7 +74,8 @@ class RandomScaleCrop:
             elif isinstance(value, tv_tensors.TVTensor):
                 value = F.resized_crop(value, top, left, *piece, target, antialias=True)
             if padding and isinstance(value, tv_tensors.TVTensor):
-                fill = self.fill if isinstance(value, tv_tensors.Image) else self.mask_fill.get(key, 0)
+                is_image = isinstance(value, tv_tensors.Image)
+                fill = fill_of(self.fill, value) if is_image else self.mask_fill.get(key, 0)
                 value = F.pad(value, padding, fill=fill)
             out[key] = value
         if "depth" in out:
@@ -112,11 +113,41 @@ class RandomRotate:
         out = {}
         for key, value in sample.items():
             if isinstance(value, tv_tensors.Image):
-                value = F.rotate(value, angle, interpolation=F.InterpolationMode.BILINEAR, fill=self.fill)
+                value = F.rotate(
+                    value, angle, interpolation=F.InterpolationMode.BILINEAR, fill=fill_of(self.fill, value)
+                )
             elif isinstance(value, tv_tensors.TVTensor) and value.numel():
                 value = F.rotate(value, angle, fill=self.mask_fill.get(key, 0))
             out[key] = value
         return sanitize_instances(out)
+
+
+class ColorJitter:
+    """Jitter of brightness, contrast and saturation, each by a factor drawn from 1 - strength .. 1 + strength.
+
+    Images of other than one or three channels have no saturation, and the contrast of each channel is changed about
+    its own mean.
+
+    Args:
+        strength: of the jitter, at least 0.
+    """
+
+    def __init__(self, strength: float):
+        self.jitter = v2.ColorJitter(brightness=strength, contrast=strength, saturation=strength)
+
+    def __call__(self, sample: Sample) -> Sample:
+        """Change the colors of an item's image, uint8 or float in 0 .. 255."""
+        image = sample["image"]
+        values = image.as_subclass(Tensor)
+        if is_float := values.is_floating_point():
+            values = values / 255  # torchvision takes floats in 0 .. 1
+        values = self.jitter(values) if len(values) in (1, 3) else self.jitter(values[:, None])[:, 0]
+        return sample | {"image": tv_tensors.wrap(values * 255 if is_float else values, like=image)}
+
+
+def fill_of(color: Sequence[int], image: Tensor) -> list[int]:
+    """Return a color with as many values as an image has channels: if it has others, their mean, as in Normalize."""
+    return list(color) if len(color) == len(image) else [round(sum(color) / len(color))] * len(image)
 
 
 def _mask_fill(ignore_index: int) -> dict[str, float]:
@@ -195,6 +226,6 @@ def train_transform(
             *([RandomRotate(rotate, ignore_index, fill)] if rotate else []),
             RandomScaleCrop(size, scale, ignore_index, fill, cat_max_ratio),
             v2.RandomHorizontalFlip(hflip),
-            v2.ColorJitter(brightness=color_jitter, contrast=color_jitter, saturation=color_jitter),
+            ColorJitter(color_jitter),
         ]
     )

@@ -14,7 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 from ..segmenters.base import BaseSegmenter
-from ..utils.images import IMAGE_SUFFIXES, load_image, to_rgb
+from ..utils.images import IMAGE_SUFFIXES, load_image, pil_to_tensor
 
 
 def check_model(model: Any, task: str, hint: str) -> None:
@@ -50,9 +50,9 @@ def to_image_tensor(x: Any, in_chans: int = 3, image_max: float | None = None) -
         ValueError: the image has another type, rank, number of channels, dtype or range, or contains NaN or infinity.
     """
     if isinstance(x, (str, os.PathLike)):
-        return load_image(x)
+        return load_image(x, in_chans, image_max)
     if isinstance(x, Image.Image):
-        return to_rgb(x)
+        return pil_to_tensor(x, in_chans, image_max)
     if isinstance(x, np.ndarray):
         try:
             x = torch.from_numpy(np.ascontiguousarray(x))

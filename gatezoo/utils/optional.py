@@ -6,12 +6,13 @@ from importlib import import_module
 from types import ModuleType
 
 
-def require_package(module: str, purpose: str) -> ModuleType:
-    """Import and return a module of the ``data`` extra.
+def require_package(module: str, purpose: str, extra: str = "data") -> ModuleType:
+    """Import and return a module of an optional dependency.
 
     Args:
         module: dotted name of the module.
         purpose: the files that need it, for the message: "MATLAB files".
+        extra: the extra that installs the package.
 
     Raises:
         ValueError: the package is not installed; the message has the command that installs it.
@@ -20,4 +21,4 @@ def require_package(module: str, purpose: str) -> ModuleType:
         return import_module(module)
     except ImportError:
         package = module.split(".")[0]
-        raise ValueError(f'reading {purpose} needs the package {package}: run pip install "gatezoo[data]"') from None
+        raise ValueError(f'reading {purpose} needs the package {package}: run pip install "gatezoo[{extra}]"') from None

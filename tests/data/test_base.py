@@ -1,5 +1,9 @@
+import pickle
+import time
+
 import numpy as np
 import pytest
+import tifffile
 import torch
 from PIL import Image
 
@@ -66,7 +70,7 @@ def test_folder_errors(shapes, tmp_path):
     with pytest.raises(ValueError, match=r"lacks 1 of them, first for 05\.png"):
         FolderDataset(shapes, 2)
     Image.new("RGB", (80, 64)).save(shapes / "labels/05.png")
-    with pytest.raises(ValueError, match=r"index PNG \(mode L or P\); .*05\.png has mode RGB"):
+    with pytest.raises(ValueError, match=r"index PNG \(mode L, P or I\); .*05\.png has mode RGB"):
         FolderDataset(shapes, 2)[5]
     Image.new("L", (8, 6)).save(shapes / "labels/05.png")
     with pytest.raises(ValueError, match=r"size of their image; .*05\.png is \(6, 8\)"):
@@ -79,7 +83,7 @@ def test_folder_errors(shapes, tmp_path):
     with pytest.raises(ValueError, match=r"04\.png cannot be read"):
         FolderDataset(shapes, 2)[4]
     (shapes / "labels/04.png").write_bytes(b"hello")
-    with pytest.raises(ValueError, match=r"format that Pillow reads; .*04\.png is not"):
+    with pytest.raises(ValueError, match=r"one of the formats PNG, JPEG, .*; .*04\.png is not"):
         FolderDataset(shapes, 2)[4]
     with pytest.raises(ValueError, match=r"1 to 256 classes and an ignore_index in 0 \.\. 255; got 2 and 999"):
         FolderDataset(shapes, 2, 999)
@@ -130,6 +134,51 @@ def test_one_bit_masks(shapes, disc):
     assert np.array_equal(FolderDataset(shapes, 2).labels(0), labels == 1)
 
 
+@pytest.mark.parametrize(("dtype", "name"), [(np.uint16, "PNG"), (np.uint16, "TIFF"), (np.int32, "TIFF")])
+def test_masks_of_more_than_8_bits(shapes, disc, dtype, name):
+    labels, _ = disc
+    ids = np.where(labels == 1, 1000, labels.astype(np.int32)).astype(dtype)
+    Image.fromarray(ids).save(shapes / "labels/00.png", format=name)
+    data = FolderDataset(shapes, 2, ids={0: 0, 1000: 1, 255: 255})
+    assert np.array_equal(data.labels(0), labels)
+    with pytest.raises(ValueError, match=r"labels must be 0 \.\. 1 or 255 .*00\.png holds 1000"):
+        FolderDataset(shapes, 2).labels(0)
+
+
+def test_masks_of_floats_are_refused(shapes, disc):
+    Image.fromarray(disc[0].astype(np.float32)).save(shapes / "labels/00.png", format="TIFF")
+    with pytest.raises(ValueError, match=r"index PNG \(mode L, P or I\); .*00\.png has mode F"):
+        FolderDataset(shapes, 2).labels(0)
+
+
+def test_ids_must_be_small_whole_numbers(shapes):
+    for number in (-1, 10**12):
+        with pytest.raises(ValueError, match=rf"ids of labels must be in 0 \.\. 16777215; got {number}"):
+            FolderDataset(shapes, 2, ids={0: 0, number: 1})
+
+
+def test_images_of_many_bits_and_channels(shapes):
+    values = np.random.default_rng(0).integers(0, 4096, (5, 64, 80), dtype=np.uint16)
+    for path in (shapes / "images").iterdir():
+        tifffile.imwrite(path, values, photometric="minisblack", planarconfig="separate")
+    data = pickle.loads(pickle.dumps(FolderDataset(shapes, 2, in_chans=5, image_max=4095)))
+    expected = torch.from_numpy(values.astype(np.float32)) / 4095 * 255
+    torch.testing.assert_close(data[0]["image"].as_subclass(torch.Tensor), expected)
+    with pytest.raises(ValueError, match=r"channels of an image must be 3; .*00\.png has 5"):
+        FolderDataset(shapes, 2, image_max=4095)[0]
+    with pytest.raises(ValueError, match="image_max must be a positive number; got -1"):
+        FolderDataset(shapes, 2, image_max=-1)
+    (shapes / "list.txt").write_text("images/00.png labels/00.png")
+    listed = list_dataset(shapes / "list.txt", 2, in_chans=5, image_max=4095)
+    assert torch.equal(listed[0]["image"], data[0]["image"])
+
+
+def test_folder_that_cannot_be_one():
+    for root in ("x" * 5000, "/dev/null", "a\0b"):
+        with pytest.raises(ValueError, match="must hold the folders images and labels"):
+            FolderDataset(root, 2)
+
+
 def test_palette_masks_are_read_as_indices(shapes, disc):
     labels, _ = disc
     image = Image.fromarray(labels)
@@ -176,15 +225,12 @@ def test_instance_png_reads_16_bits(tmp_path):
         instance_png(tmp_path / "a.png")
 
 
-def test_folder_names_and_suffix(shapes):
-    (shapes / "images").rename(shapes / "photos")
-    (shapes / "labels").rename(shapes / "truth")
-    for path in (shapes / "truth").iterdir():
+def test_folder_suffix(shapes):
+    for path in (shapes / "labels").iterdir():
         path.rename(path.with_name(f"{path.stem}_mask.png"))
-    data = FolderDataset(shapes, 2, image_dir="photos", label_dir="truth", label_suffix="_mask.png")
-    assert (data.labels(0) == 1).any()
-    with pytest.raises(ValueError, match=r"images need truth/STEM\.png"):
-        FolderDataset(shapes, 2, image_dir="photos", label_dir="truth")
+    assert (FolderDataset(shapes, 2, label_suffix="_mask.png").labels(0) == 1).any()
+    with pytest.raises(ValueError, match=r"images need labels/STEM\.png"):
+        FolderDataset(shapes, 2)
 
 
 def test_folder_depth(shapes):
@@ -267,6 +313,31 @@ def test_class_lists(tmp_path):
             read_classes(path)
     with pytest.raises(ValueError, match="there is none at"):
         read_classes(tmp_path / "none.txt")
+
+
+def test_long_class_lists_are_read_quickly(tmp_path):
+    path = tmp_path / "classes.txt"
+    line = "a" + ", 1" * 13_000 + " x"  # 40 kB that look like a color again and again
+    start = time.process_time()
+    path.write_text("\n".join([line, line[:-2], "9" * 40_000 + " 1 2 3 4"]))
+    with pytest.raises(ValueError, match="either all classes or none must have a color"):
+        read_classes(path)
+    path.write_text("road 1 2 " + "9" * 40_000)
+    with pytest.raises(ValueError, match=r"in 0 \.\. 255; in .* 'road' has"):
+        read_classes(path)
+    path.write_text("\n".join(f"class {number}" for number in range(60_000)))
+    assert len(read_classes(path)[0]) == 60_000
+    path.write_text("\n".join(f"c{i} {i >> 16} {i >> 8 & 255} {i & 255}" for i in range(60_000)))
+    assert len(read_classes(path)[1]) == 60_000
+    assert time.process_time() - start < 2
+
+
+def test_class_list_that_is_no_text(tmp_path):
+    (tmp_path / "classes.txt").write_bytes(b"\xff\xfe\xd8")
+    with pytest.raises(ValueError, match=r"text file in UTF-8; .*classes\.txt cannot be read"):
+        read_classes(tmp_path / "classes.txt")
+    with pytest.raises(ValueError, match="there is none at xxx"):
+        read_classes("x" * 5000)
 
 
 def test_parse_classes_and_ids(tmp_path):

@@ -19,6 +19,18 @@ def test_folder_options_are_applied(shapes):
         create_splits(shapes, classes="ground,disc", folder=FolderOptions(check=True))
 
 
+def test_channels_and_full_brightness_reach_check_and_data(shapes):
+    for path in (shapes / "images").iterdir():
+        Image.fromarray(np.array(Image.open(path).convert("L")).astype(np.uint16) * 16).save(path)
+    folder = FolderOptions(in_chans=1, image_max=4095, check=True)
+    train_data, _ = create_splits(shapes, classes="ground,disc", folder=folder)
+    image = train_data[0]["image"]
+    assert image.shape == (1, 64, 80)
+    assert 150 < image.max() <= 255
+    with pytest.raises(ValueError, match=r"in 0 \.\. 1000; this file holds"):
+        create_splits(shapes, classes="ground,disc", folder=FolderOptions(image_max=1000, check=True))
+
+
 def test_data_sets_are_opened_for_the_task(tmp_path):
     trees.nuclei(tmp_path)
     train_data, val_data = create_splits(tmp_path, "nuclei", task="instance")
@@ -28,3 +40,5 @@ def test_data_sets_are_opened_for_the_task(tmp_path):
         create_splits(tmp_path, task="instance")
     with pytest.raises(ValueError, match="a folder of images and labels needs classes"):
         create_splits(tmp_path)
+    with pytest.raises(ValueError, match=r"image_max must be given for folders only; got 4095 for nuclei"):
+        create_splits(tmp_path, "nuclei", folder=FolderOptions(image_max=4095))

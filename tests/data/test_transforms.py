@@ -233,6 +233,35 @@ def test_cat_max_ratio_limits_one_class_where_possible():
     assert largest(0.75) > 0.8
 
 
+def test_float_images_are_transformed_as_those_of_8_bits():
+    """They are not rounded in between, so the two differ by no more than the roundings."""
+    image = torch.randint(0, 256, (3, 60, 70), dtype=torch.uint8)
+    labels = tv_tensors.Mask(torch.zeros(60, 70, dtype=torch.uint8))
+    transform = train_transform(64, (0.5, 2.0), 255, GREY, rotate=20)
+    for seed in range(10):
+        results = []
+        for values in (image, image.float()):
+            torch.manual_seed(seed)
+            random.seed(seed)
+            results.append(transform({"image": tv_tensors.Image(values), "mask": labels})["image"])
+        assert results[1].dtype == torch.float32
+        assert type(results[1]) is tv_tensors.Image
+        assert (results[0].float() - results[1]).abs().max() < 8
+
+
+@pytest.mark.parametrize("channels", [1, 2, 5])
+def test_images_of_any_number_of_channels_are_transformed(channels):
+    image = torch.full((channels, 60, 70), 100, dtype=torch.uint8) * torch.arange(1, channels + 1)[:, None, None].byte()
+    sample = {"image": tv_tensors.Image(image), "mask": tv_tensors.Mask(torch.zeros(60, 70, dtype=torch.uint8))}
+    out = train_transform(96, (0.5, 1.0), 255, (0.2, 0.4, 0.6), color_jitter=0)(sample)
+    assert out["image"].shape == (channels, 96, 96)
+    assert (out["image"].as_subclass(Tensor)[:, out["mask"] == 255] == 102).all()
+    random.seed(0)  # 31 degrees
+    assert (RandomRotate(45, fill=(51, 102, 153))(sample)["image"].as_subclass(Tensor)[:, 0, 0] == 102).all()
+    jittered = train_transform(60, (1.0, 1.0), 255, (0.2, 0.4, 0.6), hflip=0)(sample)["image"]
+    assert all(channel.unique().numel() == 1 for channel in jittered)
+
+
 def test_resized_masks_take_the_nearest_pixel_of_the_same_center():
     mask = tv_tensors.Mask(torch.arange(9, dtype=torch.uint8).reshape(1, 9).repeat(3, 1))
     assert resized(mask, (1, 3)).tolist() == [[1, 4, 7]]

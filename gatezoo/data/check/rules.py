@@ -10,7 +10,7 @@ import torch
 
 from ...utils.text import first_values
 from ..base import UNKNOWN, class_table
-from ..files.labels import INDEX_MODES, Color
+from ..files.labels import LOSSY_FORMATS, Color
 from ..label_format import LabelFormat
 from .inspect import FilePair
 from .report import Issue, Report
@@ -40,7 +40,7 @@ class FolderValidator:
         self.id_of_color = label_format.id_of_color
         self.no_mapping = label_format.values_are_classes
         # A JPEG's values are noise.
-        self.values = {value for pair in pairs if pair.format != "JPEG" for value in pair.ids}
+        self.values = {value for pair in pairs if pair.format not in LOSSY_FORMATS for value in pair.ids}
         self.classes_given = classes is not None
         if classes is None:
             classes = self._count_classes_of_labels(label_format)
@@ -71,9 +71,12 @@ class FolderValidator:
             ids = ((value, value, pixels) for value, pixels in pair.ids.items())
         else:
             table = self.id_of_color
-            ids = ((color, table.get(color, UNKNOWN), pixels) for color, pixels in pair.colors.items())
+            colors = Counter(pair.colors)
+            for index, color in pair.palette.items():
+                colors[color] += pair.ids[index]
+            ids = ((color, table.get(color, UNKNOWN), pixels) for color, pixels in colors.items())
         classes: Counter[int] = Counter()
-        unexpected = {}
+        unexpected: dict[int | Color, int] = {}
         for value, label_id, pixels in ids:
             if (k := self._class_of(label_id)) == UNKNOWN:
                 unexpected[value] = pixels
@@ -84,6 +87,8 @@ class FolderValidator:
     def check_pair(self, pair: FilePair) -> list[Issue]:
         """Return the issues of a pair of files."""
         issues = [Issue("unreadable", path, reason) for path, reason in pair.errors.items()]
+        if pair.value_error:
+            issues.append(Issue("values", pair.image, pair.value_error))
         if pair.mask is None or pair.mask_size is None:
             return issues
         if pair.size and pair.size != pair.mask_size:
@@ -107,10 +112,10 @@ class FolderValidator:
 
     def _check_encoding(self, pair: FilePair, mask: Path) -> Issue | None:
         """Return an issue if the label file holds neither ids nor, with a color table, colors."""
-        if pair.format == "JPEG":
+        if pair.format in LOSSY_FORMATS:
             return Issue("jpeg", mask, "is a JPEG, which changes the ids: save labels as PNG, from their source")
         if self.id_of_color is not None:
-            if pair.ids:
+            if pair.ids and not pair.palette:
                 return Issue("mode", mask, f"has mode {pair.mode}, no RGB colors: leave out --rgb or color_table")
         elif pair.is_gray:
             values = first_values(sorted(color[0] for color in pair.colors))
@@ -124,8 +129,8 @@ class FolderValidator:
                 f"is an RGB image where ids are expected; its colors: {shown}. Give the color of each class: lines "
                 "NAME R G B in the class list, with --rgb, or color_table",
             )
-        elif pair.mode not in INDEX_MODES:
-            return Issue("mode", mask, f"has mode {pair.mode}: save labels with 8 bits")
+        elif not pair.ids:
+            return Issue("mode", mask, f"has mode {pair.mode}: save labels as whole numbers, with 8 or 16 bits")
         return None
 
     def _unexpected_values(self, mask: Path, unexpected: Mapping[int | Color, int]) -> Issue:

@@ -54,7 +54,7 @@ class CocoInstances(Dataset):
         transform: Transform | None = None,
     ):
         self.annotations = Annotations(Path(annotations))
-        self.images = [Path(image_dir) / record["file_name"] for record in self.annotations.images]
+        self.images = self.annotations.image_files(image_dir)
         check_files_exist(f"the images of {annotations}", self.images)
         self.classes = ("background", *self.annotations.names)
         self.num_classes = len(self.classes)
@@ -127,7 +127,7 @@ def coco_masks(
         ignore_index: value of pixels that do not count.
     """
     content = Annotations(Path(annotations))
-    images = [Path(image_dir) / record["file_name"] for record in content.images]
+    images = content.image_files(image_dir)
     check_files_exist(f"the images of {annotations}", images)
     return SegmentationDataset(
         images,

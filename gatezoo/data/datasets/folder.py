@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
+from torch import Tensor
+
+from ...utils.images import check_image_max, load_image
 from ..base import ExtraMap, Sample, SegmentationDataset
 from ..files.depth import scaled_png
 from ..files.labels import Color
-from ..files.layout import check_files_exist, list_folder_images
+from ..files.layout import LABEL_DIR, check_files_exist, list_folder_images
 from ..label_format import LabelFormat
 
 
@@ -17,7 +21,8 @@ class FolderDataset(SegmentationDataset):
     """Pairs of image and labels with the same stem: ``images/NAME.jpg`` with ``labels/NAME.png``.
 
     Labels are index PNGs whose values are the classes, unless ``color_table``, ``reduce_zero_label`` or ``ids`` is
-    given. Items, and what is checked on reading: see :class:`~gatezoo.data.base.SegmentationDataset`.
+    given. Items, and what is checked on reading: see :class:`~gatezoo.data.base.SegmentationDataset`. Pairs in other
+    folders: see :func:`list_dataset`.
 
     Args:
         root: folder that holds ``images`` and ``labels``.
@@ -27,10 +32,11 @@ class FolderDataset(SegmentationDataset):
         color_table: labels are RGB images: the color of each class in order, or color -> id.
         reduce_zero_label: ids start at 1: 0 becomes ignored, k becomes class k - 1.
         ids: class, or ``ignore_index``, of every id that may occur: ``{0: 0, 255: 1}`` for masks of 0 and 255.
-        image_dir, label_dir: names of the folders.
         label_suffix: the part of a label file's name after the stem of its image.
         palette: colors to draw the classes in; default: those of ``color_table``, else the PASCAL VOC colors.
         depth: metres of one unit of ``depth/NAME.png`` (8 or 16 bits, 0 = not measured): items have a "depth" too.
+        in_chans, image_max: channels of the network's images and value of full brightness, see
+            :func:`~gatezoo.utils.images.load_image`.
 
     Raises:
         ValueError: no such folders, no pairs, images without labels or depth; contradicting options.
@@ -46,20 +52,20 @@ class FolderDataset(SegmentationDataset):
         color_table: Sequence[Color] | Mapping[Color, int] | None = None,
         reduce_zero_label: bool = False,
         ids: Mapping[int, int] | None = None,
-        image_dir: str = "images",
-        label_dir: str = "labels",
         label_suffix: str = ".png",
         palette: Sequence[Color] | None = None,
         depth: float | None = None,
+        in_chans: int = 3,
+        image_max: float | None = None,
     ):
         label_format = LabelFormat(color_table, reduce_zero_label, ids, label_suffix)
         root = Path(root)
-        images = list_folder_images(root, image_dir, label_dir)
-        masks = [root / label_dir / f"{image.stem}{label_suffix}" for image in images]
-        unlabeled = [image.name for image, mask in zip(images, masks) if not mask.is_file()]
+        images = list_folder_images(root)
+        masks = [root / LABEL_DIR / f"{image.stem}{label_suffix}" for image in images]
+        unlabeled = [image.name for image, mask in zip(images, masks) if not os.path.isfile(mask)]
         if unlabeled:
             raise ValueError(
-                f"images need {label_dir}/STEM{label_suffix}; {root} lacks {len(unlabeled)} of them, "
+                f"images need {LABEL_DIR}/STEM{label_suffix}; {root} lacks {len(unlabeled)} of them, "
                 f"first for {unlabeled[0]}"
             )
         layers = {}
@@ -75,11 +81,18 @@ class FolderDataset(SegmentationDataset):
             ignore_index=ignore_index,
             palette=label_format.palette if palette is None else palette,
             layers=layers,
+            read_image=_reader(in_chans, image_max),
             transform=transform,
         )
 
 
-def list_dataset(
+def _reader(in_chans: int, image_max: float | None) -> Callable[[Path], Tensor]:
+    """Return the function that reads image files; one that can be pickled, for worker processes."""
+    check_image_max(image_max)
+    return partial(load_image, in_chans=in_chans, image_max=image_max)
+
+
+def list_dataset(  # noqa: PLR0913
     path: str | os.PathLike,
     classes: int | Sequence[str],
     ignore_index: int = 255,
@@ -90,6 +103,8 @@ def list_dataset(
     reduce_zero_label: bool = False,
     ids: Mapping[int, int] | None = None,
     palette: Sequence[Color] | None = None,
+    in_chans: int = 3,
+    image_max: float | None = None,
 ) -> SegmentationDataset:
     """Open the pairs of a text file: on each line an image, a tab or spaces, and its labels.
 
@@ -98,7 +113,8 @@ def list_dataset(
     Args:
         path: the list.
         root: folder to which the paths in it are relative; default: the folder of the list.
-        classes, ignore_index, transform, color_table, reduce_zero_label, ids, palette: see :class:`FolderDataset`.
+        classes, ignore_index, transform, color_table, reduce_zero_label, ids, palette, in_chans, image_max: see
+            :class:`FolderDataset`.
 
     Raises:
         ValueError: no such list, a line that is not a pair, missing files.
@@ -126,5 +142,6 @@ def list_dataset(
         ids=label_format.class_ids(classes if isinstance(classes, int) else len(classes), ignore_index),
         ignore_index=ignore_index,
         palette=label_format.palette if palette is None else palette,
+        read_image=_reader(in_chans, image_max),
         transform=transform,
     )

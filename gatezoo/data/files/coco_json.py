@@ -6,9 +6,10 @@ Described at https://cocodataset.org/#format-data. Masks are drawn by pycocotool
 from __future__ import annotations
 
 import json
+import os
 import pickle
 from collections import defaultdict
-from pathlib import Path
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
 import numpy as np
@@ -36,14 +37,14 @@ class Annotations:
     def __init__(self, file: Path):
         require_package("pycocotools", "COCO annotations")
         self.file = file
+        if not os.path.isfile(file):
+            raise ValueError(f"COCO annotations must be a JSON file; there is none at {file}")
         try:
             content = json.loads(file.read_text(encoding="utf-8"))
             self.images = sorted(content["images"], key=lambda record: record["id"])
             categories = sorted(content["categories"], key=lambda record: record["id"])
             annotations = content["annotations"]
-        except FileNotFoundError:
-            raise ValueError(f"COCO annotations must be a JSON file; there is none at {file}") from None
-        except (ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError) as error:
             raise ValueError(
                 f"COCO annotations must hold images, annotations and categories; {file} does not: {error!r}"
             ) from None
@@ -63,6 +64,21 @@ class Annotations:
         packed = [pickle.dumps(by_image[record["id"]]) for record in self.images]
         self._ends = np.cumsum([0] + [len(item) for item in packed])
         self._packed = np.frombuffer(b"".join(packed), dtype=np.uint8)
+
+    def image_files(self, image_dir: str | os.PathLike) -> list[Path]:
+        """Return the files of the images, which must lie in this folder.
+
+        Raises:
+            ValueError: a ``file_name`` that is no text, absolute, or leads out of the folder.
+        """
+        names = [record.get("file_name") for record in self.images]
+        for name in names:
+            if not isinstance(name, str) or any(
+                path.drive or path.root or ".." in path.parts or not path.parts
+                for path in (PurePosixPath(name), PureWindowsPath(name))
+            ):
+                raise ValueError(f"file_name must be a path in the folder of the images; {self.file} has {name!r}")
+        return [Path(image_dir) / name for name in names]
 
     def of(self, index: int) -> list[Annotation]:
         """Return the annotations of an image, by its index in ``images``."""

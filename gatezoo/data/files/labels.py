@@ -19,6 +19,8 @@ Color = tuple[int, int, int]
 
 INDEX_MODES = ("1", "L", "P")
 INTEGER_MODES = (*INDEX_MODES, "I", "I;16", "I;16B")
+# MPO is a JPEG of several images, as phones write it.
+LOSSY_FORMATS = ("JPEG", "MPO")
 
 
 def open_raster(path: Path, what: str = "labels") -> Image.Image:
@@ -28,17 +30,17 @@ def open_raster(path: Path, what: str = "labels") -> Image.Image:
         ValueError: no such file, not an image, truncated, or a JPEG, whose compression changes numbers.
     """
     with open_pil(path, what) as image:
-        if image.format == "JPEG":
+        if image.format in LOSSY_FORMATS:
             raise ValueError(f"{what} must be in a lossless format; {path} is a JPEG, which changes them: save as PNG")
     return image
 
 
 def index_png(path: Path) -> np.ndarray:
-    """Read a one-channel image of 8 bits or 1 as uint8; of a palette image the indices, not the colors."""
+    """Read a one-channel image as uint8, or int32 if it has more than 8 bits; of a palette image the indices."""
     image = open_raster(path)
-    if image.mode not in INDEX_MODES:
-        raise ValueError(f"labels must be an index PNG (mode L or P); {path} has mode {image.mode}")
-    return np.array(image).astype(np.uint8, copy=False)
+    if image.mode not in INTEGER_MODES:
+        raise ValueError(f"labels must be an index PNG (mode L, P or I); {path} has mode {image.mode}")
+    return np.array(image).astype(np.uint8 if image.mode in INDEX_MODES else np.int32, copy=False)
 
 
 def instance_png(path: Path) -> np.ndarray:
@@ -55,9 +57,9 @@ def foreground_png(path: Path) -> np.ndarray:
 
 
 def packed_colors(path: Path) -> np.ndarray:
-    """Read an RGB image as numbers R 65536 + G 256 + B, int32 (H, W)."""
+    """Read an RGB or palette image as numbers R 65536 + G 256 + B, int32 (H, W)."""
     image = open_raster(path)
-    if image.mode not in ("RGB", "RGBA"):
+    if image.mode not in ("RGB", "RGBA", "P"):
         raise ValueError(f"color-coded labels must be an RGB image; {path} has mode {image.mode}")
     return pack_colors(image)
 

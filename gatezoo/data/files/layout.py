@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from ...utils.images import IMAGE_SUFFIXES
+
+# The parts of a user's data folder.
+IMAGE_DIR, LABEL_DIR = "images", "labels"
 
 
 def check_layout(name: str, tree: str, *paths: Path) -> None:
@@ -31,23 +35,32 @@ def read_ids(path: Path) -> list[str]:
 
 
 def list_files(folder: Path, suffixes: Sequence[str]) -> list[Path]:
-    """Return the files of a folder with one of these suffixes, sorted, without hidden files."""
-    return sorted(path for path in folder.iterdir() if path.suffix.lower() in suffixes and path.name[0] != ".")
+    """Return the files of a folder with one of these suffixes, sorted, without hidden files.
+
+    Raises:
+        ValueError: the folder cannot be read.
+    """
+    try:
+        paths = list(folder.iterdir())
+    except OSError as error:
+        raise ValueError(f"a folder of data must be readable; {folder} is not: {error.strerror}") from None
+    return sorted(path for path in paths if path.suffix.lower() in suffixes and path.name[0] != ".")
 
 
-def list_folder_images(root: Path, image_dir: str, label_dir: str) -> list[Path]:
+def list_folder_images(root: Path) -> list[Path]:
     """Return the images of a folder of images and labels, sorted.
 
     Raises:
         ValueError: no such folders, or no images in them.
     """
-    if not ((root / image_dir).is_dir() and (root / label_dir).is_dir()):
-        parts = [path for path in sorted(root.iterdir()) if (path / image_dir).is_dir()] if root.is_dir() else []
+    # os.path, as Path.is_dir raises OSError for a path that is too long.
+    if not (os.path.isdir(root / IMAGE_DIR) and os.path.isdir(root / LABEL_DIR)):
+        parts = [path for path in sorted(root.iterdir()) if (path / IMAGE_DIR).is_dir()] if os.path.isdir(root) else []
         fix = f": pass {' or '.join(map(str, parts))}" if parts else ""
-        raise ValueError(f"a data folder must hold the folders {image_dir} and {label_dir}; {root} does not{fix}")
-    images = list_files(root / image_dir, IMAGE_SUFFIXES)
+        raise ValueError(f"a data folder must hold the folders {IMAGE_DIR} and {LABEL_DIR}; {root} does not{fix}")
+    images = list_files(root / IMAGE_DIR, IMAGE_SUFFIXES)
     if not images:
-        raise ValueError(f"a data folder must hold images; there is none in {root / image_dir}")
+        raise ValueError(f"a data folder must hold images; there is none in {root / IMAGE_DIR}")
     return images
 
 

@@ -1,13 +1,17 @@
+import os
 import sys
+import time
+from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 import torch
 from PIL import Image
 
 from gatezoo.cli import app as cli
 from gatezoo.data import FolderDataset
-from gatezoo.data.check.check import check_folder
+from gatezoo.data.check.check import _match, check_folder
 from gatezoo.data.class_weights import class_weights
 
 
@@ -180,16 +184,121 @@ def test_grays_saved_as_rgb_and_ids_where_colors_are_expected(shapes, masks):
     assert message(report, "mode") == "has mode L, no RGB colors: leave out --rgb or color_table"
 
 
-def test_jpeg_and_16_bit_masks(shapes, masks):
+def test_jpeg_float_and_16_bit_masks(shapes, masks):
     masks(lambda values: values * (values < 255), "03", format="JPEG")
     Image.open(shapes / "labels/04.png").save(shapes / "labels/04.jpg")
     (shapes / "labels/04.png").unlink()
-    masks(lambda values: values.astype(np.uint16), "05")
+    masks(lambda values: values.astype(np.float32), "05", format="TIFF")
+    masks(lambda values: values.astype(np.uint16), "06")
+    masks(lambda values: np.where(values == 1, 300, values.astype(np.int32)), "07", format="TIFF")
+    report = check_folder(shapes, 2)
+    assert kinds(report)[0] == {("jpeg", "03.png"), ("jpeg", "04.jpg"), ("mode", "05.png"), ("ids", "07.png")}
+    assert message(report, "mode") == "has mode F: save labels as whole numbers, with 8 or 16 bits"
+    assert message(report, "ids").startswith("holds 300 (")
     report = check_folder(shapes)
-    assert kinds(report)[0] == {("jpeg", "03.png"), ("jpeg", "04.jpg"), ("mode", "05.png")}
-    assert message(report, "mode").startswith("has mode I;16: save labels with 8 bits")
     assert report.num_classes == 2, "the noise of a JPEG was counted"
-    assert report.images_with.tolist() == [21, 21]
+    assert report.images_with.tolist() == [21, 20]
+
+
+def test_palettes_that_differ(monkeypatch, capsys, shapes, tmp_path):
+    """Drawing programs number the colors anew in each file: in half of these, index 1 has the color of index 0."""
+    colors, rim = [(10, 20, 30), (200, 0, 7)], (255, 255, 255)
+    expected = FolderDataset(shapes, 2).class_frequencies().tolist()
+    for number, path in enumerate(sorted((shapes / "labels").iterdir())):
+        labels = np.array(Image.open(path))
+        swapped = number % 2 == 1
+        image = Image.fromarray(np.where(labels == 255, 2, labels ^ swapped).astype(np.uint8))
+        image.putpalette(sum((*(colors[::-1] if swapped else colors), rim), ()))
+        image.save(path)
+    report = check_folder(shapes, 3)
+    assert kinds(report) == (set(), {("palettes", "labels")})
+    assert message(report, "palettes").startswith(
+        "palettes differ, in 12 files: index 0 is (10, 20, 30) in 00.png, (200, 0, 7) in 01.png: pass --rgb"
+    )
+    table = {colors[0]: 0, colors[1]: 1, rim: 255}
+    report = check_folder(shapes, 2, color_table=table)
+    assert report.issues == []
+    assert report.class_frequencies.tolist() == pytest.approx(expected)
+    assert FolderDataset(shapes, 2, color_table=table).class_frequencies().tolist() == pytest.approx(expected)
+    (tmp_path / "classes.txt").write_text("ground 10 20 30\ndisc 200 0 7\n")
+    code, out, _ = run(monkeypatch, capsys, shapes, "--rgb", "--classes", tmp_path / "classes.txt")
+    assert code == 2
+    assert "holds colors that the table has not: (255, 255, 255) (" in out
+
+
+@pytest.fixture
+def deepen(shapes):
+    """A function that replaces the images by 12-bit ones of the same content, and returns those left as they were."""
+
+    def change(top=4095, keep=0, dtype=np.uint16, bands=1):
+        paths = sorted((shapes / "images").iterdir())
+        for path in paths[keep:]:
+            values = (np.array(Image.open(path).convert("L")) / 255 * top).astype(dtype)
+            if bands > 1:
+                tifffile.imwrite(path, np.stack([values] * bands), photometric="minisblack", planarconfig="separate")
+            else:
+                Image.fromarray(values).save(path, format="TIFF")
+        return paths[:keep]
+
+    return change
+
+
+def test_bit_depths_of_images(shapes, deepen):
+    deepen()
+    report = check_folder(shapes, 2)
+    assert kinds(report) == (set(), {("dark", "images")})
+    assert "is 3" in message(report, "dark")
+    assert "full brightness 65535: pass --image-max" in message(report, "dark")
+    assert check_folder(shapes, 2, image_max=4095).issues == []
+    report = check_folder(shapes, 2, image_max=1000)
+    assert len(report.errors) == 24
+    assert message(report, "values").startswith("values of an image must be in 0 .. 1000; this file holds 3")
+
+
+def test_bit_depths_that_differ(shapes, deepen):
+    deepen(65535, keep=5)
+    report = check_folder(shapes, 2)
+    assert kinds(report) == ({("depths", "images")}, set())
+    assert message(report, "depths") == (
+        "images must have the same bit depth; 5 are uint8 (00.png), 19 are uint16 (05.png): convert them"
+    )
+
+
+def test_values_and_channels_of_images(shapes, deepen):
+    deepen(1, dtype=np.float32)
+    values = np.full((64, 80), 0.5, np.float32)
+    values[0, 0] = np.nan
+    Image.fromarray(values).save(shapes / "images/03.png", format="TIFF")
+    report = check_folder(shapes, 2)
+    assert kinds(report) == ({("values", "03.png")}, set())
+    deepen(255, dtype=np.uint8, bands=5, keep=4)
+    report = check_folder(shapes, 2)
+    assert {kind for kind, _ in kinds(report)[0]} == {"values", "depths", "channels"}
+    assert message(report, "channels") == (
+        "images must have as many channels as one another; 4 have 1 (00.png), 20 have 5 (04.png)"
+    )
+    report = check_folder(shapes, 2, in_chans=5)
+    assert "number of channels of an image must be 5; this file has 1" in message(report, "values")
+
+
+def test_pipe_among_the_files_does_not_hang(shapes):
+    for folder in ("images", "labels"):
+        (shapes / folder / "03.png").unlink()
+        os.mkfifo(shapes / folder / "03.png")
+    report = check_folder(shapes, 2)
+    assert kinds(report)[0] == {("unreadable", "03.png")}
+    assert len(report.errors) == 2
+    assert message(report, "unreadable").endswith("must be a regular file; this file is a pipe, socket or device")
+
+
+def test_matching_of_many_files_is_quick():
+    names = [f"{number:05}" for number in range(20_000)]
+    images, masks = [Path(f"{name}.jpg") for name in names], [Path(f"{name}_mask.png") for name in names]
+    start = time.process_time()
+    pairs, issues = _match(images, masks, ".png")
+    assert time.process_time() - start < 2
+    assert len(pairs) == 20_000
+    assert issues[7].message == "has no labels 00007.png (there is 00007_mask.png: label_suffix '_mask.png'?)"
 
 
 def test_masks_of_ignored_pixels_only(shapes, masks):
@@ -236,6 +345,19 @@ def test_command_on_a_valid_folder(monkeypatch, capsys, shapes, tmp_path):
     assert "num_classes 3" in out
     assert f"warning: {shapes}/labels: no label holds sky" in out
     assert out.splitlines()[-1] == "0 errors, 1 warning"
+
+
+def test_command_shows_progress_from_the_first_image_on(monkeypatch, capsys, shapes):
+    steps = []
+
+    def track(items, total, description):
+        for item in items:
+            steps.append((description, total))
+            yield item
+
+    monkeypatch.setattr("gatezoo.utils.progress.track", track)
+    assert run(monkeypatch, capsys, shapes, "--image-max", "255")[0] == 0
+    assert steps == [("reading", 24)] * 24
 
 
 def test_command_on_a_folder_with_errors(monkeypatch, capsys, shapes, masks):

@@ -101,6 +101,14 @@ def test_run_lengths_as_lists_and_parts(coco):
         (lambda c: c.pop("images"), r"must hold images, annotations and categories; .*train2017\.json does not"),
         (lambda c: c["annotations"][0].update(category_id=5), "annotation 0 has category 5"),
         (lambda c: c["annotations"][0].update(image_id=7), "some are of image 7"),
+        (lambda c: c["images"][0].update(file_name="/etc/passwd"), r"file_name must be .* has '/etc/passwd'"),
+        (
+            lambda c: c["images"][0].update(file_name="a/../../x.jpg"),
+            r"folder of the images; .* has 'a/\.\./\.\./x\.jpg'",
+        ),
+        (lambda c: c["images"][0].update(file_name="..\\x.jpg"), r"file_name must be"),
+        (lambda c: c["images"][0].update(file_name="C:\\x.jpg"), r"file_name must be"),
+        (lambda c: c["images"][0].pop("file_name"), r"file_name must be .* has None"),
         (lambda c: c["images"][0].update(file_name="x.jpg"), r"1 files are missing, first .*x\.jpg"),
     ],
 )
@@ -139,6 +147,12 @@ def test_missing_or_broken_json(tmp_path):
     (tmp_path / "a.json").write_text("{")
     with pytest.raises(ValueError, match=r"a\.json does not"):
         CocoInstances(tmp_path / "a.json", tmp_path)
+
+
+def test_semantic_masks_of_images_outside_the_folder(coco):
+    path = change(coco[0], lambda content: content["images"][0].update(file_name="../../x.jpg"))
+    with pytest.raises(ValueError, match="file_name must be a path in the folder of the images"):
+        coco_masks(path, coco[0] / "train2017")
 
 
 def test_subset_and_workers(coco):
