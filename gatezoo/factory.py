@@ -7,7 +7,6 @@ import os
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from . import hub
@@ -15,10 +14,13 @@ from .pretrained import PretrainedCfg
 from .registry import ModelSpec, get_model_spec, get_pretrained_cfg, is_model, list_models, list_pretrained
 from .segmenters.base import BaseSegmenter, SemanticSegmenter
 from .utils.environment import versions
+from .utils.text import first_line, shorten
 from .weights.checkpoint_files import checkpoint_metadata, read_checkpoint
-from .weights.config import CONFIG, MAX_PARAMETERS, WEIGHTS, read_config, read_model_folder
+from .weights.config import CONFIG, WEIGHTS, read_config, read_model_folder
 from .weights.conversions import convert_state_dict, version_hint
+from .weights.header import saved_kwargs
 from .weights.loading import LoadReport, load_tensors, no_init_weights
+from .weights.model_size import check_bounds, check_model_size
 from .weights.sources import resolve_weights
 
 
@@ -62,6 +64,8 @@ def create_model(
     Raises:
         ValueError: an unknown name, tag or keyword, or weights that do not exist or do not fit.
     """
+    if not isinstance(pretrained, bool):
+        raise ValueError(f"pretrained must be True or False; got {shorten(pretrained)}: NAME.TAG chooses the weights")
     spec, cfg, saved = parse_model_source(model_name, cache_dir)
     options = dict(
         num_classes=num_classes,
@@ -72,34 +76,46 @@ def create_model(
         **model_kwargs,
     )
     given = {key: value for key, value in options.items() if value is not None}
-    if num_classes is not None and num_classes < 1:
-        raise ValueError(f"num_classes must be at least 1; got {num_classes}")
     if pretrained and checkpoint_path:
         raise ValueError("weights must come from one place; got pretrained=True and a checkpoint_path: leave one out")
-    state_dict = None
+    state_dict, untrusted = None, saved
     if pretrained:
         cfg = _require_weights(spec, cfg, saved, given)
         state_dict, _ = read_checkpoint(resolve_weights(cfg, cache_dir))
     elif checkpoint_path:
         state_dict, metadata = read_checkpoint(checkpoint_path)
+        untrusted = saved | saved_kwargs(checkpoint_path, spec, metadata)
         cfg = PretrainedCfg.from_checkpoint(checkpoint_path, metadata, cfg)
-        given = metadata.get("model_kwargs", {}) | given
+        given = untrusted | given
     if state_dict is not None:
         # The weights include the backbone's, and give the defaults.
         given.pop("pretrained_backbone", None)
         given = ({"num_classes": cfg.num_classes, "in_chans": cfg.in_chans} if cfg else {}) | given
     merged = spec.merge(saved | given)
-    if saved:
-        _check_size(spec, saved)
+    if untrusted:
+        check_model_size(spec, untrusted)
+    merged = spec.validate(merged)
+    check_bounds(merged)
     resized = cfg is not None and (given.get("num_classes"), given.get("in_chans")) != (cfg.num_classes, cfg.in_chans)
     with no_init_weights() if state_dict is not None and not resized else contextlib.nullcontext():
-        model = spec.build(**merged)
+        model = _build(spec, merged)
     model.architecture = spec.name
     model.model_kwargs = {key: value for key, value in merged.items() if key != "pretrained_backbone"}
     if state_dict is not None:
         model.pretrained_cfg = cfg
         _load_state_dict(model, state_dict, spec.family, cfg, resized)
     return model
+
+
+def _build(spec: ModelSpec, model_kwargs: Mapping[str, Any]) -> BaseSegmenter:
+    """Build a network; what torch refuses, such as a negative width or one that no memory holds, is the user's."""
+    try:
+        return spec.build(**model_kwargs)
+    except RuntimeError as error:
+        changed = spec.non_default_kwargs(model_kwargs)
+        raise ValueError(
+            f"the keywords must make a {spec.name}; {shorten(changed, 200)} do not: {first_line(error)}"
+        ) from error
 
 
 def _require_weights(
@@ -139,6 +155,8 @@ def from_pretrained(source: str | os.PathLike, **model_kwargs: Any) -> BaseSegme
         source: a folder, ``org/repo`` or ``org/repo@revision`` on the Hub, or any name that ``create_model`` takes.
         model_kwargs: keywords of :func:`create_model`.
     """
+    if not isinstance(source, (str, os.PathLike)):
+        raise ValueError(f"a source must be a folder, org/repo or the name of a model; got {shorten(source)}")
     source = os.fspath(source)
     if ":" not in source and (os.path.isdir(source) or "/" in source):
         source = f"local-dir:{source}" if os.path.isdir(source) else f"hf-hub:{source}"
@@ -173,6 +191,8 @@ def parse_model_source(
     Raises:
         ValueError: a name of no such form, an unknown name or tag, or a folder or repository without a valid config.
     """
+    if not isinstance(model_name, str):
+        raise ValueError(f"a model must be a name; got {shorten(model_name)}: gatezoo.list_models() lists them")
     scheme, colon, rest = model_name.partition(":")
     if not colon and "/" not in model_name:
         return get_model_spec(model_name), get_pretrained_cfg(model_name), {}
@@ -188,34 +208,6 @@ def parse_model_source(
     return read_config(hub.fetch(repo, commit, CONFIG, cache_dir), f"hf-hub:{repo}@{commit}/{WEIGHTS}")
 
 
-# Keywords that users of a model commonly change, with the values up to which the model need not be tried.
-_USUAL_LIMITS = {"num_classes": 1000, "in_chans": 16, "iterations": 100, "loops": 99}
-
-
-def _check_size(spec: ModelSpec, saved: Mapping[str, Any]) -> None:
-    """Refuse saved keywords that make no network, or one with more parameters than any file of weights holds."""
-    changed = spec.non_default_kwargs(
-        {key: tuple(value) if isinstance(value, list) else value for key, value in saved.items()}
-    )
-    if all(key in _USUAL_LIMITS and value <= _USUAL_LIMITS[key] for key, value in changed.items()):
-        return
-    try:
-        # On the meta device numbers take neither memory nor time. More than two passes reveal nothing new.
-        few = {key: min(2, saved[key]) for key in ("iterations", "loops") if key in saved}
-        with torch.device("meta"), torch.no_grad():
-            model = spec.build(**spec.merge({**saved, **few})).eval()
-            count = sum(parameter.numel() for parameter in model.parameters())
-            if count <= MAX_PARAMETERS:
-                model.raw_outputs(torch.empty(1, model.in_chans, 64, 64))
-    except (ValueError, TypeError, RuntimeError, AssertionError, LookupError, AttributeError, OverflowError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ValueError(f"model_args of a configuration must make a {spec.name}; they do not: {reason}") from None
-    if count > MAX_PARAMETERS:
-        raise ValueError(
-            f"model_args of a configuration must make a network of at most {MAX_PARAMETERS} parameters; got {count}"
-        )
-
-
 def load_model(name: str, checkpoint_path: str | os.PathLike | None = None, **model_kwargs: Any) -> BaseSegmenter:
     """Create a network with weights, as command lines name it.
 
@@ -228,7 +220,7 @@ def load_model(name: str, checkpoint_path: str | os.PathLike | None = None, **mo
     Raises:
         ValueError: two checkpoints, a file whose header names no model, and what :func:`create_model` refuses.
     """
-    if name.endswith(".safetensors"):
+    if isinstance(name, str) and name.endswith(".safetensors"):
         if checkpoint_path:
             raise ValueError(f"weights must come from one file; got {name} and {checkpoint_path}: leave one out")
         model = checkpoint_metadata(name).get("architecture")

@@ -12,7 +12,9 @@ from typing import Any
 
 from .backbones.spec import KEYWORD_HELP, KEYWORDS, BackboneSpec, flat_signature, takes_backbone_spec
 from .pretrained import PretrainedCfg, of_architecture
-from .utils.choices import suggest
+from .utils.choices import check_choice, suggest
+from .utils.keyword_types import check_keyword
+from .utils.text import shorten
 
 # Keywords that change neither the gates nor the layers between them.
 _COMMON_KEYWORDS = ("num_classes", "in_chans", "freeze_bn")
@@ -97,8 +99,14 @@ class ModelSpec:
             model_kwargs.pop("backbone_args", None)
         return model_kwargs | changed
 
+    def validate(self, model_kwargs: Mapping[str, Any]) -> dict[str, Any]:
+        """Return flat keywords, those of :meth:`merge`; raise ValueError if a value is not of the annotated type."""
+        known, given = self.signature.parameters, model_kwargs.items()
+        return {key: check_keyword(key, v, known[key].annotation) if key in known else v for key, v in given}
+
     def build(self, **model_kwargs: Any) -> Any:
         """Build the model from flat keywords, those of :meth:`merge`."""
+        model_kwargs = self.validate(model_kwargs)
         if not takes_backbone_spec(inspect.signature(self.builder)):
             return self.builder(**model_kwargs)
         if "backbone" not in model_kwargs:
@@ -169,15 +177,20 @@ def register_model(builder: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def split_model_name_tag(model_name: str) -> tuple[str, str]:
-    """Split ``"name.tag"`` into ``("name", "tag")``; the tag is empty if there is none."""
+    """Split ``"name.tag"`` into ``("name", "tag")``; the tag is empty if there is none. ValueError if not a text."""
+    if not isinstance(model_name, str):
+        raise ValueError(f"a model must be a name; got {shorten(model_name)}: gatezoo.list_models() lists them")
     name, _, tag = model_name.partition(".")
     return name, tag
 
 
-def _as_list(value: str | Iterable[str]) -> list[str]:
+def _as_list(argument: str, value: str | Iterable[str]) -> list[str]:
     if isinstance(value, str):
         return [value] if value else []
-    return list(value)
+    items = list(value) if isinstance(value, Iterable) else [value]
+    if not all(isinstance(item, str) for item in items):
+        raise ValueError(f"{argument} must be a text or a list of texts; got {shorten(value)}")
+    return items
 
 
 def _natural_key(name: str) -> list[int | str]:
@@ -201,9 +214,15 @@ def list_models(
         exclude_filters: wildcards; a name that matches any of them is left out.
         include_tags: list ``name.tag`` for each set of weights; by default if ``pretrained`` is True.
         task: only models of this task: "semantic" or "instance".
+
+    Raises:
+        ValueError: an argument of another type, or another task.
     """
     include_tags = pretrained if include_tags is None else include_tags
-    modules = _as_list(module)
+    modules = _as_list("module", module)
+    include, exclude = _as_list("filter", filter), _as_list("exclude_filters", exclude_filters)
+    if task:
+        check_choice("task", task, {spec.task: None for spec in _specs.values()})
     names = []
     for spec in _specs.values():
         tags = [cfg.tag for cfg in of_architecture(spec.name)]
@@ -217,10 +236,8 @@ def list_models(
             fnmatch.fnmatchcase(name, p) or ("." not in p and fnmatch.fnmatchcase(name, f"{p}.*")) for p in patterns
         )
 
-    include, exclude = _as_list(filter), _as_list(exclude_filters)
-    return sorted(
-        (n for n in names if (not include or matches(n, include)) and not matches(n, exclude)), key=_natural_key
-    )
+    found = [name for name in names if (not include or matches(name, include)) and not matches(name, exclude)]
+    return sorted(found, key=_natural_key)
 
 
 def list_pretrained(filter: str | Iterable[str] = "", exclude_filters: str | Iterable[str] = "") -> list[str]:

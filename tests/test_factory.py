@@ -100,7 +100,7 @@ def test_errors_of_loading_suggest_a_fix(published):
         gatezoo.create_model("test_dignet", pretrained=True, backbone="resnet18")
     with pytest.raises(ValueError, match="weights must come from one place"):
         gatezoo.create_model("test_dignet", pretrained=True, checkpoint_path="x")
-    with pytest.raises(ValueError, match="num_classes must be at least 1; got 0"):
+    with pytest.raises(ValueError, match="num_classes must be a whole number from 1 to 10000; got 0"):
         gatezoo.create_model("test_dignet", num_classes=0)
 
 

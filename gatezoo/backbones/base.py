@@ -16,7 +16,9 @@ from timm.models import FeatureListNet, PretrainedCfg
 from torch import Tensor, nn
 
 from ..utils.choices import suggest
+from ..utils.text import first_line
 from .dilation import dilate, input_strides, is_dilatable
+from .published import fetch_published, overlay
 from .shape_probe import BackboneGeometry, probe_geometry
 
 OUTPUT_STRIDES = (32, 16, 8)
@@ -213,8 +215,14 @@ def _build_on_meta(name: str, args: dict[str, Any]) -> nn.Module | None:
 
 
 def _build(name: str, args: dict[str, Any], pretrained: bool | str | Path) -> nn.Module:
-    if isinstance(pretrained, bool):
-        return _create(name, pretrained=pretrained, **args)
+    if pretrained is False:
+        return _create(name, **args)
+    if pretrained is True:
+        fields = overlay(fetch_published(_pretrained_cfg(name), name))
+        try:
+            return _create(name, pretrained=True, pretrained_cfg_overlay=fields, **args)
+        except (OSError, RuntimeError) as error:  # a few weights are not on the Hub, or do not exist
+            raise ValueError(f"timm's weights of {name} cannot be loaded: {first_line(error)}") from error
     path = Path(pretrained)
     if not path.is_file():
         raise ValueError(

@@ -6,6 +6,7 @@ import dataclasses
 import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ class BackboneSpec:
     name: str
     output_stride: int = 32
     in_chans: int = 3
-    pretrained: bool | str = False
+    pretrained: bool | str | Path = False
     kwargs: Mapping[str, Any] | None = None
 
     def pyramid(self, strides: Sequence[int] | None = None) -> Pyramid:

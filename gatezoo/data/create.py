@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from ..utils.choices import check_choice
@@ -79,8 +79,13 @@ def create_dataset(
         ValueError: an unknown name, split or option; an unexpected layout.
     """
     reader = DATASETS[check_choice("a data set", name, DATASETS)]
+    check_options(name, reader, options)
+    return reader(root, split, transform, **options)
+
+
+def check_options(name: str, reader: Callable[..., AnyDataset], options: Iterable[str]) -> None:
+    """Raise ValueError, naming the data set, for an option that is not a keyword of its reader."""
     names = [p.name for p in inspect.signature(reader).parameters.values() if p.kind is p.KEYWORD_ONLY]
     for option in options:
         if option not in names:
             raise ValueError(f"the options of {name} are {', '.join(names) or 'none'}; got {option!r}")
-    return reader(root, split, transform, **options)

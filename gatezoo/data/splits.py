@@ -14,7 +14,7 @@ from ..utils.progress import Progress
 from .base import SegmentationDataset
 from .check.check import check_folder
 from .classes import class_names
-from .create import AnyDataset, create_dataset, dataset_for_task
+from .create import AnyDataset, check_options, create_dataset, dataset_for_task
 from .datasets.folder import FolderDataset
 from .label_format import LabelFormat
 
@@ -100,6 +100,7 @@ def _folder_splits(
     """Open folders of images and labels to train and to evaluate on; without the latter, split the former."""
     if classes is None:
         raise ValueError("a folder of images and labels needs classes: pass --classes NAME,NAME,... or --classes FILE")
+    check_options("folder", FolderDataset, options)
     names, palette = class_names(classes)
     kwargs = folder.label_format.folder_kwargs() | {"in_chans": folder.in_chans, "image_max": folder.image_max}
     if folder.check:

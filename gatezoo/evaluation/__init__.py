@@ -3,10 +3,14 @@
 from typing import TYPE_CHECKING
 
 from ..utils.lazy import lazy_exports
+from ..utils.optional import require_extra
 
 if TYPE_CHECKING:
     from .instance import evaluate_instances
     from .semantic import Evaluation, ImageResult, check_class_names, evaluate, evaluate_in_detail, evaluate_passes
+
+# A command that evaluates says so before it reads anything.
+require_extra("train", "evaluation", "torchmetrics", "scipy")
 
 # Evaluating a semantic segmentation network does not import the metrics of instances.
 __getattr__, __dir__ = lazy_exports(

@@ -16,7 +16,12 @@ from typing import Any
 
 from ..metrics.names import metric_info
 from ..utils.choices import check_fields, suggest
+from ..utils.keyword_types import check_keyword
+from ..utils.text import shorten
 from .recipe import Recipe
+
+# Bytes of a file of experiments, and values in it.
+MAX_BYTES, MAX_VALUES = 1 << 20, 100_000
 
 
 @dataclass(frozen=True)
@@ -78,30 +83,111 @@ class Experiment:
 @functools.cache
 def experiments() -> dict[str, Experiment]:
     """Return all experiments by name, in the order of the files."""
-    import yaml
-
     found: dict[str, Experiment] = {}
     for path in sorted(Path(__file__).parent.glob("*.yaml")):
-        shared = yaml.safe_load(path.read_text(encoding="utf-8"))
-        for name, row in shared.pop("experiments").items():
+        for name, experiment in read_experiments(path).items():
             if name in found:
                 raise ValueError(f"names of experiments must be unique; {path.name} repeats {name!r}: rename it")
-            found[name] = _experiment(name, {**shared, **row, "recipe": shared["recipe"] | row.get("recipe", {})})
+            found[name] = experiment
     return found
 
 
+def read_experiments(path: Path) -> dict[str, Experiment]:
+    """Return the experiments of a file by name.
+
+    Raises:
+        ValueError: a file that is not YAML, or a missing, unknown, repeated or mistyped field.
+    """
+    try:
+        shared = dict(_mapping("the file", _load_yaml(path)))
+        rows = _mapping("experiments", shared.pop("experiments", None))
+        recipe = _mapping("recipe", shared.pop("recipe", {}))
+        found = {}
+        for name, row in rows.items():
+            row = _mapping(f"experiment {name!r}", row)
+            values = {**shared, **row, "recipe": {**recipe, **_mapping("recipe", row.get("recipe", {}))}}
+            found[name] = _experiment(name, values)
+        return found
+    except (ValueError, RecursionError, OSError) as error:
+        raise ValueError(f"{path.name} must be a file of experiments; it is not: {error}") from None
+
+
+def _load_yaml(path: Path) -> Any:
+    """Return the content of a YAML file; unlike YAML's own reader, refuse keys that occur twice."""
+    import yaml
+
+    class Loader(yaml.SafeLoader):
+        pass
+
+    def construct_mapping(loader: yaml.SafeLoader, node: yaml.MappingNode) -> dict[Any, Any]:
+        keys = [key.value for key, _ in node.value]
+        if repeated := [key for key in keys if keys.count(key) > 1]:
+            raise ValueError(f"keys must be unique; {repeated[0]!r} occurs twice: remove one")
+        return loader.construct_mapping(node, deep=True)
+
+    Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, construct_mapping)
+    if path.stat().st_size > MAX_BYTES:
+        raise ValueError(f"it must have at most {MAX_BYTES} bytes; it has {path.stat().st_size}")
+    try:
+        content = yaml.load(path.read_text(encoding="utf-8"), Loader)
+    except yaml.YAMLError as error:
+        raise ValueError(f"it must be YAML: {' '.join(str(error).split())}") from None
+    _check_count(content, [0])
+    return content
+
+
+def _check_count(value: Any, count: list[int]) -> None:
+    """Refuse a tree that aliases, which repeat a part of it, make too large to walk."""
+    count[0] += 1
+    if count[0] > MAX_VALUES:
+        raise ValueError(f"it must hold at most {MAX_VALUES} values")
+    for item in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        _check_count(item, count)
+
+
+def _mapping(what: str, value: Any) -> Mapping[str, Any]:
+    if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
+        raise ValueError(f"{what} must be a dict with names as keys; got {shorten(value)}")
+    return value
+
+
+def _check_values(what: str, values: Mapping[str, Any], kind: type) -> dict[str, Any]:
+    """Return the values of fields of a dataclass, lists as tuples; raise ValueError for an unknown field or type."""
+    types = {field.name: field.type for field in dataclasses.fields(kind)}
+    check_fields(what, values, types)
+    for key, value in values.items():
+        check_keyword(f"{key} of {what}", value, types[key])
+    return {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
+
+
 def _experiment(name: str, values: Mapping[str, Any]) -> Experiment:
-    fields: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
-    check_fields(f"experiment {name!r}", fields, (item.name for item in dataclasses.fields(Experiment)))
-    stages = tuple(_stage(name, stage, fields) for stage in fields.get("stages", ()))
-    return Experiment(name=name, **{**fields, "recipe": Recipe.from_dict(fields["recipe"]), "stages": stages})
+    what = f"experiment {name!r}"
+    fields = _check_values(what, values, Experiment)
+    missing = [
+        item.name
+        for item in dataclasses.fields(Experiment)
+        if item.default is item.default_factory is dataclasses.MISSING and item.name not in (*fields, "name")
+    ]
+    if missing or "name" in fields:
+        raise ValueError(f"{what} must have the fields {', '.join(missing)}, and no name beside its key: add them")
+    stages = fields.get("stages", ())
+    if not isinstance(stages, tuple):
+        raise ValueError(f"stages of {what} must be a list; got {shorten(stages)}")
+    recipe = _recipe(what, fields["recipe"])
+    parts = tuple(_stage(what, _mapping(f"a stage of {what}", stage), fields) for stage in stages)
+    return Experiment(name=name, **{**fields, "recipe": recipe, "stages": parts})
 
 
-def _stage(name: str, stage: Mapping[str, Any], experiment: Mapping[str, Any]) -> Stage:
-    check_fields(f"a stage of {name!r}", stage, ("name", "model_kwargs", "recipe"))
+def _recipe(what: str, values: Mapping[str, Any]) -> Recipe:
+    return Recipe.from_dict(_check_values(f"the recipe of {what}", values, Recipe))
+
+
+def _stage(what: str, stage: Mapping[str, Any], experiment: Mapping[str, Any]) -> Stage:
+    what = f"a stage of {what}"
+    _check_values(what, stage, Stage)
     if "name" not in stage:
-        raise ValueError(f"a stage must have a name; one of {name!r} has {', '.join(stage) or 'no field'}: add it")
-    recipe = Recipe.from_dict({**experiment["recipe"], **stage.get("recipe", {})})
+        raise ValueError(f"{what} must have a name; it has {', '.join(stage) or 'no field'}: add it")
+    recipe = _recipe(what, {**experiment["recipe"], **_mapping("recipe", stage.get("recipe", {}))})
     return Stage(stage["name"], stage.get("model_kwargs", experiment.get("model_kwargs", {})), recipe)
 
 

@@ -58,7 +58,7 @@ def explain_runtime_errors(folder: Path) -> Iterator[None]:
                 "a step must fit into memory, and did not: lower batch_size (and raise grad_accum_steps) or crop_size, "
                 f"raise the output stride, or set grad_checkpointing; {saved}"
             ) from error
-        if "DataLoader worker" in text and "killed" in text:
+        if "DataLoader worker" in text and ("killed" in text or "exited unexpectedly" in text):
             raise ValueError(
                 f"data workers must stay alive; one was killed (memory?): use fewer workers; {saved}"
             ) from error

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -27,22 +27,19 @@ def ensure_dir(path: Path) -> None:
 def atomic_write(path: Path, write: Callable[[Path], object]) -> None:
     """Call ``write`` with a temporary path beside ``path``, then rename that file to ``path``.
 
-    The temporary file is removed if ``write`` fails.
+    The temporary file is in a new folder that this user alone can enter, so that nobody can put a link in its place;
+    its permissions are those of any new file. It is removed if ``write`` fails.
 
     Raises:
         ValueError: the file cannot be written.
     """
-    tmp_path = path.with_name(f".{path.name}.{os.getpid()}.part{path.suffix}")
     try:
-        write(tmp_path)
-        os.replace(tmp_path, path)
+        with tempfile.TemporaryDirectory(prefix=".part", dir=path.parent, ignore_cleanup_errors=True) as folder:
+            tmp_path = Path(folder) / path.name
+            write(tmp_path)
+            os.replace(tmp_path, path)
     except OSError as error:
-        raise ValueError(
-            f"the folder {path.parent} must be writable; {error.strerror or error}: choose another"
-        ) from error
-    finally:
-        with contextlib.suppress(OSError):
-            tmp_path.unlink()
+        raise ValueError(f"the file {path} must be writable; {error.strerror or error}: choose another") from error
 
 
 def write_bytes(path: Path, data: bytes | memoryview) -> None:

@@ -10,12 +10,16 @@ import numpy as np
 import torch
 from PIL import Image
 
+from ..utils.optional import require_extra
 from ..utils.palette import Palette
 from .figures import Color, figure_to_image, new_figure
 from .overlay import HIGHLIGHT_COLOR, fade, overlay
 
 if TYPE_CHECKING:
     from matplotlib.patches import Patch
+
+# A command that draws gates says so before it computes them.
+require_extra("train", "the figure of gates", "matplotlib")
 
 COLUMNS = 4
 COLORS = {"changed": HIGHLIGHT_COLOR, "worse": (220, 30, 30), "better": (0, 150, 60)}

@@ -16,6 +16,8 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from ..pretrained import upgrade_metadata
+from ..utils.text import first_line, shorten
+from .header import check_metadata
 
 # Bytes. The header of a network of thousands of tensors has a few hundred kilobytes.
 MAX_HEADER = 8 << 20
@@ -34,7 +36,7 @@ def read_checkpoint(path: str | os.PathLike) -> tuple[dict[str, Tensor], dict[st
     Raises:
         ValueError: no such file, another format, a damaged file, or one that holds more than tensors.
     """
-    path = Path(path)
+    path = _as_path(path)
     if path.suffix in PICKLES:
         return _extract_state_dict(_load_pickle(path), path), {}
     with _open_safetensors(path) as file:
@@ -43,7 +45,8 @@ def read_checkpoint(path: str | os.PathLike) -> tuple[dict[str, Tensor], dict[st
 
 def checkpoint_metadata(path: str | os.PathLike) -> dict[str, Any]:
     """Return the metadata of a checkpoint without reading a tensor. Raises as :func:`read_checkpoint` does."""
-    if Path(path).suffix in PICKLES:
+    path = _as_path(path)
+    if path.suffix in PICKLES:
         return {}
     with _open_safetensors(path) as file:
         return _metadata(file)
@@ -53,12 +56,13 @@ def _metadata(file: Any) -> dict[str, Any]:
     metadata = json.loads((file.metadata() or {}).get("gatezoo", "{}"))
     if not isinstance(metadata, dict):
         raise ValueError("its metadata is not an object")
-    return upgrade_metadata(metadata)
+    metadata = upgrade_metadata(metadata)
+    check_metadata(metadata)
+    return metadata
 
 
 @contextlib.contextmanager
-def _open_safetensors(path: str | os.PathLike) -> Iterator[Any]:
-    path = Path(path)
+def _open_safetensors(path: Path) -> Iterator[Any]:
     _check_file(path)
     try:
         _check_header(path)
@@ -68,8 +72,18 @@ def _open_safetensors(path: str | os.PathLike) -> Iterator[Any]:
         raise ValueError(f"a checkpoint must be a complete .safetensors file; {path} is not: {error}") from None
 
 
+def _as_path(path: str | os.PathLike) -> Path:
+    if not isinstance(path, (str, os.PathLike)):
+        raise ValueError(f"a checkpoint must be a path; got {shorten(path)}")
+    return Path(path)
+
+
 def _check_file(path: Path) -> None:
-    if not path.is_file():
+    try:
+        is_file = path.is_file()
+    except OSError as error:  # too long a name, a folder that may not be entered
+        raise ValueError(f"a checkpoint must be a file; {path} cannot be read: {error.strerror}") from None
+    if not is_file:
         raise ValueError(f"a checkpoint must be a file; there is none at {path}")
 
 
@@ -102,11 +116,7 @@ def _unsafe_globals(path: Path, error: Exception) -> str:
         names = torch.serialization.get_unsafe_globals_in_checkpoint(path)
     except (ValueError, RuntimeError, pickle.UnpicklingError, EOFError, OSError):
         names = []
-    return ", ".join(sorted(names)) or f"something that torch.load refuses ({_first_line(error)})"
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
+    return ", ".join(sorted(names)) or f"something that torch.load refuses ({first_line(error)})"
 
 
 def _extract_state_dict(content: Any, path: Path) -> dict[str, Tensor]:

@@ -62,7 +62,7 @@ def load_tensors(
         strict: refuse missing and unexpected names.
 
     Raises:
-        ValueError: names or shapes that do not fit and are not allowed to differ.
+        ValueError: names or shapes that do not fit and are not allowed to differ, or a tensor with NaN or infinity.
     """
     own = model.state_dict()
     report = LoadReport(
@@ -88,6 +88,8 @@ def load_tensors(
         else:
             report.reinitialised.append(key)
             continue
+        if tensor.is_floating_point() and not torch.isfinite(tensor).all():
+            raise ValueError(f"weights must be finite; tensor {key} holds NaN or infinity: use another checkpoint")
         state[key] = tensor
     model.load_state_dict(state, strict=False, assign=True)
     return report

@@ -1,10 +1,12 @@
 """Backbones of timm: geometry, blocks, refusals and weights."""
 
 import functools
+import time
 
 import pytest
 import timm
 import torch
+from safetensors.torch import save
 from timm.models import FeatureListNet
 from torch import nn
 
@@ -258,3 +260,24 @@ def test_first_convolution_for_other_channels():
     weight = torch.randn(8, 3, 3, 3)
     torch.testing.assert_close(adapt_input_conv(1, weight), weight.sum(1, keepdim=True))
     assert adapt_input_conv(4, weight).shape == (8, 4, 3, 3)
+
+
+def test_published_weights_come_from_the_hub_and_then_from_the_cache(hub):
+    source = timm.create_model("test_resnet", num_classes=0)
+    for value in source.state_dict().values():
+        value.fill_(0.25 if value.is_floating_point() else 3)
+    files = {"model.safetensors": save(source.state_dict()), "config.json": b"{}"}
+    hub.put(timm.get_pretrained_cfg("test_resnet").hf_hub_id, files)
+    for _ in range(2):
+        pyramid = Pyramid("test_resnet", pretrained=True)
+        assert all((parameter == 0.25).all() for parameter in pyramid.parameters())
+    assert len(hub.counted("GET")) == 2, "the second time nothing is requested"
+
+
+def test_hub_that_does_not_answer_is_one_line_within_seconds(hub):
+    hub.fail("HEAD", "/resolve/", times=999, status=503)
+    start = time.monotonic()
+    with pytest.raises(ValueError, match=r"reachable; status 503: .*pass a file of weights of test_resnet") as caught:
+        Pyramid("test_resnet", pretrained=True)
+    assert time.monotonic() - start < 10
+    assert "\n" not in str(caught.value)

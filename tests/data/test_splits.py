@@ -42,3 +42,9 @@ def test_data_sets_are_opened_for_the_task(tmp_path):
         create_splits(tmp_path)
     with pytest.raises(ValueError, match=r"image_max must be given for folders only; got 4095 for nuclei"):
         create_splits(tmp_path, "nuclei", folder=FolderOptions(image_max=4095))
+
+
+def test_unknown_option_of_a_folder_lists_the_known_ones(shapes):
+    for option in ("no_such_option", "classes"):
+        with pytest.raises(ValueError, match=rf"the options of folder are color_table, .*depth.*; got '{option}'"):
+            create_splits(shapes, classes="ground,disc", options={option: 1})

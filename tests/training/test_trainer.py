@@ -183,7 +183,7 @@ def test_full_disk_is_reported_and_keeps_the_last_good_state(shapes, tmp_path):
     limit += "sys.argv = sys.argv[1:]; runpy.run_module('gatezoo', run_name='__main__')"
     done = subprocess.run([sys.executable, "-c", limit, *line[2:]], env=environment(), capture_output=True, text=True)
     assert done.returncode == 2, done.stderr
-    assert re.search(r"gatezoo: the folder .* must be writable; File too large", done.stderr)
+    assert re.search(r"gatezoo: the file .* must be writable; File too large", done.stderr)
     assert (tmp_path / "out/trainer_state.pt").read_bytes() == before
     assert not list((tmp_path / "out").glob(".*"))
 
@@ -264,6 +264,7 @@ def test_infinite_losses_end_the_training(shapes, tmp_path):
             "lower batch_size .* crop_size, .* output stride, .*grad_checkpointing",
         ),
         (RuntimeError("DataLoader worker (pid 7) is killed by signal"), "use fewer workers; the last good state is in"),
+        (RuntimeError("DataLoader worker (pid(s) 7) exited unexpectedly"), "use fewer workers; the last good state"),
     ],
 )
 def test_lack_of_memory_and_killed_workers_are_explained(shapes, tmp_path, monkeypatch, error, text):

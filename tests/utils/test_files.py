@@ -1,5 +1,6 @@
 import json
 import math
+import os
 import re
 
 import pytest
@@ -41,8 +42,39 @@ def test_folders_that_cannot_be_written(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(ValueError, match=f"the output folder must be writable; got {re.escape(str(tmp_path))}"):
         ensure_dir(tmp_path / "file/folder")
-    with pytest.raises(ValueError, match=r"the folder .*file must be writable; Not a directory: choose another"):
+    with pytest.raises(ValueError, match=r"the file .*a\.txt must be writable; Not a directory: choose another"):
         write_text(tmp_path / "file/a.txt", "")
     ensure_dir(tmp_path / "a/b")
     ensure_dir(tmp_path / "a/b")
     assert (tmp_path / "a/b").is_dir()
+
+
+def test_planted_links_are_not_followed_and_permissions_are_those_of_new_files(tmp_path):
+    victim, path = tmp_path / "victim", tmp_path / "out" / "a.txt"
+    victim.write_text("mine")
+    path.parent.mkdir()
+    seen = []
+
+    def write(place):
+        seen.append(place)
+        # Nobody else can enter the folder, whatever its name.
+        assert place.parent.stat().st_mode & 0o077 == 0
+        place.write_text("new")
+
+    path.with_name(f".a.txt.{os.getpid()}.part.txt").symlink_to(victim)
+    before = os.umask(0o022)
+    try:
+        atomic_write(path, write)
+        atomic_write(path, write)
+    finally:
+        os.umask(before)
+    assert (victim.read_text(), path.read_text()) == ("mine", "new")
+    assert seen[0].parent != seen[1].parent
+    assert path.stat().st_mode & 0o777 == 0o644
+
+
+def test_message_of_a_file_that_cannot_be_written_names_the_cause(tmp_path):
+    with pytest.raises(ValueError, match="must be writable; File name too long: choose another"):
+        write_text(tmp_path / ("x" * 300), "")
+    with pytest.raises(ValueError, match="must be writable; No such file or directory: choose another"):
+        write_text(tmp_path / "absent/a.txt", "")

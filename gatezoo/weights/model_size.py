@@ -1,0 +1,94 @@
+"""Bounds of a network that is built from the keywords of a file, which is not trusted."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.modules.module import register_module_module_registration_hook
+
+from ..registry import ModelSpec
+from ..utils.text import first_line
+from .config import BOUNDS, MAX_PARAMETERS
+
+# The deepest networks of timm have about five thousand modules.
+MAX_MODULES = 20_000
+# Values of a keyword such as the grids of a pooling, each of which is computed in turn.
+MAX_LIST = 100
+# Keywords that users of a model commonly change, with the values up to which the model need not be tried.
+_USUAL_LIMITS = {"num_classes": 1000, "in_chans": 16, "iterations": 100, "loops": 99}
+
+
+def check_bounds(model_kwargs: Mapping[str, Any]) -> None:
+    """Raise ValueError unless the keywords that all models share are within their bounds."""
+    for key, (low, high) in BOUNDS.items():
+        value = model_kwargs.get(key)
+        if value is not None and not low <= value <= high:
+            raise ValueError(f"{key} must be a whole number from {low} to {high}; got {value}")
+
+
+def check_model_size(spec: ModelSpec, model_kwargs: Mapping[str, Any]) -> None:
+    """Refuse keywords that make no network, or one with more parameters or modules than any file of weights holds.
+
+    Args:
+        spec: of the model.
+        model_kwargs: flat keywords, from a file.
+
+    Raises:
+        ValueError: such keywords.
+    """
+    changed = spec.non_default_kwargs(
+        {key: tuple(value) if isinstance(value, list) else value for key, value in model_kwargs.items()}
+    )
+    if all(key in _USUAL_LIMITS and value <= _USUAL_LIMITS[key] for key, value in changed.items()):
+        return
+    if _longest_list(model_kwargs) > MAX_LIST:
+        raise ValueError(
+            f"model_args of a configuration must make a {spec.name}; they do not: a list must have at most {MAX_LIST} "
+            "values"
+        )
+    try:
+        # On the meta device numbers take neither memory nor time. More than two passes reveal nothing new.
+        few = {key: min(2, model_kwargs[key]) for key in ("iterations", "loops") if key in model_kwargs}
+        with torch.device("meta"), torch.no_grad(), _limited_modules():
+            model = spec.build(**spec.merge({**model_kwargs, **few})).eval()
+            count = sum(parameter.numel() for parameter in model.parameters())
+            if count <= MAX_PARAMETERS:
+                model.raw_outputs(torch.empty(1, model.in_chans, 64, 64))
+    except (ValueError, TypeError, RuntimeError, AssertionError, LookupError, AttributeError, OverflowError) as error:
+        raise ValueError(
+            f"model_args of a configuration must make a {spec.name}; they do not: {first_line(error)}"
+        ) from None
+    if count > MAX_PARAMETERS:
+        raise ValueError(
+            f"model_args of a configuration must make a network of at most {MAX_PARAMETERS} parameters; got {count}"
+        )
+
+
+def _longest_list(value: Any) -> int:
+    if isinstance(value, Mapping):
+        return max(map(_longest_list, value.values()), default=0)
+    if isinstance(value, (list, tuple)):
+        return max([len(value), *map(_longest_list, value)])
+    return 0
+
+
+@contextlib.contextmanager
+def _limited_modules() -> Iterator[None]:
+    """Refuse to build more than ``MAX_MODULES`` modules: each takes time, even without memory for its weights."""
+    count = 0
+
+    def count_module(module: nn.Module, name: str, submodule: nn.Module | None) -> None:
+        nonlocal count
+        count += 1
+        if count > MAX_MODULES:
+            raise ValueError(f"it has more than {MAX_MODULES} modules")
+
+    handle = register_module_module_registration_hook(count_module)
+    try:
+        yield
+    finally:
+        handle.remove()
