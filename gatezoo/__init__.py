@@ -25,7 +25,7 @@ from .utils.lazy import lazy_exports
 
 if TYPE_CHECKING:
     from .evaluation.instance import evaluate_instances
-    from .evaluation.semantic import evaluate
+    from .evaluation.loop import evaluate
     from .factory import create_model, from_pretrained, load_checkpoint
     from .inference.instance import InstancePredictor, predict_instances
     from .inference.predictor import Predictor
@@ -46,7 +46,7 @@ __getattr__, __dir__ = lazy_exports(
         "Predictor": "inference.predictor",
         "Recipe": "recipes.recipe",
         "create_model": "factory",
-        "evaluate": "evaluation.semantic",
+        "evaluate": "evaluation.loop",
         "evaluate_instances": "evaluation.instance",
         "finetune": "training.finetune",
         "from_pretrained": "factory",

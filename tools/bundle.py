@@ -21,7 +21,6 @@ import gatezoo
 from gatezoo import pretrained
 from gatezoo.cli.options import parse_kwargs
 from gatezoo.data import FolderDataset, create_dataset, dataset_for_task
-from gatezoo.evaluation.semantic import evaluate_passes
 from gatezoo.segmenters.depth import DepthGated
 from gatezoo.utils.environment import versions
 from gatezoo.utils.files import atomic_write, write_json
@@ -58,7 +57,7 @@ def measure_instances(model, data, args: argparse.Namespace) -> dict:
 def measure(model, data, args: argparse.Namespace) -> dict:
     """Return the metrics at the default number of iterations, the mIoU at 1 .. 4, and those of predicted depth."""
     recurrent = "iterations" in model.capabilities
-    passes = evaluate_passes(model, data, iterations=4 if recurrent else None)
+    passes = gatezoo.evaluate(model, data, iterations=4 if recurrent else None, all_iterations=True).by_iteration
     scores = passes[model.iterations - 1] if recurrent else passes[0]
     metrics = {
         "miou": round(scores.miou, 4),
@@ -69,7 +68,7 @@ def measure(model, data, args: argparse.Namespace) -> dict:
     }
     if recurrent:
         metrics["miou_by_iterations"] = [round(of_pass.miou, 4) for of_pass in passes]
-    if model.predicts_depth and (depth := gatezoo.evaluate(model, data).depth):
+    if depth := scores.get("depth"):
         metrics |= {key: round(value, 4) for key, value in depth.to_dict().items()}
     return metrics
 

@@ -40,7 +40,7 @@ def check(
     report = check_folder(
         folder,
         parse_classes(labels.classes)[0],
-        labels.ignore_index,
+        labels.ignored(),
         **labels.label_format().folder_kwargs(),
         image_max=labels.image_max,
         progress=partial(track, description="reading"),

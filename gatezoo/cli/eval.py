@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from .option_groups import LabelOptions, with_label_options
 from .options import (
     Checkpoint,
     DataKwargs,
@@ -27,12 +28,18 @@ from .options import (
 )
 
 if TYPE_CHECKING:
+    from ..data import FolderDataset, SegmentationDataset
     from ..data.create import AnyDataset
-    from ..segmenters.instance import InstanceSegmenter
+    from ..segmenters.base import BaseSegmenter
+
+# Keywords of a folder's reader that are no label options.
+FOLDER_OPTIONS = ("depth",)
 
 
+@with_label_options
 def evaluate(
     name: NameOrFile,
+    *,
     data_dir: Annotated[
         Path,
         typer.Option(
@@ -43,116 +50,174 @@ def evaluate(
     split: Annotated[
         str | None, typer.Option(help="Split to evaluate on. Default: val; of 'folder', the folder itself.")
     ] = None,
+    labels: LabelOptions,
     scales: Scales = "",
     flip: Flip = False,
     window_size: WindowSize = None,
     window_overlap: WindowOverlap = None,
     iterations: Iterations = None,
+    all_iterations: Annotated[
+        bool, typer.Option("--all-iterations", help="Also score each pass of a recurrent network, in one table.")
+    ] = False,
+    merge: Annotated[
+        str | None, typer.Option(help="Score the probabilities of all passes, merged by their 'max' or 'mean'.")
+    ] = None,
     boundary: Annotated[
         bool, typer.Option(help="Also compute the boundary F-score, within .0075 of the diagonal.")
     ] = False,
+    calibration: Annotated[
+        bool, typer.Option("--calibration", help="Also compute the expected calibration error, in 15 bins.")
+    ] = False,
     depth_blur: DepthBlur = 0.0,
+    depth_map: Annotated[
+        Path | None,
+        typer.Option(help="Folder with the depth NAME.png of each image, in millimetres, 16 bits, 0 = not measured."),
+    ] = None,
     data_kwargs: DataKwargs = None,
     iiou: Annotated[
         bool, typer.Option("--iiou", help="Also compute the instance-weighted IoU, if the data set has instances.")
     ] = False,
     out: Annotated[
         Path | None,
-        typer.Option("--out", "--output", help="Write scores.json, images.csv and confusion.png to this folder."),
+        typer.Option("--out", "--output", help="Write scores.json, tables and figures to this folder."),
     ] = None,
     workers: Workers = 1,
-    device: Device = "cpu",
+    device: Device = "auto",
     checkpoint: Checkpoint = None,
     model_kwargs: ModelKwargs = None,
 ) -> None:
     """Evaluate a model on labeled images, each at its own size; by default whole and at a single scale.
 
     Instance segmentation is scored by COCO's average precision of masks and boxes. Under torchrun the processes share
-    the images, and the first one prints the scores.
+    the images, and the first one prints the scores. Without options that describe label files, those of a folder are
+    read as those that the model was trained on.
     """
-    from ..data import FolderDataset, SegmentationDataset, create_dataset, dataset_for_task
-    from ..evaluation.reports import score_lines, write_report
-    from ..evaluation.semantic import check_class_names, evaluate_in_detail
+    from ..utils.optional import require_extra
+
+    require_extra(
+        "train", ["torchmetrics", "scipy", "faster_coco_eval", *(["matplotlib"] if out else [])], "an evaluation"
+    )
+    from rich.console import Console
+
+    from ..evaluation.loop import check_class_names, default_metrics
+    from ..evaluation.loop import evaluate as run_evaluation
+    from ..evaluation.reports import iteration_table, score_lines, write_report
     from ..factory import load_model
-    from ..inference.modes import make_inference_mode
-    from ..metrics.boundary import TOLERANCE
-    from ..segmenters.base import SemanticSegmenter
-    from ..segmenters.instance import InstanceSegmenter
+    from ..inference.modes import WholeImage, make_inference_mode
+    from ..metrics import BoundaryMetric, CalibrationMetric
+    from ..utils.choices import check_choice
+    from ..utils.devices import log_device, resolve_device
     from ..utils.distributed import get_rank_and_world_size, init_distributed
     from ..utils.files import ensure_dir
     from ..utils.progress import track
 
     mode = make_inference_mode(parse_scales(scales), flip, window_size, window_overlap)
     options = parse_kwargs(data_kwargs or []) | ({"instances": True} if iiou else {})
-    model, device = load_model(name, checkpoint, **parse_kwargs(model_kwargs or [])), init_distributed(device)
-    dataset = dataset_for_task(dataset, model.task)
-    semantic = {"iterations": iterations, "boundary": boundary, "iiou": iiou, "scales": scales, "flip": flip}
-    check_task_options(model.task, {"semantic": semantic | {"window-size": window_size}})
-    if isinstance(model, InstanceSegmenter):
-        _evaluate_instances(model, data_dir, dataset, split, out, workers, device)
-        return
-    assert isinstance(model, SemanticSegmenter)
-    data: AnyDataset
-    if dataset == "folder":
-        if iiou:
-            raise ValueError("--iiou needs a data set with instances, such as cityscapes; a folder has none")
-        ignore_index = model.pretrained_cfg.ignore_index if model.pretrained_cfg else 255
-        data = FolderDataset(data_dir / (split or ""), model.num_classes, ignore_index, **options)
-    else:
-        data = create_dataset(dataset, data_dir, split or "val", **options)
-    assert isinstance(data, SegmentationDataset)
+    if merge is not None:
+        check_choice("merge", merge, ("max", "mean"))
+    run_on = resolve_device(device)
+    model = load_model(name, checkpoint, **parse_kwargs(model_kwargs or []))
+    init_distributed(run_on)
+    semantic = {"iterations": iterations, "all-iterations": all_iterations, "merge": merge, "boundary": boundary}
+    semantic |= {"calibration": calibration, "iiou": iiou, "scales": scales, "flip": flip, "window-size": window_size}
+    check_task_options(model.task, {"semantic": semantic})
+    data = _open_data(model, data_dir, dataset, split, labels, options, depth_map)
     check_class_names(model, data)
     if out:
         ensure_dir(out)
-    evaluation = evaluate_in_detail(
+    is_first = get_rank_and_world_size()[0] == 0
+    if is_first:
+        log_device(run_on)
+    metrics = default_metrics(model, data, mode)
+    metrics += [BoundaryMetric()] * boundary + [CalibrationMetric()] * calibration
+    evaluation = run_evaluation(
         model,
         data,
-        None,
-        iterations,
-        device,
-        mode,
-        boundary=TOLERANCE if boundary else None,
+        metrics=metrics,
+        mode=None if mode == WholeImage() else mode,
+        iterations=iterations,
+        merge=merge,
+        all_iterations=all_iterations,
+        device=run_on,
         workers=workers,
         progress=partial(track, description="evaluating"),
         blur=depth_blur,
     )
-    if get_rank_and_world_size()[0]:
+    if not is_first:
         return
     for line in score_lines(evaluation.scores, model.class_names):
         print(line)
+    if evaluation.by_iteration:
+        Console().print(iteration_table(evaluation))
     if out:
+        split = split or (None if dataset == "folder" else "val")
         write_report(evaluation, model, out, {"folder": str(data_dir), "dataset": dataset, "split": split})
 
 
-def _evaluate_instances(
-    model: InstanceSegmenter,
-    data_dir: Path,
+def _open_data(
+    model: BaseSegmenter,
+    root: Path,
     dataset: str,
     split: str | None,
-    out: Path | None,
-    workers: int,
-    device: str,
-) -> None:
-    """Evaluate an instance segmentation network."""
-    from ..data import create_dataset
-    from ..evaluation.instance import evaluate_instances
-    from ..evaluation.reports import instance_lines, write_instance_report
-    from ..evaluation.semantic import check_class_names
-    from ..utils.distributed import get_rank_and_world_size
-    from ..utils.files import ensure_dir
+    labels: LabelOptions,
+    options: dict[str, Any],
+    depth_map: Path | None,
+) -> AnyDataset:
+    """Open the data set that a model is evaluated on, with the labels that its task needs."""
+    from ..data import SegmentationDataset, create_dataset, dataset_for_task
+
+    if dataset != "folder":
+        if labels.given:
+            raise ValueError(
+                f"--{labels.given[0]} is only supported for folders; got --dataset {dataset}: leave it out"
+            )
+        data = create_dataset(dataset_for_task(dataset, model.task), root, split or "val", **options)
+    elif model.task == "instance":
+        raise ValueError("instances must come from a data set that has them; a folder has none: pass --dataset coco")
+    elif "instances" in options:
+        raise ValueError("--iiou needs a data set with instances, such as cityscapes; a folder has none")
+    else:
+        data = _open_folder(model, root / (split or ""), labels, options)
+    if depth_map:
+        if not isinstance(data, SegmentationDataset) or "depth" in data.layers:
+            raise ValueError("--depth-map is for data with classes and without depth; these are not: leave it out")
+        _add_depth(data, depth_map)
+    if isinstance(data, SegmentationDataset) and getattr(model, "takes_depth", False) and "depth" not in data.layers:
+        other = "" if dataset == "folder" else ", or --data-kwargs depth=True"
+        raise ValueError(
+            f"{model.architecture} needs the depth of each image; got none: pass --depth-map FOLDER{other}"
+        )
+    return data
+
+
+def _open_folder(model: BaseSegmenter, root: Path, labels: LabelOptions, options: dict[str, Any]) -> FolderDataset:
+    """Open a folder of images and labels, after a check of its files."""
+    from ..data import FolderDataset
+    from ..data.check.check import check_folder
+    from ..data.classes import parse_classes
+    from ..data.label_format import LabelFormat
+    from ..evaluation.samples import check_num_classes
     from ..utils.progress import track
 
-    if dataset == "folder":
-        raise ValueError("instances must come from a data set that has them; a folder has none: pass --dataset coco")
-    split = split or "val"
-    data = create_dataset(dataset, data_dir, split)
-    check_class_names(model, data)
-    if out:
-        ensure_dir(out)
-    scores = evaluate_instances(model, data, device, workers, progress=partial(track, description="evaluating"))
-    if get_rank_and_world_size()[0]:
-        return
-    for line in instance_lines(scores):
-        print(line)
-    if out:
-        write_instance_report(scores, model, out, {"folder": str(data_dir), "dataset": dataset, "split": split})
+    for option in options.keys() - FOLDER_OPTIONS:
+        raise ValueError(f"the options of a folder are {', '.join(FOLDER_OPTIONS)}; got {option!r}")
+    cfg = model.pretrained_cfg
+    label_format = labels.label_format() if labels.given else LabelFormat()
+    ignore_index = labels.ignored(cfg.ignore_index if cfg else 255)
+    kwargs: dict[str, Any] = {"ignore_index": ignore_index, "in_chans": model.in_chans, "image_max": labels.image_max}
+    kwargs |= label_format.folder_kwargs()
+    data = FolderDataset(root, parse_classes(labels.classes)[0] or model.num_classes, **kwargs, **options)
+    check_num_classes(model, data)
+    check_folder(root, data.classes, **kwargs, progress=partial(track, description="checking")).raise_errors()
+    return data
+
+
+def _add_depth(data: SegmentationDataset, folder: Path) -> None:
+    """Add the depth of each image: 16-bit PNGs of millimetres in a folder."""
+    from ..data.base import ExtraMap
+    from ..data.files.depth import scaled_png
+    from ..data.files.layout import check_files_exist
+
+    files = [folder / f"{image.stem}.png" for image in data.images]
+    check_files_exist(f"the depth of each image in {folder}", files)
+    data.layers["depth"] = ExtraMap(files, scaled_png(0.001))

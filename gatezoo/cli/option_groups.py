@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 Command = Callable[..., None]
 
+LABEL_SUFFIX = ".png"
+
 
 @dataclasses.dataclass(frozen=True)
 class LabelOptions:
@@ -24,7 +26,7 @@ class LabelOptions:
 
     Attributes:
         classes: class names separated by commas, or a file; None if not given.
-        ignore_index: label that does not count.
+        ignore_index: label that does not count; None if not given.
         rgb: labels are RGB images in the colors of the class file.
         reduce_zero_label: ids start at 1, and 0 does not count.
         label_map: ``ID=CLASS`` for each id.
@@ -33,12 +35,25 @@ class LabelOptions:
     """
 
     classes: str | None
-    ignore_index: int
+    ignore_index: int | None
     rgb: bool
     reduce_zero_label: bool
     label_map: list[str] | None
     label_suffix: str
     image_max: float | None = None
+
+    @property
+    def given(self) -> list[str]:
+        """Names of the options that describe label files and were given."""
+        values = {
+            "ids": self.label_map,
+            "rgb": self.rgb,
+            "reduce-zero-label": self.reduce_zero_label,
+            "label-suffix": self.label_suffix != LABEL_SUFFIX,
+            "ignore-index": self.ignore_index is not None,
+            "image-max": self.image_max is not None,
+        }
+        return [name for name, value in values.items() if value]
 
     def label_format(self) -> LabelFormat:
         """Return the format of label files.
@@ -58,7 +73,11 @@ class LabelOptions:
         """Return the options to read and split a folder; ``others`` are further fields of them."""
         from ..data.splits import FolderOptions
 
-        return FolderOptions(self.ignore_index, self.label_format(), image_max=self.image_max, **others)
+        return FolderOptions(self.ignored(), self.label_format(), image_max=self.image_max, **others)
+
+    def ignored(self, default: int = 255) -> int:
+        """Return the label that does not count, ``default`` if it was not given."""
+        return default if self.ignore_index is None else self.ignore_index
 
 
 def with_label_options(command: Command) -> Command:
@@ -71,7 +90,7 @@ def with_label_options(command: Command) -> Command:
             "Class names separated by commas, or a file with a line NAME or NAME R G B for each class.",
             show_default=False,
         ),
-        _label_option("ignore_index", int, 255, "Label that does not count."),
+        _label_option("ignore_index", int | None, None, "Label that does not count. Default: 255.", show_default=False),
         _label_option("rgb", bool, False, "Read labels as RGB images in the colors of --classes.", "--rgb"),
         _label_option("reduce_zero_label", bool, False, "Ids start at 1, and 0 does not count.", "--reduce-zero-label"),
         _label_option(
@@ -82,7 +101,7 @@ def with_label_options(command: Command) -> Command:
             "--label-map",
             "--ids",
         ),
-        _label_option("label_suffix", str, ".png", "Ending of a label file's name, after the stem of its image."),
+        _label_option("label_suffix", str, LABEL_SUFFIX, "Ending of a label file's name, after the stem of its image."),
         _label_option(
             "image_max",
             float | None,

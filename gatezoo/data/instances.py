@@ -90,7 +90,15 @@ class InstanceMaskDataset(Dataset):
 
 
 def detection_collate(samples: Sequence[Sample]) -> tuple[list[Tensor], list[Sample]]:
-    """Collate items into (images, targets), the lists that torchvision's detectors take: a ``collate_fn``."""
-    return [sample["image"] for sample in samples], [
-        {key: value for key, value in sample.items() if key != "image"} for sample in samples
-    ]
+    """Collate items into (images, targets), the lists that torchvision's detectors take: a ``collate_fn``.
+
+    Crowds, which are no single instances, are left out.
+    """
+    targets = []
+    for sample in samples:
+        single = sample.get("iscrowd", torch.zeros_like(sample["labels"])) == 0
+        target = {key: value for key, value in sample.items() if key not in ("image", "iscrowd")}
+        for key in ("boxes", "labels", "masks"):
+            target[key] = tv_tensors.wrap(target[key].as_subclass(Tensor)[single], like=target[key])
+        targets.append(target)
+    return [sample["image"] for sample in samples], targets

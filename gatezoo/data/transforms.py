@@ -24,7 +24,7 @@ from .instances import masks_to_boxes
 TRIES = 10
 
 # Entries with one row for each instance.
-_INSTANCE_KEYS = ("boxes", "labels", "masks")
+_INSTANCE_KEYS = ("boxes", "labels", "masks", "iscrowd")
 
 
 class RandomScaleCrop:

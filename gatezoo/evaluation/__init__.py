@@ -7,22 +7,19 @@ from ..utils.optional import require_extra
 
 if TYPE_CHECKING:
     from .instance import evaluate_instances
-    from .semantic import Evaluation, ImageResult, check_class_names, evaluate, evaluate_in_detail, evaluate_passes
+    from .loop import check_class_names, default_metrics, evaluate
+    from .result import Evaluation, ImageResult
 
-# A command that evaluates says so before it reads anything.
-require_extra("train", "evaluation", "torchmetrics", "scipy")
-
-# Evaluating a semantic segmentation network does not import the metrics of instances.
+# The command line reads no metrics before it has checked that they are installed.
 __getattr__, __dir__ = lazy_exports(
     __name__,
     {
-        "Evaluation": "semantic",
-        "ImageResult": "semantic",
-        "check_class_names": "semantic",
-        "evaluate": "semantic",
-        "evaluate_in_detail": "semantic",
+        "Evaluation": "result",
+        "ImageResult": "result",
+        "check_class_names": "loop",
+        "default_metrics": "loop",
+        "evaluate": "loop",
         "evaluate_instances": "instance",
-        "evaluate_passes": "semantic",
     },
 )
 
@@ -30,8 +27,7 @@ __all__ = [
     "Evaluation",
     "ImageResult",
     "check_class_names",
+    "default_metrics",
     "evaluate",
-    "evaluate_in_detail",
     "evaluate_instances",
-    "evaluate_passes",
 ]

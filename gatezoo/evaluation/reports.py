@@ -1,74 +1,73 @@
-"""Format the result of an evaluation as lines of text and as files: scores.json, images.csv, confusion.png."""
+"""Format the result of an evaluation as lines of text, as a table, and as files."""
 
 from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ..metrics import SegmentationResult
+import numpy as np
+from rich.table import Table
+
+from ..metrics import DepthResult
 from ..metrics.names import format_metric, metric_info
 from ..registry import get_model_spec
 from ..segmenters.base import BaseSegmenter
-from ..segmenters.instance import InstanceSegmenter
 from ..utils.environment import versions
 from ..utils.files import atomic_write, ensure_dir, write_json
-from ..visualization.figures import confusion_figure
+from ..visualization.figures import confusion_figure, reliability_figure
 from ..weights.integrity import sha256_of
-from .semantic import Evaluation
+from .result import Evaluation
 
 
-def score_lines(scores: SegmentationResult, names: list[str]) -> Iterator[str]:
-    """Yield a line for each class and each metric: its name and its value."""
-    for name, iou in zip(names, scores.iou):
-        yield f"{name:20} {format_metric('iou', iou, percent=False)}"
-    yield f"{_line('miou', scores.miou, 20)}   ({scores.absent} absent classes left out)"
-    keys = ("pixel_accuracy", "mean_accuracy", "weighted_iou", "boundary_f", "iiou")
-    values: dict[str, float | None] = {key: getattr(scores, key) for key in keys}
-    if depth := scores.depth:
-        values |= {key: getattr(depth, key) for key in ("delta1", "delta2", "delta3", "abs_rel", "rmse")}
-    for key, value in values.items():
-        if value is not None:
-            yield _line(key, value, 20)
+def score_lines(scores: Mapping[str, Any], names: Sequence[str]) -> Iterator[str]:
+    """Yield a line for each class and each metric: its name and its value.
 
-
-def instance_lines(scores: dict[str, Any]) -> Iterator[str]:
-    """Yield a line for each class and each metric of :func:`gatezoo.evaluate_instances`."""
+    Args:
+        scores: of an evaluation.
+        names: of the classes of a semantic segmentation network.
+    """
+    width = 20 if "iou" in scores else 30
+    for name, iou in zip(names, scores.get("iou", ())):
+        yield f"{name:{width}} {format_metric('iou', iou, percent=False)}"
     for key, value in scores.items():
-        if isinstance(value, dict):
+        if isinstance(value, Mapping) and key.endswith("_by_class"):
             title = metric_info(key.removesuffix("_by_class") + "_ap").title
             for name, ap in value.items():
-                yield f"{f'{title} of {name}':30} {format_metric('mask_ap', ap, percent=False)}"
-        else:
-            yield _line(key, value, 30)
+                yield f"{f'{title} of {name}':{width}} {format_metric('mask_ap', ap, percent=False)}"
+        elif key == "miou":
+            yield f"{_line(key, value, width)}   ({scores['absent']} absent classes left out)"
+        elif key != "absent":
+            yield from (_line(*item, width) for item in _single_values({key: value}))
+
+
+def iteration_table(evaluation: Evaluation) -> Table:
+    """Make a table with a row for each pass, and one for the merged passes, and a column for each metric."""
+    table = Table("pass", box=None, pad_edge=False)
+    rows = {str(number): scores for number, scores in enumerate(evaluation.by_iteration, start=1)}
+    if merge := evaluation.protocol.get("merge"):
+        rows[f"{merge} of {len(rows)}"] = evaluation.scores
+    for key, _ in _single_values(evaluation.scores):
+        table.add_column(metric_info(key).title, justify="right")
+    for title, scores in rows.items():
+        table.add_row(title, *(format_metric(key, value, percent=False) for key, value in _single_values(scores)))
+    return table
+
+
+def _single_values(scores: Mapping[str, Any]) -> Iterator[tuple[str, float | None]]:
+    """Yield the names and values of all metrics but lists and counts."""
+    for key, value in scores.items():
+        if isinstance(value, DepthResult):
+            yield from _single_values(value.to_dict())
+        elif (value is None or isinstance(value, float)) and metric_info(key).unit != "count":
+            yield key, value
 
 
 def _line(key: str, value: float | None, width: int) -> str:
     return f"{metric_info(key).title:{width}} {format_metric(key, value, percent=False)}"
-
-
-def write_instance_report(
-    scores: dict[str, Any], model: InstanceSegmenter, out: Path, data_info: dict[str, Any]
-) -> Path:
-    """Write scores.json into a folder and return the file.
-
-    Args:
-        scores: of :func:`gatezoo.evaluate_instances`.
-        model: that was evaluated.
-        out: folder; made if it does not exist.
-        data_info: description of the data, such as folder, data set and split.
-
-    Raises:
-        ValueError: the folder cannot be written.
-    """
-    ensure_dir(out)
-    protocol: dict[str, Any] = {"mode": "whole images, COCO's evaluator", "precision": "float32"}
-    protocol |= {"score_threshold": model.score_threshold, "max_detections": model.max_detections}
-    report = {**_report_header(model, data_info, protocol), "scores": scores}
-    write_json(out / "scores.json", report, allow_nan=False)
-    return out / "scores.json"
 
 
 def make_report(evaluation: Evaluation, model: BaseSegmenter, data_info: dict[str, Any]) -> dict[str, Any]:
@@ -79,11 +78,12 @@ def make_report(evaluation: Evaluation, model: BaseSegmenter, data_info: dict[st
         model: that was evaluated.
         data_info: description of the data, such as folder, data set and split.
     """
-    return {
-        **_report_header(model, data_info, evaluation.protocol),
-        "scores": evaluation.scores.to_dict(),
-        "confusion_matrix": evaluation.confusion_matrix.tolist(),
-    }
+    report = {**_report_header(model, data_info, evaluation.protocol), "scores": evaluation.scores.to_dict()}
+    if evaluation.by_iteration:
+        report["by_iteration"] = [scores.to_dict() for scores in evaluation.by_iteration]
+    if evaluation.confusion_matrix is not None:
+        report["confusion_matrix"] = evaluation.confusion_matrix.tolist()
+    return report
 
 
 def _report_header(model: BaseSegmenter, data_info: dict[str, Any], protocol: dict[str, Any]) -> dict[str, Any]:
@@ -108,7 +108,10 @@ def _report_header(model: BaseSegmenter, data_info: dict[str, Any], protocol: di
 
 
 def write_report(evaluation: Evaluation, model: BaseSegmenter, out: Path, data_info: dict[str, Any]) -> list[Path]:
-    """Write scores.json, images.csv and confusion.png into a folder, each atomically, and return the files.
+    """Write a report into a folder, each file atomically, and return the files.
+
+    They are scores.json, for semantic segmentation also images.csv and confusion.png, and with calibration
+    reliability.png.
 
     Args:
         evaluation: result.
@@ -121,13 +124,18 @@ def write_report(evaluation: Evaluation, model: BaseSegmenter, out: Path, data_i
     """
     ensure_dir(out)
     names = model.class_names
-    report = make_report(evaluation, model, data_info)
-    figure = confusion_figure(evaluation.confusion_matrix.numpy(), names)
-    files = [out / "scores.json", out / "images.csv", out / "confusion.png"]
-    write_json(files[0], report, allow_nan=False)
-    atomic_write(files[1], lambda path: _write_images(evaluation, names, path))
-    atomic_write(files[2], figure.save)
-    return files
+    # Figures first: nothing is written if they cannot be drawn.
+    writers: dict[str, Callable[[Path], Any]] = {}
+    if evaluation.confusion_matrix is not None:
+        writers["images.csv"] = partial(_write_images, evaluation, names)
+        writers["confusion.png"] = confusion_figure(evaluation.confusion_matrix.numpy(), names).save
+    if bins := evaluation.scores.get("calibration"):
+        confidence, accuracy, count = (np.array(bins[key]) for key in ("confidence", "accuracy", "count"))
+        writers["reliability.png"] = reliability_figure(confidence, accuracy, count, evaluation.scores.ece).save
+    write_json(out / "scores.json", make_report(evaluation, model, data_info), allow_nan=False)
+    for name, write in writers.items():
+        atomic_write(out / name, write)
+    return [out / name for name in ("scores.json", *writers)]
 
 
 def _write_images(evaluation: Evaluation, names: list[str], path: Path) -> None:

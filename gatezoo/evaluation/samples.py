@@ -28,26 +28,17 @@ class LabeledData(Protocol):
     def __getitem__(self, index: int, /) -> Any: ...
 
 
-class SegmentationData(LabeledData, Protocol):
-    """A data set of images with label maps."""
-
-    @property
-    def ignore_index(self) -> int:
-        """Label that does not count."""
-        ...
+# Keys that a sample must have, by task.
+KEYS = {"semantic": ("image", "mask"), "instance": ("image", "boxes", "labels", "masks")}
 
 
-def check_data(
-    model: BaseSegmenter, data: LabeledData, keys: Collection[str], workers: int, classes: str = "classes"
-) -> dict[str, Any]:
+def check_data(model: BaseSegmenter, data: LabeledData, workers: int) -> dict[str, Any]:
     """Check that a data set fits a model and return its first sample.
 
     Args:
         model: to be evaluated.
         data: to evaluate it on.
-        keys: that a sample must have.
         workers: number of processes that decode images.
-        classes: noun for the classes in an error message.
 
     Raises:
         ValueError: the data set is empty, has other classes than the model, or its samples lack a key; or the number
@@ -57,12 +48,8 @@ def check_data(
         raise ValueError("a data set to evaluate on must hold images; it holds none: check its folder and split")
     if workers < 0:
         raise ValueError(f"workers must be 0 or a number of processes; got {workers}")
-    if data.num_classes != model.num_classes:
-        raise ValueError(
-            f"the data must have the network's {model.num_classes} {classes}; got {data.num_classes}: "
-            "fine-tune the network on them first, or choose other data"
-        )
-    first = data[0]
+    check_num_classes(model, data)
+    first, keys = data[0], KEYS[model.task]
     if not (isinstance(first, dict) and set(keys) <= first.keys()):
         *others, last = keys
         got = sorted(first) if isinstance(first, dict) else type(first).__name__
@@ -70,8 +57,18 @@ def check_data(
     return first
 
 
+def check_num_classes(model: BaseSegmenter, data: LabeledData) -> None:
+    """Raise ValueError if a data set has another number of classes than a model."""
+    if data.num_classes != model.num_classes:
+        classes = "classes" if model.task == "semantic" else "classes, the background among them"
+        raise ValueError(
+            f"the data must have the network's {model.num_classes} {classes}; got {data.num_classes}: "
+            "fine-tune the network on them first, or choose other data"
+        )
+
+
 def iterate_samples(
-    data: LabeledData, keys: Collection[str], device: str, workers: int, progress: Progress | None
+    data: LabeledData, keys: Collection[str], device: torch.device, workers: int, progress: Progress | None
 ) -> Iterator[tuple[int, dict[str, Tensor]]]:
     """Yield (index, sample) of each image of this process.
 
@@ -83,7 +80,7 @@ def iterate_samples(
         progress: see :mod:`gatezoo.utils.progress`.
     """
     shard = _RankShard(data, keys)
-    pin_memory = torch.device(device).type == "cuda"
+    pin_memory = device.type == "cuda"
     loader: DataLoader[Any] = DataLoader(shard, batch_size=None, num_workers=workers, pin_memory=pin_memory)
     yield from progress(loader, len(shard)) if progress else loader
 

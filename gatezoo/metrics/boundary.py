@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import torch
 from scipy.spatial import cKDTree
-from torch import Tensor
 
+from .base import Metric
 from .sums import SumStates
 
 # Share of the image's diagonal, as in Csurka et al.
 TOLERANCE = 0.0075
 
 
-class BoundaryMetric:
+class BoundaryMetric(Metric):
     """Boundary F-score (Csurka et al., "What is a good evaluation measure for semantic segmentation?", BMVC 2013).
 
     Of image i and class c, with the contours P (predicted) and L (labeled) and a tolerance of t pixels::
@@ -30,32 +32,29 @@ class BoundaryMetric:
     the prediction too, and the edge of an ignored region is a contour of both.
 
     Args:
-        num_classes: K.
         tolerance: as a share of the image's diagonal.
-        ignore_index: label that does not count.
-        device: where a group of processes shares its sums.
 
     Raises:
         ValueError: tolerance is not between 0 and 1.
     """
 
-    def __init__(
-        self,
-        num_classes: int,
-        tolerance: float = TOLERANCE,
-        ignore_index: int = 255,
-        device: str | torch.device = "cpu",
-    ):
+    def __init__(self, tolerance: float = TOLERANCE):
         if not 0 < tolerance < 1:
             raise ValueError(
                 f"tolerance must be a share of the diagonal, above 0 and below 1; got {tolerance}: {TOLERANCE} is usual"
             )
-        self.num_classes, self.tolerance, self.ignore_index = num_classes, tolerance, ignore_index
-        self._sums = SumStates({"scores": num_classes, "images": num_classes}, device)
+        self.tolerance = tolerance
 
-    def update(self, classes: Tensor, labels: Tensor) -> None:
+    @property
+    def settings(self) -> dict[str, Any]:
+        return {"boundary_tolerance": self.tolerance}
+
+    def reset(self, device: str | torch.device) -> None:
+        self._sums = SumStates({"scores": self.num_classes, "images": self.num_classes}, device)
+
+    def update(self, maps: Any, sample: Mapping[str, Any]) -> None:
         """Add the predicted classes and labels of one image, both (H, W) of integers."""
-        predicted, target = classes.cpu().numpy(), labels.cpu().numpy()
+        predicted, target = maps.classes.cpu().numpy(), sample["mask"].cpu().numpy()
         predicted = np.where(target == self.ignore_index, target, predicted)
         max_distance = self.tolerance * math.hypot(*target.shape)
         scores, images = torch.zeros(self.num_classes), torch.zeros(self.num_classes)
@@ -68,11 +67,11 @@ class BoundaryMetric:
                 images[index] = 1
         self._sums.update({"scores": scores, "images": images})
 
-    def compute(self) -> tuple[float, list[float]]:
-        """Return the score, and that of each class (NaN for one without any contour). Every process must call it."""
+    def compute(self) -> dict[str, Any]:
+        """Return the score, and that of each class (NaN for one without any contour)."""
         sums = self._sums.compute()
         by_class = sums["scores"] / sums["images"]
-        return by_class[sums["images"] > 0].mean().item(), by_class.tolist()
+        return {"boundary_f": by_class[sums["images"] > 0].mean().item(), "boundary_f_by_class": by_class.tolist()}
 
 
 def contour(mask: np.ndarray) -> np.ndarray:

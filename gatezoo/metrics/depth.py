@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from .base import Metric
 from .sums import SumStates
 
 
@@ -35,24 +38,25 @@ class DepthResult:
         return asdict(self)
 
 
-class DepthMetric:
-    """Accumulator of the usual depth metrics (Eigen et al., NeurIPS 2014, Sec. 4.2) over pixels, not over images.
+class DepthMetric(Metric):
+    """The usual depth metrics (Eigen et al., NeurIPS 2014, Sec. 4.2) over pixels, not over images."""
 
-    Args:
-        device: where a group of processes shares its sums.
-    """
+    needs = ("depth",)
+    outputs = ("depth",)
 
     _NAMES = ("pixels", "delta1", "delta2", "delta3", "abs_rel", "squared", "squared_log")
 
-    def __init__(self, device: str | torch.device = "cpu"):
+    def reset(self, device: str | torch.device) -> None:
         self._sums = SumStates(dict.fromkeys(self._NAMES, 1), device)
 
-    def update(self, predicted: Tensor, measured: Tensor) -> None:
-        """Add depths in metres, both (..., H, W); NaN or 0 in ``measured`` where it is not known.
+    def update(self, maps: Any, sample: Mapping[str, Any]) -> None:
+        """Add depths in metres, both (..., H, W); NaN or 0 in the sample where it is not known.
 
         Raises:
             ValueError: the sizes differ, or a predicted depth is not positive.
         """
+        predicted: Tensor = maps.depth
+        measured: Tensor = sample["depth"]
         if predicted.shape != measured.shape:
             raise ValueError(
                 f"predicted depth must have the size of the measured depth; "
@@ -77,8 +81,8 @@ class DepthMetric:
         }
         self._sums.update({name: term.sum() for name, term in terms.items()})
 
-    def compute(self) -> DepthResult:
-        """Return the metrics of all processes. Every process must call it.
+    def compute(self) -> dict[str, DepthResult]:
+        """Return the result of all processes, as "depth".
 
         Raises:
             ValueError: the depth is known at no pixel.
@@ -89,7 +93,7 @@ class DepthMetric:
             raise ValueError(
                 "measured depth must be known at one pixel at least; got NaN or 0 at all: check the depth files"
             )
-        return DepthResult(
+        result = DepthResult(
             delta1=sums["delta1"] / pixels,
             delta2=sums["delta2"] / pixels,
             delta3=sums["delta3"] / pixels,
@@ -98,3 +102,4 @@ class DepthMetric:
             rmse_log=(sums["squared_log"] / pixels) ** 0.5,
             pixels=int(pixels),
         )
+        return {"depth": result}

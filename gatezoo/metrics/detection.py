@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -11,7 +11,7 @@ from torch import Tensor
 from torchmetrics.detection import MeanAveragePrecision
 
 from ..utils.distributed import gather_interleaved
-from .segmentation import nan_to_none
+from .base import Metric, nan_to_none
 
 # Names that torchmetrics gives to COCO's metrics.
 _TORCHMETRICS_NAMES = {
@@ -27,79 +27,101 @@ _TORCHMETRICS_NAMES = {
 }
 
 
-class InstanceMetric:
-    """COCO's average precision (Lin et al., ECCV 2014; cocodataset.org/#detection-eval), by pycocotools.
+# COCO's name for each kind of region that is compared, by ours.
+IOU_TYPES: dict[str, Literal["segm", "bbox"]] = {"mask": "segm", "box": "bbox"}
+
+
+class InstanceMetric(Metric):
+    """COCO's average precision (Lin et al., ECCV 2014; cocodataset.org/#detection-eval), by faster-coco-eval.
 
     AP is the mean over IoU thresholds .5, .55 .. .95 and over classes of the precision, interpolated at 101 recalls;
-    small, medium and large are instances below 32^2 pixels, up to 96^2, and above.
+    small, medium and large are instances below 32^2 pixels, up to 96^2, and above. What is found in a crowd is neither
+    right nor wrong.
 
     Args:
-        iou_types: "bbox" for boxes, "segm" for masks, or both.
+        regions: "mask", "box", or both.
+        class_names: name of each label, for the scores by class; default: the labels themselves.
+        backend: another implementation that torchmetrics has: "pycocotools", the publishers' own, which is slower.
 
     Raises:
-        ValueError: iou_types is empty or contains another name.
+        ValueError: regions is empty or contains another name.
     """
 
-    def __init__(self, iou_types: Sequence[Literal["bbox", "segm"]] = ("bbox", "segm")):
-        unknown = set(iou_types) - {"bbox", "segm"}
-        if unknown or not iou_types:
-            raise ValueError(f"iou_types must be 'bbox', 'segm' or both; got {list(iou_types)}")
-        self.iou_types = tuple(iou_types)
+    needs = ("boxes", "labels", "masks")
+
+    def __init__(
+        self,
+        regions: Sequence[str] = ("mask", "box"),
+        class_names: Sequence[str] | None = None,
+        backend: Literal["faster_coco_eval", "pycocotools"] = "faster_coco_eval",
+    ):
+        if not regions or set(regions) - IOU_TYPES.keys():
+            raise ValueError(f"regions must be 'mask', 'box' or both; got {list(regions)}: pass ('mask', 'box')")
+        self.regions, self.class_names, self.backend = tuple(regions), class_names, backend
+
+    def reset(self, device: str | torch.device) -> None:
         self._metric = self._make_metric()
 
     def _make_metric(self) -> MeanAveragePrecision:
         return MeanAveragePrecision(
-            iou_type=self.iou_types,
+            iou_type=tuple(IOU_TYPES[region] for region in self.regions),
             # COCO's own thresholds. Those of torchmetrics are float32: an IoU of exactly .6 would not be "at least .6".
             iou_thresholds=np.linspace(0.5, 0.95, 10).tolist(),
             rec_thresholds=np.linspace(0, 1, 101).tolist(),
             class_metrics=True,
-            backend="pycocotools",
+            backend=self.backend,
             # torchmetrics' synchronization hangs if processes have different numbers of images.
             sync_on_compute=False,
         )
 
-    def update(self, predictions: Sequence[dict[str, Tensor]], targets: Sequence[dict[str, Tensor]]) -> None:
-        """Add predictions and targets of some images, as torchvision's detection networks give and take them.
+    def update(self, maps: Mapping[str, Any], sample: Mapping[str, Any]) -> None:
+        """Add the instances that are found in an image, and its targets, as torchvision's networks have them.
 
-        A prediction has boxes (N, 4) x1 y1 x2 y2, labels (N,), scores (N,) and, for "segm", masks (N, 1, H, W) of
-        probabilities, which count from .5 on, or (N, H, W) of bool. A target has the same without scores, and may
-        have iscrowd (N,) and area (N,).
+        Args:
+            maps: boxes (N, 4) x1 y1 x2 y2, labels (N,), scores (N,) and masks (N, 1, H, W) of probabilities, which
+                count from .5 on, or (N, H, W) of bool.
+            sample: the same without scores; it may have iscrowd (N,) and area (N,).
         """
-        predictions, targets = ([self._to_plain(item) for item in items] for items in (predictions, targets))
-        self._metric.update(predictions, targets)
+        self._metric.update(
+            [self._to_plain(maps, ("boxes", "labels", "scores", "masks"))],
+            [self._to_plain(sample, ("boxes", "labels", "masks", "iscrowd", "area"))],
+        )
 
-    def _to_plain(self, item: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Convert to plain tensors on the CPU, with masks (N, H, W) of bool."""
-        item = {key: value.detach().cpu().as_subclass(torch.Tensor) for key, value in item.items()}
-        masks = item.pop("masks", None)
-        if "segm" in self.iou_types and masks is not None:
-            masks = masks.squeeze(1) if masks.ndim == 4 else masks
-            item["masks"] = masks >= 0.5 if masks.is_floating_point() else masks.bool()
-        return item
+    def _to_plain(self, item: Mapping[str, Any], keys: Sequence[str]) -> dict[str, Tensor]:
+        """Return the entries as plain tensors on the CPU, with masks (N, H, W) of bool."""
+        plain = {}
+        for key in keys:
+            if key == "masks" and "mask" in self.regions:
+                masks = item[key]
+                # Masks that are still to be drawn have no dtype.
+                masks = masks if getattr(masks, "dtype", None) in (torch.bool, torch.uint8) else masks >= 0.5
+                masks = masks.squeeze(1) if masks.ndim == 4 else masks
+                plain[key] = masks.bool().cpu().as_subclass(Tensor)
+            elif key != "masks" and key in item:
+                plain[key] = item[key].detach().cpu().as_subclass(Tensor)
+        return plain
 
-    def compute(self) -> dict[str, dict[str, Any]]:
-        """Return the metrics of all processes, over which the images are interleaved. Every process must call it.
+    def compute(self) -> dict[str, Any]:
+        """Return the scores of all processes, over which the images are interleaved. Every process must call it.
 
         Returns:
-            For each iou type: ap, ap50, ap75, ap_small .. ar100, and by_class {label: ap}; None for a metric without
-            any target.
+            mask_ap, mask_ap50, mask_ap75, mask_ap_small .. mask_ar100, mask_by_class {name: AP}, and the same for box;
+            None for a metric without any target.
         """
         metric = self._make_metric()
         metric.update([], [])  # without an update it warns
         for name in metric.metric_state:
             setattr(metric, name, gather_interleaved(getattr(self._metric, name)))
         computed = metric.compute()
-        results = {}
-        for kind in self.iou_types:
-            prefix = f"{kind}_" if len(self.iou_types) > 1 else ""
-            values: dict[str, Any] = {
-                ours: computed[prefix + theirs].item() for ours, theirs in _TORCHMETRICS_NAMES.items()
-            }
-            labels, scores = computed["classes"].reshape(-1), computed[f"{prefix}map_per_class"].reshape(-1)
-            values["by_class"] = dict(zip(labels.tolist(), scores.tolist()))
-            results[kind] = values
-        return _none_for_absent(results)
+        scores: dict[str, Any] = {}
+        for region in self.regions:
+            prefix = f"{IOU_TYPES[region]}_" if len(self.regions) > 1 else ""
+            for ours, theirs in _TORCHMETRICS_NAMES.items():
+                scores[f"{region}_{ours}"] = computed[prefix + theirs].item()
+            labels, by_class = computed["classes"].reshape(-1), computed[f"{prefix}map_per_class"].reshape(-1)
+            names = [self.class_names[label] if self.class_names else label for label in labels.tolist()]
+            scores[f"{region}_by_class"] = dict(zip(names, by_class.tolist()))
+        return _none_for_absent(scores)
 
 
 def _none_for_absent(value: Any) -> Any:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from .base import Metric
 from .sums import SumStates
 
 
-class InstanceWeightedMetric:
+class InstanceWeightedMetric(Metric):
     """Instance-weighted IoU of Cityscapes (Cordts et al., CVPR 2016, Sec. 4.1).
 
     Of class c, over its instances i::
@@ -21,31 +23,26 @@ class InstanceWeightedMetric:
         iIoU_c = iTP / (iTP + FP + iFN)
 
     Args:
-        num_classes: K.
         sizes: mean size of the instances by class index, such as those of Cityscapes; default, and for a class without
             an entry: the mean over the evaluated images.
-        ignore_index: label that does not count.
-        device: where a group of processes shares its sums.
     """
 
-    def __init__(
-        self,
-        num_classes: int,
-        sizes: Mapping[int, float] | None = None,
-        ignore_index: int = 255,
-        device: str | torch.device = "cpu",
-    ):
-        self.num_classes, self.sizes, self.ignore_index = num_classes, dict(sizes or {}), ignore_index
-        names = ("hits", "instances", "pixels", "false_positives")
-        self._sums = SumStates(dict.fromkeys(names, num_classes), device)
+    needs = ("mask", "instance")
 
-    def update(self, classes: Tensor, labels: Tensor, instances: Tensor) -> None:
+    def __init__(self, sizes: Mapping[int, float] | None = None):
+        self.sizes = dict(sizes or {})
+
+    def reset(self, device: str | torch.device) -> None:
+        names = ("hits", "instances", "pixels", "false_positives")
+        self._sums = SumStates(dict.fromkeys(names, self.num_classes), device)
+
+    def update(self, maps: Any, sample: Mapping[str, Any]) -> None:
         """Add the predicted classes, labels and instance ids of one image, each (H, W) of integers.
 
         An id of 0 marks no instance; an id that spans two classes is an instance of each.
         """
-        counted = labels != self.ignore_index
-        classes, labels, instances = (x[counted].long() for x in (classes, labels, instances))
+        counted = sample["mask"] != self.ignore_index
+        classes, labels, instances = (x[counted].long() for x in (maps.classes, sample["mask"], sample["instance"]))
         correct = classes == labels
         false_positives = torch.bincount(classes[~correct], minlength=self.num_classes)
         inside = instances > 0
@@ -67,11 +64,8 @@ class InstanceWeightedMetric:
             }
         )
 
-    def compute(self) -> tuple[float, list[float]]:
-        """Return the mean over the classes that have instances, and the iIoU of each class (NaN without instances).
-
-        Every process must call it.
-        """
+    def compute(self) -> dict[str, Any]:
+        """Return the mean over the classes that have instances, and the iIoU of each class (NaN without instances)."""
         sums = self._sums.compute()
         instances, hits = sums["instances"], sums["hits"]
         mean_size = sums["pixels"] / instances  # NaN for a class without instances, as is everything computed from it
@@ -80,4 +74,4 @@ class InstanceWeightedMetric:
         weighted = mean_size * instances  # iTP + iFN: the hits and misses of an instance sum to w_i times its size
         iiou = mean_size * hits / (weighted + sums["false_positives"])
         iiou[instances == 0] = torch.nan
-        return iiou[instances > 0].mean().item(), iiou.tolist()
+        return {"iiou": iiou[instances > 0].mean().item(), "iiou_by_class": iiou.tolist()}

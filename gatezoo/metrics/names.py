@@ -37,6 +37,7 @@ METRICS: dict[str, MetricInfo] = {
     "boundary_f": MetricInfo("boundary F-score"),
     "iiou": MetricInfo("instance IoU"),
     "iou": MetricInfo("IoU"),
+    "ece": MetricInfo("calibration error"),
     "absent": MetricInfo("absent classes", unit="count"),
     "mask_ap": MetricInfo("mask AP", hub_type="mean_average_precision", is_headline=True),
     "mask_ap50": MetricInfo("mask AP50", is_headline=True),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torchmetrics.classification import MulticlassConfusionMatrix
 
-from .depth import DepthResult
+from .base import Metric
 
 # Pixels that are counted at once: torchmetrics makes several 64-bit copies of them.
 _CHUNK_SIZE = 1 << 22
@@ -18,7 +18,7 @@ _CHUNK_SIZE = 1 << 22
 
 @dataclass(frozen=True)
 class SegmentationResult:
-    """Metrics of one evaluation; shares are in 0 .. 1.
+    """Metrics of a confusion matrix; shares are in 0 .. 1.
 
     Attributes:
         miou: mean of intersection / union over the classes that occur in the labels or the predictions.
@@ -27,12 +27,6 @@ class SegmentationResult:
         iou: of each class; NaN for an absent one.
         absent: number of classes that occur neither in the labels nor in the predictions, and are left out of the mean.
         weighted_iou: frequency-weighted IoU, sum over the classes of (share of the labeled pixels) x IoU.
-        boundary_f: mean boundary F-score, see :class:`~gatezoo.metrics.boundary.BoundaryMetric`; None if not asked for.
-        boundary_f_by_class: of each class; NaN for one without contours.
-        iiou: mean instance-weighted IoU, see :class:`~gatezoo.metrics.instance_weighted.InstanceWeightedMetric`;
-            None without instance ids.
-        iiou_by_class: of each class; NaN for one without instances.
-        depth: metrics of predicted depth, see :class:`~gatezoo.metrics.depth.DepthResult`; None without depth.
     """
 
     miou: float
@@ -41,24 +35,6 @@ class SegmentationResult:
     iou: list[float]
     absent: int
     weighted_iou: float
-    boundary_f: float | None = None
-    boundary_f_by_class: list[float] | None = None
-    iiou: float | None = None
-    iiou_by_class: list[float] | None = None
-    depth: DepthResult | None = None
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the metrics that were computed, ready for JSON: None for NaN."""
-        return {key: nan_to_none(value) for key, value in asdict(self).items() if value is not None}
-
-
-def nan_to_none(value: Any) -> Any:
-    """Replace NaN, which JSON does not have, by None in a number or in nested lists and dicts of numbers."""
-    if isinstance(value, dict):
-        return {key: nan_to_none(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [nan_to_none(item) for item in value]
-    return None if isinstance(value, float) and math.isnan(value) else value
 
 
 def scores_from_confusion(confusion_matrix: Tensor) -> SegmentationResult:
@@ -78,27 +54,22 @@ def scores_from_confusion(confusion_matrix: Tensor) -> SegmentationResult:
     )
 
 
-class SegmentationMetric:
-    """Accumulator of a confusion matrix over images of any size, and over processes.
+class SegmentationMetric(Metric):
+    """Intersection over union and accuracy, by a confusion matrix: see :class:`SegmentationResult`."""
 
-    Args:
-        num_classes: K.
-        ignore_index: label that does not count.
-        device: of the label maps.
-    """
+    def reset(self, device: str | torch.device) -> None:
+        self._confusion = MulticlassConfusionMatrix(
+            self.num_classes, ignore_index=self.ignore_index, validate_args=False
+        ).to(device)
 
-    def __init__(self, num_classes: int, ignore_index: int = 255, device: str | torch.device = "cpu"):
-        self.num_classes, self.ignore_index = num_classes, ignore_index
-        self._confusion = MulticlassConfusionMatrix(num_classes, ignore_index=ignore_index, validate_args=False).to(
-            device
-        )
-
-    def update(self, classes: Tensor, labels: Tensor) -> Tensor:
+    def update(self, maps: Any, sample: Mapping[str, Any]) -> Tensor:
         """Add predicted classes and labels, both (..., H, W) of integers; return their own confusion matrix (K, K).
 
         Raises:
             ValueError: the sizes differ, or a label is not one of the classes.
         """
+        classes: Tensor = maps.classes
+        labels: Tensor = sample["mask"]
         if classes.shape != labels.shape:
             raise ValueError(
                 f"labels must have the size of the prediction; got {tuple(labels.shape)} and {tuple(classes.shape)}"
@@ -109,7 +80,6 @@ class SegmentationMetric:
                 f"labels must be 0 .. {self.num_classes - 1} or {self.ignore_index} (ignored); "
                 f"got {labels[wrong][0].item()}: set num_classes or ignore_index, or fix the labels"
             )
-        self._confusion.to(classes.device)
         chunks = zip(classes.flatten().split(_CHUNK_SIZE), labels.flatten().split(_CHUNK_SIZE))
         # A call of a torchmetrics metric updates its state and returns the value of the new part alone.
         return torch.stack([self._confusion(*chunk) for chunk in chunks]).sum(0)
@@ -118,6 +88,6 @@ class SegmentationMetric:
         """Return n[label, prediction], (K, K) of int64, over all images and processes. Every process must call it."""
         return self._confusion.compute().cpu()
 
-    def compute(self) -> SegmentationResult:
-        """Return the metrics of all images so far, of all processes. Every process must call it."""
-        return scores_from_confusion(self.confusion_matrix())
+    def compute(self) -> dict[str, Any]:
+        """Return the fields of a :class:`SegmentationResult` over all images and processes."""
+        return asdict(scores_from_confusion(self.confusion_matrix()))

@@ -14,9 +14,9 @@ from typing import Any
 import torch
 
 from ..data.base import SegmentationDataset
-from ..evaluation.semantic import evaluate
+from ..evaluation.loop import evaluate
 from ..factory import create_model
-from ..metrics import SegmentationResult
+from ..metrics import Scores
 from ..publishing.model_folder import save_pretrained
 from ..recipes.recipe import Recipe
 from ..segmenters.base import SemanticSegmenter
@@ -36,8 +36,8 @@ class FinetuneResult:
         folder: the model folder.
     """
 
-    before: SegmentationResult
-    after: SegmentationResult
+    before: Scores
+    after: Scores
     seconds: float
     folder: Path
 
@@ -89,13 +89,13 @@ def finetune(
     _set_depth_thresholds(model, train_data)
     fields.setdefault("steps", math.ceil(epochs * len(train_data) / fields["batch_size"]))
     fields = {"eval_interval": fields["steps"], "checkpoint_interval": max(1, fields["steps"] // 10), **fields}
-    before = evaluate(model, val_data, device=device)
+    before = evaluate(model, val_data, device=device).scores
     metadata = _checkpoint_metadata(model, train_data)
     Trainer(model, train_data, val_data, Recipe.from_dict(fields), options, metadata).run()
     trained = create_model(metadata["architecture"], checkpoint_path=Path(out) / "last.safetensors")
     assert isinstance(trained, SemanticSegmenter)
     assert trained.pretrained_cfg is not None
-    after = evaluate(trained, val_data, device=device)
+    after = evaluate(trained, val_data, device=device).scores
     metrics = {
         "miou": after.miou,
         "pixel_accuracy": after.pixel_accuracy,

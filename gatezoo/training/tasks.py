@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
 from typing import Any, ClassVar
 
 import torch
@@ -14,7 +13,7 @@ from ..data.class_weights import class_weights
 from ..data.instances import detection_collate
 from ..data.transforms import train_transform
 from ..evaluation.instance import evaluate_instances
-from ..evaluation.semantic import evaluate
+from ..evaluation.loop import evaluate
 from ..layers.normalize import Normalize
 from ..losses import DepthLoss, make_loss
 from ..recipes.recipe import Recipe
@@ -115,10 +114,10 @@ class SemanticTask(TrainingTask):
         return batch["image"].contiguous(memory_format=torch.channels_last), batch["mask"], batch.get("depth")
 
     def evaluate(self, network: BaseSegmenter, data: Any, module: nn.Module, device: str) -> dict[str, Any]:
-        """Return the scores of :func:`gatezoo.evaluation.semantic.evaluate`."""
+        """Return the scores of :func:`gatezoo.evaluate`."""
         assert isinstance(network, SemanticSegmenter)
         assert isinstance(module, SemanticObjective)
-        return asdict(evaluate(network, data, normalize=module.normalize, device=device))
+        return evaluate(network, data, normalize=module.normalize, device=device).scores.to_dict()
 
 
 class InstanceTask(TrainingTask):

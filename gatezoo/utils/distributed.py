@@ -12,18 +12,20 @@ import torch.distributed as dist
 from torch import Tensor
 
 
-def init_distributed(device: str) -> str:
+def init_distributed(device: torch.device) -> None:
     """Join the process group that ``torchrun`` started; it is left when the program ends.
 
     Does nothing in a single process.
 
-    Returns:
-        The device of this process: for "cuda" the GPU with the process's number on this machine.
+    Args:
+        device: that this process works on, see :func:`gatezoo.utils.devices.resolve_device`.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) > 1 and not dist.is_initialized():
-        dist.init_process_group("gloo")  # counts and scores are exchanged, which are not on a GPU
+        if device.type == "cuda":
+            torch.cuda.set_device(device)
+        # Sums are exchanged where they are, on the GPU or not; all other values on the CPU.
+        dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo")
         atexit.register(dist.destroy_process_group)
-    return f"cuda:{os.environ['LOCAL_RANK']}" if device == "cuda" and get_rank_and_world_size()[1] > 1 else device
 
 
 def get_rank_and_world_size() -> tuple[int, int]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import time
+from collections.abc import Callable, Iterable, Iterator
+from datetime import timedelta
 from typing import Any, TypeVar
 
 from .distributed import get_rank_and_world_size
@@ -14,7 +16,7 @@ Progress = Callable[[Iterable[Any], int], Iterable[Any]]
 
 
 def track(items: Iterable[T], total: int, description: str = "working") -> Iterable[T]:
-    """Yield items and draw a bar on stderr meanwhile, which disappears at the end.
+    """Yield items and draw a bar with the time left on stderr meanwhile, which disappears at the end.
 
     Of several processes that work together only the first draws. Use ``functools.partial`` to set the description.
 
@@ -25,7 +27,19 @@ def track(items: Iterable[T], total: int, description: str = "working") -> Itera
     """
     if get_rank_and_world_size()[0]:
         return items
-    from rich.console import Console
-    from rich.progress import track as draw_bar
+    return _draw(items, total, description)
 
-    return draw_bar(items, description, total=total, console=Console(stderr=True), transient=True)
+
+def _draw(items: Iterable[T], total: int, description: str) -> Iterator[T]:
+    """Yield items and draw a bar; the time left is told from the first item on, by the mean time of an item."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[left]}"))
+    start = time.monotonic()
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(description, total=total, left="")
+        for done, item in enumerate(items, start=1):
+            yield item
+            seconds = round((time.monotonic() - start) / done * (total - done))
+            bar.update(task, completed=done, left=f"{timedelta(seconds=seconds)} left")

@@ -4,11 +4,19 @@ import dataclasses
 import math
 import subprocess
 import sys
+import warnings
 
 import pytest
 import torch
 
-from gatezoo.metrics import DepthResult, InstanceMetric, SegmentationResult
+from gatezoo.metrics import (
+    BoundaryMetric,
+    CalibrationMetric,
+    DepthResult,
+    InstanceMetric,
+    InstanceWeightedMetric,
+    SegmentationMetric,
+)
 from gatezoo.metrics.names import HEADLINES, METRICS, format_metric, headline, headline_key, metric_info
 
 
@@ -32,14 +40,15 @@ def test_format_metric_uses_the_unit_of_the_metric(key, value, text, fraction):
 
 
 def test_every_metric_of_an_evaluation_is_in_the_table():
-    lists = {"iou_by_class", "boundary_f_by_class", "iiou_by_class"}
-    keys = {field.name for result in (SegmentationResult, DepthResult) for field in dataclasses.fields(result)}
-    assert keys - lists - {"depth"} <= METRICS.keys()
-    metric = InstanceMetric(["bbox"])
-    nothing = {"boxes": torch.zeros(0, 4), "labels": torch.zeros(0, dtype=torch.long)}
-    metric.update([nothing | {"scores": torch.zeros(0)}], [nothing])
-    keys = metric.compute()["bbox"].keys() - {"by_class"}
-    assert {f"{kind}_{key}" for kind in ("mask", "box") for key in keys} <= METRICS.keys()
+    metrics = [BoundaryMetric(), CalibrationMetric(), InstanceWeightedMetric(), SegmentationMetric()]
+    instances = InstanceMetric().start(2)
+    nothing = {"boxes": torch.zeros(0, 4), "labels": torch.zeros(0, dtype=torch.long), "masks": torch.zeros(0, 4, 4)}
+    instances.update(nothing | {"scores": torch.zeros(0)}, nothing)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torchmetrics: computed before an update
+        keys = {key for metric in metrics for key in metric.start(2).compute()} | instances.compute().keys()
+    keys |= {field.name for field in dataclasses.fields(DepthResult)}
+    assert {key for key in keys if not key.endswith("_by_class")} - {"calibration"} <= METRICS.keys()
     titles = [info.title for info in METRICS.values()]
     assert len(set(titles)) == len(titles)
 

@@ -6,6 +6,7 @@ import sys
 import numpy as np
 import pytest
 import torch
+from helpers import trees
 from PIL import Image
 
 import gatezoo
@@ -13,6 +14,7 @@ from gatezoo.cli import app as cli
 from gatezoo.data import CocoInstances, create_dataset, dataset_for_task
 from gatezoo.data.splits import create_splits
 from gatezoo.evaluation.instance import evaluate_instances
+from gatezoo.inference.instance import InstancePredictor
 from gatezoo.inference.writers import predict_instance_files
 from gatezoo.recipes.recipe import Recipe
 from gatezoo.training import tasks
@@ -174,8 +176,8 @@ def test_eval_prints_average_precision(discs, folder, tmp_path, monkeypatch, cap
     assert f"{'mask AP':30} {scores['mask_ap']:.4f}" in lines
     assert f"{'box AP50':30} {scores['box_ap50']:.4f}" in lines
     assert any(line.startswith("mask AP of nucleus") for line in lines)
-    expected = evaluate_instances(gatezoo.from_pretrained(folder), create_dataset("nuclei_instances", discs, "val"))
-    assert scores == expected
+    model, data = gatezoo.from_pretrained(folder), create_dataset("nuclei_instances", discs, "val")
+    assert scores == evaluate_instances(model, data) == gatezoo.evaluate(model, data).scores
 
 
 @pytest.mark.parametrize(
@@ -219,8 +221,8 @@ def test_functions_of_the_other_task_are_refused(discs, tmp_path):
             "got test_zigzag_maskrcnn of task 'instance': use gatezoo.predict_inst",
         ),
         (
-            lambda: gatezoo.evaluate(instance, data),
-            "got test_zigzag_maskrcnn of task 'instance': use gatezoo.evaluate_inst",
+            lambda: gatezoo.evaluate(instance, data, iterations=2),
+            "iterations is only supported for semantic segmentation; got 2 for test_zigzag_maskrcnn: leave it out",
         ),
         (lambda: gatezoo.predict_instances(semantic, image), "got test_fcn of task 'semantic': use gatezoo.predict"),
         (lambda: gatezoo.evaluate_instances(semantic, data), "got test_fcn of task 'semantic': use gatezoo.evaluate"),
@@ -232,6 +234,27 @@ def test_functions_of_the_other_task_are_refused(discs, tmp_path):
     for call, text in cases:
         with pytest.raises(ValueError, match=text):
             call()
+
+
+def test_evaluation_does_not_count_what_is_found_in_a_crowd(tmp_path, monkeypatch):
+    """Everything is found, and two parts of the crowd with higher scores."""
+    trees.coco_semantic(tmp_path)
+    data = create_dataset("coco", tmp_path, "val2017").subset([0])
+    item = {key: torch.as_tensor(value) for key, value in data[0].items()}
+    single = item["iscrowd"] == 0
+    parts = torch.tensor([[4.0, 40, 30, 46], [31, 40, 60, 46]])
+    masks = torch.zeros(2, *trees.SIZE, dtype=torch.bool)
+    masks[0, 40:46, 4:30] = masks[1, 40:46, 31:60] = True
+    found = {
+        "boxes": torch.cat([parts, item["boxes"][single]]),
+        "labels": torch.cat([torch.tensor([2, 2]), item["labels"][single]]),
+        "masks": torch.cat([masks, item["masks"][single]]),
+        "scores": torch.tensor([0.9, 0.8, 0.7, 0.6]),
+    }
+    monkeypatch.setattr(InstancePredictor, "run", lambda self, image: found)
+    scores = evaluate_instances(gatezoo.create_model("test_zigzag_maskrcnn", num_classes=4), data)
+    assert scores.mask_ap == scores.box_ap == pytest.approx(1.0)
+    assert scores.mask_by_class == {"car": pytest.approx(1.0), "train": None, "toothbrush": pytest.approx(1.0)}
 
 
 def test_evaluation_refuses_unfit_data(discs):

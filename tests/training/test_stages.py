@@ -4,6 +4,7 @@ import csv
 import json
 import logging
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,7 +15,6 @@ from PIL import Image
 
 import gatezoo
 from gatezoo.data import FolderDataset, create_dataset
-from gatezoo.evaluation.semantic import evaluate_in_detail, evaluate_passes
 from gatezoo.factory import load_checkpoint
 from gatezoo.inference.modes import MultiScale, SlidingWindow
 from gatezoo.inference.passes import decode_depth
@@ -136,36 +136,40 @@ def test_evaluation_scores_the_depth_of_whole_images(rooms):
     model, data = gatezoo.create_model("test_depthgate", num_classes=2).eval(), splits(rooms)[1]
     data = data.subset(range(3))
     for blur in (0.0, 2.0):
-        expected = DepthMetric()
+        expected = DepthMetric().start(2)
         for sample in data:
             batch = model.make_normalize()(sample["image"][None])
-            log_depth = model.outputs(batch).log_depth[-1]
-            expected.update(decode_depth(log_depth, blur), sample["depth"][None].as_subclass(torch.Tensor))
-        found = evaluate_in_detail(model, data, blur=blur)
-        assert found.scores.depth.to_dict() == pytest.approx(expected.compute().to_dict(), rel=1e-4)
+            depth = decode_depth(model.outputs(batch).log_depth[-1], blur)[0]
+            expected.update(SimpleNamespace(depth=depth), {"depth": sample["depth"].as_subclass(torch.Tensor)})
+        found = gatezoo.evaluate(model, data, blur=blur)
+        assert found.scores.depth.to_dict() == pytest.approx(expected.compute()["depth"].to_dict(), rel=1e-4)
         assert found.protocol["depth_blur"] == blur
-    scores = gatezoo.evaluate(model, data)
-    assert scores.depth.pixels == 3 * 64 * 72
-    assert json.loads(json.dumps(scores.to_dict()))["depth"]["pixels"] == 3 * 64 * 72
-    assert scores.miou == evaluate_passes(model, data)[2].miou
+    found = gatezoo.evaluate(model, data, all_iterations=True)
+    assert found.scores.depth.pixels == 3 * 64 * 72
+    assert json.loads(json.dumps(found.scores.to_dict()))["depth"]["pixels"] == 3 * 64 * 72
+    # Each pass has its own depth.
+    assert [scores.depth.rmse for scores in found.by_iteration] == [
+        gatezoo.evaluate(model, data, iterations=number).scores.depth.rmse for number in (1, 2, 3)
+    ]
+    assert found.by_iteration[0].depth != found.by_iteration[2].depth
     for other in (
         gatezoo.evaluate(model, splits(rooms, depth=False)[1]),
         gatezoo.evaluate(model, data, mode=MultiScale()),
     ):
-        assert other.depth is None
+        assert "depth" not in other.scores
     attention = gatezoo.create_model("test_depthgate", num_classes=2, gate="attention")
-    assert gatezoo.evaluate(attention, data).depth is None
+    assert "depth" not in gatezoo.evaluate(attention, data).scores
 
 
 def test_evaluation_passes_the_given_depth_to_the_network(rooms):
     model, data = gatezoo.create_model("test_depthgate_given", num_classes=2), splits(rooms)[1].subset(range(2))
     gates = []
     model.head.pooling.gate.register_forward_pre_hook(lambda module, arguments: gates.append(arguments[1]))
-    scores = gatezoo.evaluate(model, data)
-    assert scores.depth is None
+    scores = gatezoo.evaluate(model, data).scores
+    assert "depth" not in scores
     assert [gate[0, :, :, 0].unique().tolist() for gate in gates] == [[pytest.approx(0.2)]] * 2
     assert all(set(gate[0, :, :, 2:].unique().tolist()) == {0, 1} for gate in gates)
-    assert evaluate_passes(model, data)[-1].miou == scores.miou
+    assert gatezoo.evaluate(model, data, all_iterations=True).by_iteration[-1] == scores
     with pytest.raises(ValueError, match="depth_map must be given to a network that is gated by the depth"):
         gatezoo.evaluate(model, splits(rooms, depth=False)[1])
     with pytest.raises(ValueError, match="mode must be whole images for a network that takes depth; got scales"):

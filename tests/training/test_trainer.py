@@ -19,7 +19,6 @@ from torch import nn
 
 import gatezoo
 from gatezoo.data import FolderDataset
-from gatezoo.evaluation.semantic import evaluate_passes
 from gatezoo.layers.normalize import Normalize
 from gatezoo.losses import make_loss
 from gatezoo.recipes.recipe import Recipe
@@ -302,7 +301,7 @@ def test_fine_tuning_keeps_the_normalization_of_the_weights(shapes, tmp_path):
 def test_scores_of_every_pass(shapes):
     model = gatezoo.create_model("test_dignet", num_classes=2)
     data = FolderDataset(shapes, 2)
-    each = evaluate_passes(model, data, iterations=3)
+    each = gatezoo.evaluate(model, data, iterations=3, all_iterations=True).by_iteration
     assert [scores.miou for scores in each] == [gatezoo.evaluate(model, data, iterations=t).miou for t in (1, 2, 3)]
 
 

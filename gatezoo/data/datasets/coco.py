@@ -33,9 +33,9 @@ class CocoInstances(Dataset):
 
     An item: "image" uint8 (3, H, W); "boxes" ``tv_tensors.BoundingBoxes`` float (N, 4), XYXY; "labels" int64 (N),
     1 .. K in order of category id, as 0 is the detectors' background; "masks" ``tv_tensors.Mask`` bool (N, H, W);
-    "image_id".
-    Left out: crowds, boxes without area, instances whose mask has no pixel. An image without instances is kept,
-    with N = 0.
+    "image_id"; "iscrowd" int64 (N), 1 for a crowd, which covers several instances and does not count in an evaluation;
+    :func:`~gatezoo.data.instances.detection_collate` leaves it out of training.
+    Left out: boxes without area, instances whose mask has no pixel. An image without instances is kept, with N = 0.
 
     Args:
         annotations: the JSON file.
@@ -77,23 +77,25 @@ class CocoInstances(Dataset):
                 f"images must have the size that the annotations give; {path} is {(height, width)}, "
                 f"in {self.annotations.file} {(record['height'], record['width'])}"
             )
-        boxes, labels, masks = [], [], []
+        boxes, labels, masks, crowds = [], [], [], []
         for annotation in self.annotations.of(image_index):
             x, y, w, h = annotation["bbox"]
             box = [max(x, 0.0), max(y, 0.0), min(x + w, width), min(y + h, height)]
-            if annotation.get("iscrowd") or box[0] >= box[2] or box[1] >= box[3]:
+            if box[0] >= box[2] or box[1] >= box[3]:
                 continue
             mask = self.annotations.mask(annotation, image_index)
             if mask.any():
                 boxes.append(box)
                 labels.append(self.category_ids.index(annotation["category_id"], 1))
                 masks.append(torch.from_numpy(mask))
+                crowds.append(int(annotation.get("iscrowd", 0)))
         corners = torch.tensor(boxes, dtype=torch.float32).reshape(-1, 4)
         sample = {
             "image": image,
             "boxes": tv_tensors.BoundingBoxes(corners, format="XYXY", canvas_size=(height, width)),
             "labels": torch.tensor(labels, dtype=torch.int64),
             "masks": tv_tensors.Mask(torch.stack(masks) if masks else torch.zeros(0, height, width, dtype=torch.bool)),
+            "iscrowd": torch.tensor(crowds, dtype=torch.int64),
             "image_id": record["id"],
         }
         return self.transform(sample) if self.transform else sample

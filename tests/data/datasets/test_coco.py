@@ -9,6 +9,7 @@ from torch import Tensor
 from torchvision import tv_tensors
 
 from gatezoo.data import CocoInstances, coco_masks, create_dataset, detection_collate
+from gatezoo.data.transforms import train_transform
 
 
 @pytest.fixture
@@ -32,11 +33,12 @@ def test_instances(coco):
     assert (data.num_classes, data.category_ids) == (4, (0, 3, 7, 90))
     assert [image.stem for image in data.images] == sorted(known["train2017"])
     item = data[1]
-    assert item.keys() == {"image", "boxes", "labels", "masks", "image_id"}
+    assert item.keys() == {"image", "boxes", "labels", "masks", "iscrowd", "image_id"}
     assert type(item["boxes"]) is tv_tensors.BoundingBoxes
     assert item["boxes"].format is tv_tensors.BoundingBoxFormat.XYXY
-    assert item["boxes"].tolist() == [[20, 12, 30, 20], [12, 8, 42, 28]]
-    assert item["labels"].tolist() == [3, 1]
+    assert item["boxes"].tolist() == [[20, 12, 30, 20], [12, 8, 42, 28], [4, 40, 60, 46]]
+    assert item["labels"].tolist() == [3, 1, 2]
+    assert item["iscrowd"].tolist() == [0, 0, 1]
     assert item["image_id"] == 101
     classes = torch.from_numpy(known["train2017"]["000000000101"])
     assert item["masks"].dtype == torch.bool
@@ -61,8 +63,8 @@ def test_boxes_are_clipped_and_empty_ones_left_out(coco):
 
     change(root, edit)
     item = create_dataset("coco", root, "train2017")[0]
-    assert item["boxes"].tolist() == [[60, 40, 64, 48]]
-    assert item["labels"].tolist() == [3]
+    assert item["boxes"].tolist() == [[60, 40, 64, 48], [4, 40, 60, 46]]
+    assert item["labels"].tolist() == [3, 2]
 
 
 def test_semantic_masks_without_background(coco):
@@ -199,3 +201,10 @@ def test_detection_collate(coco):
     assert [image.shape for image in images] == [(3, *trees.SIZE)] * 2
     assert [len(target["boxes"]) for target in targets] == [2, 0]
     assert targets[0].keys() == {"boxes", "labels", "masks", "image_id"}
+    # The crowd is left out of training, after a transform too.
+    assert targets[0]["labels"].tolist() == [3, 1]
+    data.transform = train_transform(32, (1.0, 1.0), 255, (0.5, 0.5, 0.5))
+    for _ in range(5):
+        item = data[0]
+        assert len(item["iscrowd"]) == len(item["labels"]) == len(item["masks"])
+        assert 2 not in detection_collate([item])[1][0]["labels"]

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,9 +18,19 @@ from safetensors.torch import save_file
 from torch.utils.data import Dataset
 
 import gatezoo
-from gatezoo.evaluation.semantic import check_class_names, evaluate_in_detail, evaluate_passes
+from gatezoo.evaluation import check_class_names, default_metrics, runs
+from gatezoo.inference import predictor
 from gatezoo.inference.modes import MultiScale, SlidingWindow
-from gatezoo.metrics import BoundaryMetric, DepthMetric, InstanceMetric, InstanceWeightedMetric, scores_from_confusion
+from gatezoo.metrics import (
+    BoundaryMetric,
+    CalibrationMetric,
+    DepthMetric,
+    InstanceMetric,
+    InstanceWeightedMetric,
+    Scores,
+    SegmentationMetric,
+    scores_from_confusion,
+)
 from gatezoo.utils.progress import track
 from gatezoo.visualization import figures as visualize
 
@@ -82,20 +93,22 @@ def test_evaluation_matches_plain_predictions_and_metrics(workers, iterations):
     model, data = network(), Images(3, instances=True)
     call = {} if iterations is None else {"iterations": iterations}
     maps = class_maps(model, data, **call)
-    found = evaluate_in_detail(model.train(), data, iterations=iterations, boundary=0.02, workers=workers)
+    metrics = [BoundaryMetric(0.02), *default_metrics(model, data)]
+    found = gatezoo.evaluate(model.train(), data, metrics=metrics, iterations=iterations, workers=workers)
     assert model.training  # as it was
     matrix = matrix_by_loops(maps, data)
     assert (matrix[:2] > 0).all()
     assert torch.equal(found.confusion_matrix, matrix)
-    contours, instances = BoundaryMetric(3, 0.02), InstanceWeightedMetric(3)
+    contours, instances = BoundaryMetric(0.02).start(3), InstanceWeightedMetric().start(3)
     for drawn, sample in zip(maps, map(data.__getitem__, range(3))):
-        contours.update(drawn, sample["mask"])
-        instances.update(drawn, sample["mask"], sample["instance"])
+        contours.update(SimpleNamespace(classes=drawn), sample)
+        instances.update(SimpleNamespace(classes=drawn), sample)
     expected = scores_from_confusion(matrix)
-    assert found.scores.miou == expected.miou
-    assert found.scores.boundary_f == contours.compute()[0]
-    assert found.scores.iiou == instances.compute()[0]
+    assert found.miou == found.scores.miou == expected.miou
+    assert found.scores.boundary_f == contours.compute()["boundary_f"]
+    assert found.scores.iiou == instances.compute()["iiou"]
     assert found.scores.iiou_by_class[1] == found.scores.iiou
+    assert found.by_iteration == []
     assert found.protocol == {
         "mode": "whole images",
         "iterations": iterations or model.iterations,
@@ -115,23 +128,22 @@ def test_evaluation_matches_plain_predictions_and_metrics(workers, iterations):
             ((drawn == k) & (labels == k)).sum() / (((drawn == k) & counts) | (labels == k)).sum() for k in range(3)
         ]
         assert image.miou == pytest.approx(np.nanmean(ious))
-    again = gatezoo.evaluate(model, data, iterations=iterations, boundary=0.02)
-    assert again.to_dict() == found.scores.to_dict()
-    plain = gatezoo.evaluate(model, Images(3), iterations=iterations)
-    assert (plain.boundary_f, plain.iiou, plain.miou) == (None, None, expected.miou)
+    plain = gatezoo.evaluate(model, Images(3), iterations=iterations).scores
+    assert plain.miou == expected.miou
+    assert not plain.keys() & {"boundary_f", "iiou"}
 
 
 def test_mean_instance_sizes_of_the_data_are_used():
     model, data = network(), Images(2, instances=True)
-    own = gatezoo.evaluate(model, data).iiou
+    own = gatezoo.evaluate(model, data).scores.iiou
     data.instance_sizes = {1: 50.0}
-    assert gatezoo.evaluate(model, data).iiou != own
+    assert gatezoo.evaluate(model, data).scores.iiou != own
 
 
 @pytest.mark.parametrize("mode", [SlidingWindow(36), MultiScale((1.0, 1.5))], ids=str)
 def test_evaluation_in_a_mode_matches_predict(mode):
     model, data = network(), Images(2)
-    found = evaluate_in_detail(model, data, mode=mode, iterations=1)
+    found = gatezoo.evaluate(model, data, mode=mode, iterations=1)
     maps = [torch.from_numpy(gatezoo.predict(model, data[k]["image"], iterations=1, mode=mode)) for k in range(2)]
     assert torch.equal(found.confusion_matrix, matrix_by_loops(maps, data))
     assert not torch.equal(found.confusion_matrix, matrix_by_loops(class_maps(model, data, iterations=1), data))
@@ -147,9 +159,9 @@ def test_progress_is_called_with_the_images_and_their_number():
             yield item
 
     model, data = network(), Images(3)
-    found = evaluate_in_detail(model, data, progress=progress)
+    found = gatezoo.evaluate(model, data, progress=progress)
     assert calls == [3, 3, 3]
-    assert found.scores.to_dict() == gatezoo.evaluate(model, data).to_dict()
+    assert found.scores.to_dict() == gatezoo.evaluate(model, data).scores.to_dict()
 
 
 def test_track_draws_on_stderr_and_yields_the_items(capsys):
@@ -158,15 +170,88 @@ def test_track_draws_on_stderr_and_yields_the_items(capsys):
     assert captured.out == ""
 
 
-def test_evaluate_passes_matches_evaluations_of_each_number_of_iterations():
-    model, data = network(), Images(2)
-    each = evaluate_passes(model, data, iterations=3, workers=1)
-    expected = [gatezoo.evaluate(model, data, iterations=t).to_dict() for t in (1, 2, 3)]
-    assert [scores.to_dict() for scores in each] == expected
-    assert expected[0] != expected[2]
+def test_track_tells_the_time_left_from_the_first_item_on(capsys, monkeypatch):
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    times = iter([0.0, 7.0, 14.0])
+    monkeypatch.setattr("gatezoo.utils.progress.time.monotonic", lambda: next(times))
+    seen = track(iter("ab"), 2, "evaluating")
+    assert next(seen) == "a"
+    assert next(seen) == "b"  # the first is done, in 7 s
+    seen.close()
+    assert "0:00:07 left" in capsys.readouterr().err
+
+
+def test_all_iterations_match_evaluations_of_each_number_of_iterations():
+    model, data, calls = network(), Images(2), []
+    model.register_forward_pre_hook(lambda *_: calls.append(1))
+    model.head.register_forward_pre_hook(lambda *_: calls.append(1))
+    options = {"metrics": [BoundaryMetric(), CalibrationMetric()]}
+    found = gatezoo.evaluate(model, data, iterations=3, workers=1, all_iterations=True, **options)
+    assert len(calls) == 2 * 3  # each pass of each image runs once
+    expected = [gatezoo.evaluate(model, data, iterations=t, **options).scores.to_dict() for t in (1, 2, 3)]
+    assert [scores.to_dict() for scores in found.by_iteration] == expected
+    assert found.scores.to_dict() == expected[2] != expected[0]
     plain = network("test_fcn")
-    (scores,) = evaluate_passes(plain, data)
-    assert scores.to_dict() == gatezoo.evaluate(plain, data).to_dict()
+    found = gatezoo.evaluate(plain, data, all_iterations=True)
+    assert found.by_iteration == [found.scores]
+    with pytest.raises(ValueError, match="all_iterations requires one number of iterations for all images; got"):
+        gatezoo.evaluate(model, data, iterations="auto", all_iterations=True)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("merge", ["max", "mean"])
+def test_merged_passes_are_scored_beside_the_passes(merge):
+    model, data = network(), Images(2)
+    maps, calibration = [], CalibrationMetric(5).start(3)
+    for index in range(2):
+        sample = data[index]
+        logits = model.outputs(model.make_normalize()(sample["image"][None].float()), iterations=3).iterations
+        passes = torch.stack([one.softmax(1)[0] for one in logits])
+        merged = passes.amax(0) if merge == "max" else passes.mean(0)
+        maps.append(merged.argmax(0))
+        calibration.update(SimpleNamespace(classes=maps[-1], probabilities=merged / merged.sum(0)), sample)
+    options = {"iterations": 3, "merge": merge, "metrics": [CalibrationMetric(5)]}
+    found = gatezoo.evaluate(model, data, all_iterations=True, **options)
+    assert torch.equal(found.confusion_matrix, matrix_by_loops(maps, data))
+    assert found.scores.ece == pytest.approx(calibration.compute()["ece"], abs=1e-6)
+    assert found.protocol["merge"] == merge
+    assert found.protocol["calibration_bins"] == 5
+    last = gatezoo.evaluate(model, data, iterations=3)
+    assert len(found.by_iteration) == 3
+    assert found.by_iteration[2].miou == last.miou
+    assert not torch.equal(found.confusion_matrix, last.confusion_matrix)
+    assert found.images != last.images
+    alone = gatezoo.evaluate(model, data, **options)
+    assert alone.scores.to_dict() == found.scores.to_dict()
+    assert alone.by_iteration == []
+
+
+@pytest.mark.parametrize("device", ["cpu:0", None])
+def test_a_network_can_be_trained_after_an_evaluation(device):
+    model = network().train()
+    before = {key: value.data_ptr() for key, value in model.state_dict().items()}
+    gatezoo.evaluate(model, Images(1), device=device, metrics=[CalibrationMetric()])
+    assert model.training
+    assert {key: value.data_ptr() for key, value in model.state_dict().items()} == before
+    model(torch.randn(2, 3, 40, 40)).mean().backward()
+    assert model.head.weight.grad is not None
+
+
+def test_metrics_must_fit_the_data():
+    with pytest.raises(ValueError, match="InstanceWeightedMetric needs instance, a sample has image, mask: leave the"):
+        gatezoo.evaluate(network(), Images(1), metrics=[InstanceWeightedMetric()])
+    with pytest.raises(ValueError, match="model must be a network of the zoo; got Linear"):
+        gatezoo.evaluate(torch.nn.Linear(1, 1), Images(1))
+
+
+def test_the_protocol_tells_that_large_images_were_cut_into_windows(monkeypatch):
+    for module in (predictor, runs):
+        monkeypatch.setattr(module, "MAX_WHOLE_PIXELS", 40 * 60)
+        monkeypatch.setattr(module, "LARGE_IMAGE_MODE", SlidingWindow(36))
+    model = network("test_fcn")
+    assert gatezoo.evaluate(model, Images(1)).protocol["mode"] == "whole images"
+    found = gatezoo.evaluate(model, Images(2))
+    assert found.protocol["mode"] == f"whole images; above 0.0024 megapixels {SlidingWindow(36)}"
 
 
 class Changed(Images):
@@ -231,34 +316,40 @@ def test_workers_must_not_be_negative():
 def shared_scores(model):
     """Compute scores in each of several processes together, or in a single one."""
     rank, count = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
-    found = evaluate_in_detail(model, Images(5, instances=True), boundary=0.02)
-    single = evaluate_in_detail(model, Images(1))  # fewer images than processes
-    passes = evaluate_passes(model, Images(3), iterations=2)
-    depth, boxes = DepthMetric(), InstanceMetric()
+    data = Images(5, instances=True)
+    metrics = [BoundaryMetric(0.02), CalibrationMetric(), *default_metrics(model, data)]
+    found = gatezoo.evaluate(model, data, metrics=metrics)
+    single = gatezoo.evaluate(model, Images(1), metrics=[CalibrationMetric()])  # fewer images than processes
+    passes = gatezoo.evaluate(
+        model, Images(3), iterations=2, all_iterations=True, merge="mean", metrics=[CalibrationMetric()]
+    )
+    depth, boxes = DepthMetric().start(3), InstanceMetric().start(3)
     for number in range(rank, 5, count):
         random = torch.Generator().manual_seed(number)
         measured = torch.rand(7, 5 + number, generator=random)
-        depth.update(measured * (0.5 + torch.rand(measured.shape, generator=random)), measured)
+        predicted = measured * (0.5 + torch.rand(measured.shape, generator=random))
+        depth.update(SimpleNamespace(depth=predicted), {"depth": measured})
         corners = (torch.rand(3, 4, generator=random) * 20).round()
         corners[:, 2:] += corners[:, :2] + 5
         masks = torch.zeros(3, 60, 60, dtype=torch.bool)
         for mask, (x0, y0, x1, y1) in zip(masks, corners.long().tolist()):
             mask[y0:y1, x0:x1] = True
         truth = {"boxes": corners, "labels": torch.tensor([1, 2, 1]), "masks": masks}
+        truth["iscrowd"] = torch.tensor([0, 0, number % 2])
         moved = {"boxes": corners + 2, "labels": torch.tensor([1, 1, 1]), "masks": masks.roll(2, 2)}
         scores = torch.tensor([0.5, 0.7, 0.5])  # ties: their order matters
         # Numbers of instances differ, too: an image has number + 1 of them, up to 3.
         boxes.update(
-            [{key: value[: number + 1] for key, value in (moved | {"scores": scores}).items()}],
-            [{key: value[: number + 1] for key, value in truth.items()}],
+            {key: value[: number + 1] for key, value in (moved | {"scores": scores}).items()},
+            {key: value[: number + 1] for key, value in truth.items()},
         )
     return {
         "scores": found.scores.to_dict(),
         "matrix": found.confusion_matrix.tolist(),
         "images": [image.name for image in found.images] + [image.miou for image in found.images],
         "single": single.scores.to_dict(),
-        "passes": [scores.to_dict() for scores in passes],
-        "depth": depth.compute().to_dict(),
+        "passes": [scores.to_dict() for scores in (*passes.by_iteration, passes.scores)],
+        "depth": depth.compute()["depth"].to_dict(),
         "boxes": json.loads(json.dumps(boxes.compute())),
     }
 
@@ -280,7 +371,8 @@ def test_two_processes_match_one(tmp_path):
                 assert found[key] == pytest.approx(value, rel=1e-12)  # float64 sums, added in another order
             else:
                 assert found[key] == value, key
-    assert expected["boxes"]["segm"]["ap"] < 1
+    assert 0 < expected["boxes"]["mask_ap"] < 1
+    assert 0 < expected["scores"]["ece"] < 1
 
 
 @pytest.mark.slow
@@ -329,24 +421,30 @@ def test_eval_command_prints_and_writes_the_scores(monkeypatch, capsys, shapes, 
     out = tmp_path / "a/b"
     code, text, err = run(
         monkeypatch, capsys, "eval", checkpoint, "--data", shapes.parent, "--split", "shapes", "--scales", "0.75,1",
-        "--flip", "--window", 48, "--overlap", 0.25, "--iterations", 1, "--boundary", "--out", out, "-j", 0,
+        "--flip", "--window", 48, "--overlap", 0.25, "--iterations", 1, "--boundary", "--calibration", "--out", out,
+        "-j", 0, "--device", "cpu",
     )  # fmt: skip
     assert code == 0, err
-    printed = dict(line.rsplit("(", 1)[0].rsplit(maxsplit=1) for line in text.splitlines())
+    first, *lines = text.splitlines()
+    assert first.startswith("running on cpu (")
+    printed = dict(line.rsplit("(", 1)[0].rsplit(maxsplit=1) for line in lines)
     assert list(printed)[:3] == ["ground", "disc", "mIoU"]
     report = json.loads((out / "scores.json").read_text())
     mode = MultiScale((0.75, 1), True, SlidingWindow(48, 0.25))
     model = gatezoo.create_model("test_dignet", checkpoint_path=checkpoint)
     data = gatezoo.data.FolderDataset(shapes, 2)
-    expected = evaluate_in_detail(model, data, iterations=1, mode=mode, boundary=0.0075)
+    metrics = [BoundaryMetric(0.0075), CalibrationMetric()]
+    expected = gatezoo.evaluate(model, data, iterations=1, mode=mode, metrics=metrics)
     assert report["scores"] == expected.scores.to_dict()
-    for name, key in (("mIoU", "miou"), ("pixel accuracy", "pixel_accuracy"), ("boundary F-score", "boundary_f")):
+    titles = {"mIoU": "miou", "pixel accuracy": "pixel_accuracy", "boundary F-score": "boundary_f"}
+    for name, key in (titles | {"calibration error": "ece"}).items():
         assert float(printed[name]) == pytest.approx(report["scores"][key], abs=1e-4)
     assert report["model"] == "test_dignet"
     assert report["classes"] == ["ground", "disc"]
     assert report["confusion_matrix"] == expected.confusion_matrix.tolist()
     assert report["protocol"]["mode"] == str(mode)
     assert report["protocol"]["iterations"] == 1
+    assert "by_iteration" not in report
     assert report["data"] == {"folder": str(shapes.parent), "dataset": "folder", "split": "shapes"}
     assert report["weights"]["file"] == str(checkpoint)
     assert len(report["weights"]["sha256"]) == 64
@@ -358,7 +456,7 @@ def test_eval_command_prints_and_writes_the_scores(monkeypatch, capsys, shapes, 
         assert float(row["labeled disc"]) == pytest.approx(image.labeled[1], abs=1e-6)
         assert float(row["predicted ground"]) == pytest.approx(image.predicted[0], abs=1e-6)
     assert Image.open(out / "confusion.png").size[0] > 100
-    assert sorted(os.listdir(out)) == ["confusion.png", "images.csv", "scores.json"]
+    assert sorted(os.listdir(out)) == ["confusion.png", "images.csv", "reliability.png", "scores.json"]
     # NAME with --checkpoint is the same; and so is predict with the file.
     code, again, _ = run(
         monkeypatch, capsys, "eval", "test_dignet", "--checkpoint", checkpoint, "--data", shapes, "--iterations", 1
@@ -432,6 +530,13 @@ def test_eval_command_takes_model_kwargs(monkeypatch, capsys, shapes, tmp_path):
         (["--model-kwargs", "hard"], "a keyword must be given as KEY=VALUE; got 'hard'"),
         (["--window-size", "32"], "larger than 32; got 32"),
         (["--window-overlap", "0.5"], "overlap requires a window; got overlap 0.5 without one"),
+        (["--device", "cuda:99"], "device must be one of this machine's: cpu"),
+        (["--merge", "median"], "merge must be"),
+        (["--ids", "0=0", "--ids", "1=7"], "1 maps to 7"),
+        (["--classes", "a,b,c"], "the data must have the network's 2 classes; got 3"),
+        (["--data-kwargs", "colour=1"], "the options of a folder are depth; got 'colour'"),
+        (["--depth-map", "{file}.d"], "the depth of each image in"),
+        (["--dataset", "camvid", "--rgb"], "--rgb is only supported for folders; got --dataset camvid: leave it out"),
         (["--iiou"], "--iiou needs a data set with instances, such as cityscapes; a folder has none"),
         (["--dataset", "camwid"], "camwid"),
         (["--checkpoint", "other.safetensors"], "weights must come from one file"),
@@ -444,6 +549,90 @@ def test_user_errors_are_one_line(monkeypatch, capsys, shapes, checkpoint, argum
     assert (code, out) == (2, "")
     assert message in err
     assert len(err.strip().splitlines()) == 1
+
+
+def masks_of(shapes, folder, values):
+    """Copy a few images, with the values of their labels exchanged."""
+    for kind in ("images", "labels"):
+        (folder / kind).mkdir(parents=True)
+    for number in range(3):
+        name = f"{number:02}.png"
+        (folder / "images" / name).write_bytes((shapes / "images" / name).read_bytes())
+        labels = np.array(Image.open(shapes / "labels" / name)) == 1
+        Image.fromarray(values[labels.astype(int)]).save(folder / "labels" / name)
+    return folder
+
+
+def test_eval_command_takes_label_options(monkeypatch, capsys, shapes, checkpoint, tmp_path):
+    plain = masks_of(shapes, tmp_path / "plain", np.array([0, 1], np.uint8))
+    binary = masks_of(shapes, tmp_path / "binary", np.array([0, 255], np.uint8))
+    shifted = masks_of(shapes, tmp_path / "shifted", np.array([1, 2], np.uint8))
+    start, end = ("eval", checkpoint, "--data"), ("--device", "cpu", "-j", 0, "--iterations", 1)
+    expected = run(monkeypatch, capsys, *start, plain, *end)
+    assert expected[0] == 0
+    assert run(monkeypatch, capsys, *start, binary, "--ids", "0=0", "--ids", "255=1", *end) == expected
+    assert run(monkeypatch, capsys, *start, shifted, "--reduce-zero-label", *end) == expected
+    # Without them both are refused, in the words of the data check.
+    for folder, text in ((binary, "labels are 0 or 255, and 255 is ignored"), (shifted, "00.png: holds 2 (")):
+        code, out, err = run(monkeypatch, capsys, *start, folder, *end)
+        assert (code, out) == (2, "")
+        assert text in err
+        checked = run(monkeypatch, capsys, "data", "check", folder, "--classes", "ground,disc")[1]
+        assert text.rpartition(": ")[2] in " ".join(checked.split())
+
+
+def test_eval_command_prints_the_passes_in_one_table(monkeypatch, capsys, shapes, checkpoint, tmp_path):
+    folder = masks_of(shapes, tmp_path / "data", np.array([0, 1], np.uint8))
+    options = ("--iterations", 3, "--all-iterations", "--merge", "max", "--device", "cpu", "-j", 0)
+    code, text, err = run(monkeypatch, capsys, "eval", checkpoint, "--data", folder, "--out", tmp_path / "o", *options)
+    assert code == 0, err
+    report = json.loads((tmp_path / "o/scores.json").read_text())
+    rows = [line.split() for line in text.splitlines()]
+    assert any(row[:2] == ["pass", "mIoU"] for row in rows)
+    table = {row[0]: row for row in rows if row and row[0] in ("1", "2", "3", "max")}
+    for number, scores in enumerate(report["by_iteration"], start=1):
+        assert float(table[str(number)][1]) == pytest.approx(scores["miou"], abs=1e-4)
+    assert table["max"][:3] == ["max", "of", "3"]
+    assert float(table["max"][3]) == pytest.approx(report["scores"]["miou"], abs=1e-4)
+    assert len(report["by_iteration"]) == 3
+    assert report["protocol"]["merge"] == "max"
+
+
+def test_eval_command_reads_depth_from_a_folder(monkeypatch, capsys, shapes, tmp_path):
+    """A network that is gated by the depth of the image needs it, in millimetres."""
+    folder = masks_of(shapes, tmp_path / "data", np.array([0, 1], np.uint8))
+    model = gatezoo.create_model("test_depthgate_given", num_classes=2)
+    gatezoo.save_pretrained(model, tmp_path / "model", ["ground", "disc"])
+    command = ("eval", f"local-dir:{tmp_path / 'model'}", "--data", folder, "--device", "cpu", "-j", 0)
+    code, _, err = run(monkeypatch, capsys, *command)
+    assert code == 2
+    assert "test_depthgate_given needs the depth of each image; got none: pass --depth-map FOLDER" in err
+    (tmp_path / "far").mkdir()
+    for path in (folder / "images").iterdir():
+        size = Image.open(path).size
+        Image.fromarray(np.full(size[::-1], 2500, np.uint16)).save(tmp_path / "far" / path.name)
+    out = tmp_path / "out"
+    code, _, err = run(monkeypatch, capsys, *command, "--depth-map", tmp_path / "far", "--out", out)
+    assert code == 0, err
+    data = gatezoo.data.FolderDataset(folder, 2)
+    metres = []
+    for sample in map(data.__getitem__, range(3)):
+        depth = np.full(sample["mask"].shape, 2.5, np.float32)
+        metres.append(torch.from_numpy(gatezoo.predict(model, sample["image"], depth_map=depth)))
+    found = sum(matrix_of(drawn, data[index]["mask"]) for index, drawn in enumerate(metres))
+    assert json.loads((out / "scores.json").read_text())["confusion_matrix"] == found.tolist()
+
+
+def matrix_of(drawn, labels):
+    metric = SegmentationMetric().start(2)
+    return metric.update(SimpleNamespace(classes=drawn), {"mask": labels.as_subclass(torch.Tensor)})
+
+
+def test_missing_packages_are_told_before_any_work(monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "torchmetrics", None)
+    code, out, err = run(monkeypatch, capsys, "eval", "no_such_model", "--data", "nowhere")
+    assert (code, out) == (2, "")
+    assert err == "gatezoo: an evaluation needs the package torchmetrics: run pip install 'gatezoo[train]'\n"
 
 
 def test_eval_command_without_an_architecture_in_the_checkpoint(monkeypatch, capsys, shapes, tmp_path):
@@ -461,4 +650,4 @@ def test_eval_command_without_an_architecture_in_the_checkpoint(monkeypatch, cap
 def test_scores_without_pixels_are_nan():
     scores = scores_from_confusion(torch.zeros(2, 2, dtype=torch.long))
     assert math.isnan(scores.miou)
-    assert scores.to_dict()["miou"] is None
+    assert Scores(miou=scores.miou).to_dict() == {"miou": None}

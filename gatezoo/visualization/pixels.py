@@ -1,0 +1,33 @@
+"""Images of any kind and maps of numbers, such as confidence, as they are shown."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from PIL import Image
+
+# From low to high, dark to light, so that the order is kept in gray.
+_COLORS = ((36, 8, 60), (92, 24, 110), (164, 44, 96), (224, 92, 56), (250, 168, 60), (252, 240, 168))
+
+
+def displayable(image: torch.Tensor) -> torch.Tensor:
+    """Convert an image (C, H, W), values in 0 .. 255, to uint8 (3, H, W): its first three bands, or one as gray."""
+    bands = image[:3] if len(image) >= 3 else image[:1].expand(3, -1, -1)
+    if bands.dtype == torch.uint8:
+        return bands
+    return torch.stack([band.round().clamp(0, 255).to(torch.uint8) for band in bands])  # one by one, for the memory
+
+
+def confidence_image(confidence: np.ndarray) -> Image.Image:
+    """Convert confidence or instability (H, W) in 0 .. 1 to a 16-bit image of round(65535 * confidence)."""
+    return Image.fromarray((65535 * confidence).round().clip(0, 65535).astype(np.uint16))
+
+
+def colorize(values: np.ndarray, low: float = 0.0, high: float = 1.0) -> Image.Image:
+    """Convert values (H, W) to colors, from dark for ``low`` and below to light for ``high`` and above."""
+    shares = (values - low) / max(high - low, 1e-12)
+    image = Image.fromarray((255 * shares.clip(0, 1)).round().astype(np.uint8))
+    steps = np.linspace(0, len(_COLORS) - 1, 256)
+    channels = [np.interp(steps, range(len(_COLORS)), channel).round() for channel in zip(*_COLORS)]
+    image.putpalette(np.stack(channels, -1).astype(np.uint8).tobytes())
+    return image.convert("RGB")
