@@ -94,9 +94,8 @@ def evaluate(
     """
     from ..utils.optional import require_extra
 
-    require_extra(
-        "train", ["torchmetrics", "scipy", "faster_coco_eval", *(["matplotlib"] if out else [])], "an evaluation"
-    )
+    figures = ["matplotlib"] if out else []
+    require_extra("train", "an evaluation", "torchmetrics", "scipy", "faster_coco_eval", *figures)
     from rich.console import Console
 
     from ..evaluation.loop import check_class_names, default_metrics

@@ -3,7 +3,6 @@
 from typing import TYPE_CHECKING
 
 from ..utils.lazy import lazy_exports
-from ..utils.optional import require_extra
 
 if TYPE_CHECKING:
     from .instance import evaluate_instances

@@ -2,29 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from importlib import import_module
 from importlib.util import find_spec
 from types import ModuleType
-
-
-def require_extra(extra: str, modules: Iterable[str], purpose: str) -> None:
-    """Check that the modules of an extra can be imported.
-
-    Args:
-        extra: its name: "train".
-        modules: dotted names; the first that is missing is named in the message.
-        purpose: what needs them: "an evaluation".
-
-    Raises:
-        ValueError: one is missing; the message has the command that installs it.
-    """
-    for module in modules:
-        try:
-            import_module(module)
-        except ImportError:
-            package = module.split(".")[0]
-            raise ValueError(f"{purpose} needs the package {package}: run pip install 'gatezoo[{extra}]'") from None
 
 
 def require_package(module: str, purpose: str, extra: str = "data") -> ModuleType:

@@ -31,21 +31,13 @@ from .layout import (
 )
 from .overlay import fade, highlight, outlines
 from .pixels import colorize, displayable
+from .pixels import index_image as index_image  # writers take it from here
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _MIN_ENLARGED_SIDE = 1000  # small images with captions are enlarged up to this length of the longer side
 _CROWDED = 30  # so many instances have smaller captions and no boxes
-
-
-def index_image(classes: np.ndarray, palette: Palette) -> Image.Image:
-    """Convert a label map (H, W) to a palette image of class indices (16-bit gray for more than 256 classes)."""
-    if classes.dtype != np.uint8:
-        return Image.fromarray(classes.astype(np.uint16))
-    image = Image.fromarray(classes)
-    image.putpalette([value for color in palette for value in color])
-    return image
 
 
 def iterations_figure(

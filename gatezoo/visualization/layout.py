@@ -10,7 +10,7 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 
 from ..utils.palette import Color, Palette
-from .pixels import colorize, displayable
+from .pixels import colorize, to_pil
 
 # A captioned image of a grid; None for an empty place.
 Tile = tuple[str, Image.Image | None]
@@ -54,7 +54,7 @@ def fit_map(values: np.ndarray) -> np.ndarray:
 
 def image_tile(image: torch.Tensor) -> Image.Image:
     """Convert an image (C, H, W), values in 0 .. 255, to its size in a grid."""
-    pixels = Image.fromarray(displayable(image).permute(1, 2, 0).numpy())
+    pixels = to_pil(image)
     height, width = tile_size(*image.shape[-2:])
     resample = Image.Resampling.NEAREST if width > pixels.width else Image.Resampling.LANCZOS
     return pixels.resize((width, height), resample)

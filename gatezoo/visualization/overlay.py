@@ -7,17 +7,15 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from PIL import Image
-from torch.nn.functional import max_pool2d
 
 from ..utils.palette import Color, Palette
 from .layout import LegendEntry, font_size, with_legend
-from .pixels import displayable
+from .pixels import index_image, to_pil
 
 HIGHLIGHT_COLOR = (255, 0, 90)
 # Names of a class 0 that is no object: overlays leave the image uncovered there.
 CLEAR_NAMES = ("background", "void", "unlabeled", "unlabelled")
-_HALO_OPACITY = np.float32(0.5)
-_MAX_PIXELS = 1 << 20  # of a band that is drawn at once: the masks and floats of a large image do not fit into memory
+_HALO_OPACITY = np.uint8(128)
 
 
 def overlay(
@@ -34,28 +32,16 @@ def overlay(
         names: of the classes; adds a legend below the image: the classes that occur, with their shares of the pixels.
         alpha: opacity of the colors; 1 hides the image.
     """
-    height, width = classes.shape
-    thickness = max(1, round(max(height, width) / 1000))
-    colors = np.array(palette, np.float32)
     clear = _is_clear(names, palette)
-    if clear:
-        colors[0] = 0  # of the dark edge around outlines, which sets off light classes on a light image
-    pixels = displayable(image).permute(1, 2, 0).numpy()
-    drawn = np.empty((height, width, 3), np.uint8)
-    rows = max(1, _MAX_PIXELS // width)
-    for top in range(0, height, rows):
-        first, last = max(0, top - thickness), top + rows + thickness  # outlines depend on the neighbors of the band
-        edges = outlines(classes[first:last], thickness)[top - first :][:rows]
-        band = classes[top : top + rows]
-        opacity = np.where(edges, np.float32(1), np.float32(alpha))
-        if clear:
-            opacity[band == 0] = _HALO_OPACITY * edges[band == 0]
-        under = pixels[top : top + rows]
-        drawn[top : top + rows] = np.rint(under + opacity[..., None] * (colors[band] - under))
-    figure = Image.fromarray(drawn)
+    edges = outlines(classes, max(1, round(max(classes.shape) / 1000)))
+    opacity = np.where(edges, np.uint8(255), np.uint8(round(255 * alpha)))
+    if clear:  # but for a dark edge around outlines, which sets off light classes on a light image
+        opacity = np.where(classes == 0, _HALO_OPACITY * edges, opacity)
+        palette = [(0, 0, 0), *palette[1:]]
+    figure = Image.composite(_color_image(classes, palette), to_pil(image), Image.fromarray(opacity))
     if names is None:
         return figure
-    return with_legend(figure, _shares_legend(classes, names, palette, clear), font_size(width))
+    return with_legend(figure, _shares_legend(classes, names, palette, clear), font_size(figure.width))
 
 
 def _is_clear(names: Sequence[str] | None, palette: Palette) -> bool:
@@ -71,16 +57,24 @@ def _shares_legend(classes: np.ndarray, names: Sequence[str], palette: Palette, 
     return [(f"{names[k]} {shares[k]}", None if clear and k == 0 else palette[k]) for k in order]
 
 
+def _color_image(classes: np.ndarray, palette: Palette) -> Image.Image:
+    if classes.dtype == np.uint8:
+        return index_image(classes, palette).convert("RGB")
+    return Image.fromarray(np.array(palette, np.uint8)[classes])
+
+
 def outlines(classes: np.ndarray, thickness: int) -> np.ndarray:
-    """Return the mask (H, W) of the pixels with another class within so many rows and columns."""
-
-    def highest(values: torch.Tensor) -> torch.Tensor:
-        side = 2 * thickness + 1  # by rows, then by columns: a square would take long for thick outlines
-        values = max_pool2d(values, (side, 1), 1, (thickness, 0))
-        return max_pool2d(values, (1, side), 1, (0, thickness))
-
-    values = torch.from_numpy(classes.astype(np.float32))[None]
-    return (highest(values) != -highest(-values))[0].numpy()
+    """Return the mask (H, W) of the borders between classes, so many pixels wide on either side."""
+    edges = np.zeros(classes.shape, bool)
+    for values, mask in ((classes, edges), (classes.T, edges.T)):
+        differs = values[1:] != values[:-1]
+        mask[1:] |= differs
+        mask[:-1] |= differs
+    for _ in range(thickness - 1):
+        for mask in (edges, edges.T):
+            mask[1:] |= mask[:-1]
+            mask[:-1] |= mask[1:]
+    return edges
 
 
 def fade(image: Image.Image) -> Image.Image:

@@ -6,6 +6,8 @@ import numpy as np
 import torch
 from PIL import Image
 
+from ..utils.palette import Palette
+
 # From low to high, dark to light, so that the order is kept in gray.
 _COLORS = ((36, 8, 60), (92, 24, 110), (164, 44, 96), (224, 92, 56), (250, 168, 60), (252, 240, 168))
 
@@ -16,6 +18,20 @@ def displayable(image: torch.Tensor) -> torch.Tensor:
     if bands.dtype == torch.uint8:
         return bands
     return torch.stack([band.round().clamp(0, 255).to(torch.uint8) for band in bands])  # one by one, for the memory
+
+
+def to_pil(image: torch.Tensor) -> Image.Image:
+    """Convert an image (C, H, W), values in 0 .. 255, to an RGB image."""
+    return Image.fromarray(displayable(image).permute(1, 2, 0).numpy())
+
+
+def index_image(classes: np.ndarray, palette: Palette) -> Image.Image:
+    """Convert a label map (H, W) to a palette image of class indices (16-bit gray for more than 256 classes)."""
+    if classes.dtype != np.uint8:
+        return Image.fromarray(classes.astype(np.uint16))
+    image = Image.fromarray(classes)
+    image.putpalette([value for color in palette for value in color])
+    return image
 
 
 def confidence_image(confidence: np.ndarray) -> Image.Image:

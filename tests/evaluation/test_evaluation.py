@@ -32,7 +32,6 @@ from gatezoo.metrics import (
     scores_from_confusion,
 )
 from gatezoo.utils.progress import track
-from gatezoo.visualization import figures as visualize
 
 
 class Images(Dataset):
@@ -394,18 +393,6 @@ def test_torchrun_evaluation_matches_a_single_process(shapes, tmp_path):
 
 
 # ---- reports and the command line
-
-
-def test_confusion_figure_has_labels_in_rows():
-    matrix = np.array([[0, 10, 0], [0, 0, 0], [3, 0, 1]])
-    pixels = np.array(visualize.confusion_figure(matrix, ["ground", "disc", "sky"]).convert("RGB")).astype(int)
-    full = np.argwhere(np.abs(pixels - (8, 48, 107)).sum(-1) < 10)  # the color of 100 %: label 0 taken for class 1
-    most = np.argwhere(np.abs(pixels - (28, 108, 177)).sum(-1) < 30)  # of 75 %: label 2 taken for class 0
-    assert len(full) > 500
-    assert len(most) > 500
-    assert full[:, 0].mean() < most[:, 0].mean()
-    assert full[:, 1].mean() > most[:, 1].mean()
-    assert visualize.confusion_figure(np.eye(40), [str(k) for k in range(40)]).size[0] < 1200
 
 
 @pytest.fixture

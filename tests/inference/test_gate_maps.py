@@ -1,6 +1,5 @@
 """Gate maps of an image, and their figure."""
 
-import dataclasses
 import json
 
 import numpy as np
@@ -11,10 +10,9 @@ from PIL import Image
 from safetensors.torch import save_file
 
 import gatezoo
-from gatezoo.inference.gate_maps import GateMaps, ablate_gate, compute_gate_maps
+from gatezoo.inference.gate_maps import ablate_gate, compute_gate_maps
 from gatezoo.inference.predictor import Predictor
-from gatezoo.visualization import gates as gate_figures
-from gatezoo.visualization.gates import COLORS, color_range, gates_figure, prediction_changes
+from gatezoo.visualization.gates import prediction_changes
 
 GATED = ["test_gff", "test_dignet", "test_rignet", "test_rignet_su"]
 
@@ -116,55 +114,6 @@ def test_prediction_changes():
     ]
     with pytest.raises(ValueError, match="labels must have the size of their image, 1x5; got 5x1"):
         prediction_changes(before, after, labels.T)
-
-
-def test_color_bar_ends_at_0_and_1_or_at_the_extremes_of_the_gates():
-    def maps(*values):
-        return GateMaps(torch.zeros(3, 2, 2), np.zeros((2, 2)), {"G1": np.array([values])})
-
-    assert color_range(maps(0.2, 0.9).gates) == (0, 1)
-    assert color_range(maps(-0.5, 3.0).gates) == (-0.5, 3.0)
-
-
-def figure_of(maps, model, labels=None):
-    changes = prediction_changes(maps.classes, maps.ablated_classes, labels)
-    return gates_figure(maps.image, maps.classes, maps.gates, model.class_names, model.palette, maps.ablated, changes)
-
-
-@torch.no_grad()
-def test_figure_shows_each_gate_and_the_changes(image, monkeypatch):
-    model = with_random_gates(gatezoo.create_model("test_gff", num_classes=4))
-    figures = []
-    new_figure = gate_figures.new_figure
-
-    def recording(*arguments):
-        figures.append(new_figure(*arguments))
-        return figures[-1]
-
-    monkeypatch.setattr(gate_figures, "new_figure", recording)
-    random = np.random.default_rng(0)
-    classes = {key: random.integers(4, size=(65, 97)) for key in ("classes", "ablated_classes")}
-    found = dataclasses.replace(compute_gate_maps(model, image, ablate="G1"), **classes)
-    drawn = np.array(figure_of(found, model))
-    titles = [axes.get_title() for axes in figures[0].axes if axes.get_title()]
-    changed = prediction_changes(found.classes, found.ablated_classes)["changed"]
-    assert titles[:3] == ["image", "prediction", f"G1 = 0: changed {changed.mean():.1%}"]
-    assert [title.split(",")[0] for title in titles[3:]] == ["G1", "G2", "G3", "G4"]
-    for axes, gate in zip(figures[0].axes[3:], found.gates.values()):
-        (drawn_map,) = axes.images
-        np.testing.assert_allclose(drawn_map.get_array(), gate)
-        assert drawn_map.get_clim() == (0, 1)
-    marked = np.array(figures[0].axes[2].images[0].get_array())
-    assert np.array_equal((marked == COLORS["changed"]).all(-1), changed)
-    assert drawn.shape[2] == 3
-    labels = torch.randint(4, (65, 97)).numpy()
-    figure_of(found, model, labels)
-    title = figures[1].axes[2].get_title()
-    parts = prediction_changes(found.classes, found.ablated_classes, labels)
-    assert title == f"G1 = 0: worse {parts['worse'].mean():.1%}, better {parts['better'].mean():.1%}"
-    beyond = np.linspace(-0.5, 3.0, 65 * 97).reshape(65, 97)
-    figure_of(dataclasses.replace(found, gates={"G1": beyond}), model)
-    assert figures[2].axes[3].images[0].get_clim() == (-0.5, 3.0)
 
 
 def test_command_draws_gates_and_ablates_one(monkeypatch, capsys, shapes, tmp_path):

@@ -14,8 +14,6 @@ from gatezoo.inference.writers import predict_files
 from gatezoo.segmenters.outputs import PassOutput
 from gatezoo.utils.images import load_image
 from gatezoo.utils.palette import voc_palette
-from gatezoo.visualization import figures as visualize
-from gatezoo.visualization import overlay as overlays
 
 
 @pytest.fixture(scope="module")
@@ -148,41 +146,14 @@ def test_output_path_must_be_a_folder(model, photo, tmp_path):
         list(predict_files(model, [photo], tmp_path / "out"))
 
 
-def test_figure_highlights_changed_pixels():
-    image = torch.zeros(3, 40, 50, dtype=torch.uint8)
-    first = np.zeros((40, 50), np.uint8)
-    second = first.copy()
-    second[10:20, 5:25] = 1
-    figure = np.array(visualize.iterations_figure(image, [first, second], ["a", "b"], [(0, 0, 0), (0, 255, 0)]))
-    assert (figure == overlays.HIGHLIGHT_COLOR).all(-1).sum() == 200
-    assert (figure == (0, 255, 0)).all(-1).sum() >= 200
-
-
 def test_voc_palette():
     assert voc_palette(5) == [(0, 0, 0), (128, 0, 0), (0, 128, 0), (128, 128, 0), (0, 0, 128)]
     assert len(set(voc_palette(150))) == 150
 
 
-def test_index_image_of_many_classes_has_16_bits():
-    classes = np.full((4, 4), 300, np.int32)
-    assert np.array(visualize.index_image(classes, voc_palette(301)))[0, 0] == 300
-
-
 def test_to_image_tensor_takes_other_numbers_of_channels():
     assert to_image_tensor(np.zeros((40, 50), np.uint8), in_chans=1).shape == (1, 40, 50)
     assert to_image_tensor(np.zeros((40, 50, 4), np.uint8), in_chans=4).shape == (4, 40, 50)
-
-
-def test_overlay_does_not_depend_on_its_bands(monkeypatch):
-    image = torch.randint(0, 256, (3, 50, 40), dtype=torch.uint8)
-    classes = np.random.default_rng(0).integers(0, 3, (50, 40)).astype(np.uint8)
-    palette = voc_palette(3)
-    whole = np.array(overlays.overlay(image, classes, palette))
-    colors = np.array(palette)[classes]
-    blended = 0.45 * image.permute(1, 2, 0).numpy() + 0.55 * colors
-    assert np.abs(whole - blended).max() < 1
-    monkeypatch.setattr(overlays, "_MAX_PIXELS", 7 * 40)
-    assert np.array_equal(np.array(overlays.overlay(image, classes, palette)), whole)
 
 
 # Of 100 columns, the number that each iteration assigns to class 1: iterations change .2, .05, .01 and 0 of the pixels.

@@ -21,8 +21,6 @@ from gatezoo.training import tasks
 from gatezoo.training.finetune import finetune
 from gatezoo.training.launch import train_model
 from gatezoo.training.options import RunOptions
-from gatezoo.utils.palette import voc_palette
-from gatezoo.visualization.figures import draw_instances
 
 QUICK = dict(
     batch_size=4, crop_size=64, scale_range=(0.9, 1.1), lr=0.05, head_lr_mult=1, warmup=5, amp_dtype="none", opt="sgd"
@@ -138,22 +136,6 @@ def test_predict_draws_instances_and_writes_the_coco_format(discs, folder, tmp_p
     assert image.shape == (zoom * plain.shape[0], zoom * plain.shape[1], 3)
     changed = np.abs(image[zoom // 2 :: zoom, zoom // 2 :: zoom] - plain).sum(2) > 60
     assert changed[drawn.any(0).numpy()].mean() > 0.5
-
-
-@pytest.mark.parametrize(("side", "zoom"), [(200, 5), (501, 1)])
-def test_small_images_are_enlarged_with_their_boxes(side, zoom):
-    mask = torch.ones(20, 30, dtype=torch.bool)
-    figure = draw_instances(
-        torch.zeros(3, 40, side, dtype=torch.uint8), [(10, 60, mask)], [[60.0, 10.0, 90.0, 30.0]], [""]
-    )
-    drawn = np.asarray(figure)
-    assert drawn.shape == (40 * zoom, side * zoom, 3)
-    color = tuple(voc_palette(2)[1])
-    edges = [(10, 75), (30, 75), (20, 60), (20, 90)]
-    assert {tuple(drawn[row * zoom, column * zoom].tolist()) for row, column in edges} == {color}
-    inside = drawn[11 * zoom + 1 : 29 * zoom, 61 * zoom + 1 : 89 * zoom]
-    assert (inside == np.array(color) // 2).all()
-    assert drawn.sum(2)[: 10 * zoom].sum() == 0
 
 
 def test_limits_of_detections_hold_for_one_call(folder, discs):

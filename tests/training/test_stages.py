@@ -18,7 +18,6 @@ from gatezoo.data import FolderDataset, create_dataset
 from gatezoo.factory import load_checkpoint
 from gatezoo.inference.modes import MultiScale, SlidingWindow
 from gatezoo.inference.passes import decode_depth
-from gatezoo.inference.prediction import Prediction
 from gatezoo.inference.predictor import Predictor
 from gatezoo.inference.writers import predict_files
 from gatezoo.metrics import DepthMetric
@@ -28,7 +27,6 @@ from gatezoo.training import stages
 from gatezoo.training.launch import train_model
 from gatezoo.training.options import RunOptions
 from gatezoo.training.stages import train_stages
-from gatezoo.visualization.depth import colorize_depth, depth_image, plot_loops
 from gatezoo.weights.checkpoint_files import checkpoint_metadata, read_checkpoint
 
 QUICK = dict(steps=4, eval_interval=4, batch_size=2, crop_size=48, amp_dtype="none", class_weights="none")
@@ -422,30 +420,6 @@ def test_prediction_files_of_a_depth(model, tmp_path):
     metres = gatezoo.predict(model, tmp_path / "room.png", depth=True).depth
     assert np.array_equal(np.array(Image.open(tmp_path / "out/room_depth.png")), np.round(1000 * metres))
     assert np.array_equal(np.array(Image.open(tmp_path / "out/room.png")), gatezoo.predict(model, pixels))
-
-
-def test_figure_of_loops_shows_changes_between_passes():
-    weights = np.zeros((2, 3, 4), np.float32)
-    weights[0] = 1
-    near = weights[::-1].copy()
-    classes, metres = np.zeros((30, 40), np.uint8), np.full((30, 40), 2.0, np.float32)
-    other, farther = classes.copy(), metres.copy()
-    other[:15], farther[:, :10] = 1, 4.0
-    white = torch.full((3, 30, 40), 255, dtype=torch.uint8)
-    passes = [
-        Prediction(white, classes, depth=metres, scale_weights=weights),
-        Prediction(white, other, depth=farther, scale_weights=near),
-    ]
-    figure = plot_loops(white, passes, ["a", "b"], [(0, 0, 0), (255, 255, 255)])
-    pixels = np.array(figure)
-    marked = (pixels == (255, 0, 90)).all(-1).sum()
-    # Half of the classes, a quarter of the depths, all of the scales.
-    assert marked == 30 * 40 * (0.5 + 0.25 + 1)
-    assert figure.size[0] == 8 + 3 * (40 + 8)
-    assert plot_loops(white, passes[:1], ["a", "b"], [(0, 0, 0), (255, 255, 255)]).size[1] < 0.6 * figure.size[1]
-    values = np.array(colorize_depth(np.linspace(0, 1, 50)[None]).convert("L"))[0].astype(int)
-    assert (np.diff(values) > 0).all()
-    assert np.array(depth_image(np.array([[0.0, 1.2346, 90.0]]))).tolist() == [[0, 1235, 65535]]
 
 
 # ---- readers

@@ -87,6 +87,8 @@ def test_compare_figure_stands_networks_side_by_side(image, grids):
     ]
     assert [name for name, _ in grids[0][1]] == ["a", "b", "correct", "wrong"]
     assert captions(grids[1][0]) == [["image"], ["first"], ["second"]]
+    error_figure(image, labels, other, NAMES, PALETTE)
+    assert [name for name, _ in grids[2][1]] == ["a", "b", "correct", "wrong"]  # b is in the labels alone
     with pytest.raises(ValueError, match=r"labels must be 0 \.\. 2, or 255 \(ignored\); got 7"):
         error_figure(image, halves(7, 1), labels, NAMES, PALETTE)
     with pytest.raises(ValueError, match="labels must have the size of their image, 240x320; got 320x240"):
