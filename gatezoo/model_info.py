@@ -9,6 +9,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from .backbones.stages import Stages
+from .data.label_format import LabelFormat
 from .metrics.names import headline
 from .pretrained import of_architecture
 from .registry import get_model_spec, get_pretrained_cfg, model_entrypoint
@@ -118,5 +119,9 @@ def describe(name: str) -> dict[str, str]:
         f"{key}={defaults[key]!r}" if key in defaults else key for key in spec.parameter_names()
     )
     for weights in of_architecture(spec.name):
-        facts[f"weights .{weights.tag}"] = f"{weights.train_data}; {headline(weights.metrics)}; {weights.license}"
+        parts = [weights.train_data, headline(weights.metrics), weights.license]
+        if weights.label_format:
+            labels = LabelFormat.from_dict(weights.label_format).describe(weights.class_names, weights.ignore_index)
+            parts.append(f"labels: {labels}")
+        facts[f"weights .{weights.tag}"] = "; ".join(parts)
     return facts

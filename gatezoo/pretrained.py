@@ -49,7 +49,13 @@ _CHECKPOINT_FIELDS = (
     "train_data",
     "license",
     "data_license",
+    "command",
+    "base_model",
+    "label_format",
+    "image_max",
 )
+# Fields that entries of a manifest may lack.
+_OPTIONAL_FIELDS = {"format_version", "base_model", "label_format", "image_max"}
 
 
 @dataclass(frozen=True)
@@ -65,6 +71,10 @@ class PretrainedCfg:
         keys_sha256: digest of the names and shapes of the tensors.
         recipe: fields of :class:`gatezoo.recipes.Recipe` that the weights were trained with.
         command: the command that trained the weights.
+        base_model: weights that the training started from, with their license and training data.
+        label_format: encoding of the classes in the label files of the training data, as
+            :meth:`gatezoo.data.label_format.LabelFormat.to_dict` gives it; {} for index PNGs.
+        image_max: value of full brightness in the image files of the training data; None for that of their type.
         metrics: scores in [0, 1], depth errors, and the protocol they were measured with.
         format_version: version of the tensors' names, see :mod:`gatezoo.weights.conversions`.
     """
@@ -91,6 +101,9 @@ class PretrainedCfg:
     versions: dict[str, str] = dataclasses.field(default_factory=dict)
     license: str = ""
     data_license: str = ""
+    base_model: str = ""
+    label_format: dict[str, Any] = dataclasses.field(default_factory=dict)
+    image_max: float | None = None
     format_version: int = 1
 
     @property
@@ -102,14 +115,14 @@ class PretrainedCfg:
     def from_dict(cls, name: str, entry: Mapping[str, Any]) -> PretrainedCfg:
         """Return the config of a manifest entry, ``name.tag: {...}``.
 
-        Every field is required but ``format_version``, whose default is 1.
+        Every field is required but those that older manifests lack, such as ``format_version``, whose default is 1.
 
         Raises:
             ValueError: a field is missing, unknown or inconsistent.
         """
         architecture, _, tag = name.partition(".")
-        required = {field.name for field in dataclasses.fields(cls)} - {"architecture", "tag", "format_version"}
-        missing, unknown = sorted(required - set(entry)), sorted(set(entry) - required - {"format_version"})
+        required = {field.name for field in dataclasses.fields(cls)} - {"architecture", "tag"} - _OPTIONAL_FIELDS
+        missing, unknown = sorted(required - set(entry)), sorted(set(entry) - required - _OPTIONAL_FIELDS)
         if missing or unknown:
             raise ValueError(
                 f"entry {name!r} of the manifest must have all known fields; missing {missing}, unknown {unknown}"
@@ -142,6 +155,18 @@ class PretrainedCfg:
             return fallback
         fields = {key: metadata[key] for key in _CHECKPOINT_FIELDS if key in metadata}
         return cls(architecture=metadata["architecture"], tag="local", file=str(path), **fields)
+
+    def describe_as_base(self) -> str:
+        """Return what weights that start from these must name: their source, license and training data.
+
+        Local weights that have a base model themselves pass it on: its license binds all that follow.
+        """
+        if self.tag == "local" and self.base_model:
+            return self.base_model
+        hub = next((source.rpartition("/")[0] for source in self.sources if source.startswith("hf-hub:")), "")
+        data = f"{self.train_data or 'unknown data'} ({self.data_license or 'unknown license'})"
+        name = hub if hub and self.tag == "local" else self.name
+        return f"{name}, license {self.license or 'unknown'}, trained on {data}"
 
     def to_dict(self) -> dict[str, Any]:
         """Return all fields as plain data."""
@@ -205,6 +230,8 @@ def of_architecture(architecture: str) -> list[PretrainedCfg]:
 def replace_entry(path: Path, cfg: PretrainedCfg) -> None:
     """Write an entry into a manifest: in the place of the entry of this name, else as the last one.
 
+    Empty fields that entries may lack are left out.
+
     Raises:
         ValueError: a manifest that cannot be read or written.
     """
@@ -213,6 +240,7 @@ def replace_entry(path: Path, cfg: PretrainedCfg) -> None:
         entries = content["weights"]
     except (OSError, ValueError, KeyError) as error:
         raise ValueError(f"a manifest must be JSON with the key 'weights'; {path} is not: {error}") from None
-    entries[cfg.name] = {key: value for key, value in cfg.to_dict().items() if key not in ("architecture", "tag")}
+    fields = {key: value for key, value in cfg.to_dict().items() if value or key not in _OPTIONAL_FIELDS}
+    entries[cfg.name] = {key: value for key, value in fields.items() if key not in ("architecture", "tag")}
     write_json(path, content)
     manifest.cache_clear()

@@ -16,7 +16,7 @@ from safetensors import safe_open
 import gatezoo
 from gatezoo import pretrained
 from gatezoo.cli.app import app
-from gatezoo.model_info import count_parameters, on_meta
+from gatezoo.model_info import count_parameters, describe, on_meta
 from gatezoo.pretrained import RENAMED_RECIPE_FIELDS, PretrainedCfg, upgrade_metadata, upgrade_recipe
 from gatezoo.recipes import Recipe
 from gatezoo.weights.conversions import FORMAT_VERSION
@@ -34,6 +34,34 @@ def test_complete_entry_is_read():
     cfg = PretrainedCfg.from_dict("net.tag", ENTRY)
     assert (cfg.architecture, cfg.tag, cfg.name) == ("net", "tag", "net.tag")
     assert cfg.palette == ((1, 2, 3),)
+
+
+def test_older_entry_has_defaults_for_what_it_lacks():
+    lacking = ("base_model", "label_format", "image_max")
+    cfg = PretrainedCfg.from_dict("net.tag", {key: value for key, value in ENTRY.items() if key not in lacking})
+    assert (cfg.base_model, cfg.label_format, cfg.image_max) == ("", {}, None)
+
+
+def test_base_model_is_named_with_its_license():
+    data = {"train_data": "CamVid, 367 images", "data_license": "research"}
+    cfg = PretrainedCfg.from_dict("net.tag", ENTRY | data)
+    text = cfg.describe_as_base()
+    assert text == "net.tag, license CC0-1.0, trained on CamVid, 367 images (research)"
+    on_hub = dataclasses.replace(cfg, tag="local", sources=("hf-hub:org/repo@abc/model.safetensors",))
+    assert on_hub.describe_as_base().startswith("hf-hub:org/repo@abc, license CC0-1.0")
+    # However often weights are fine-tuned, the text names the first and does not grow.
+    own = dataclasses.replace(cfg, tag="local", sources=(), base_model=text)
+    assert own.describe_as_base() == text
+    assert dataclasses.replace(own, base_model="", license="", train_data="", data_license="").describe_as_base() == (
+        "net.local, license unknown, trained on unknown data (unknown license)"
+    )
+
+
+def test_info_shows_the_labels_of_the_weights(monkeypatch):
+    labels = {"class_names": ["x"], "label_format": {"ids": {"255": 0}}}
+    cfg = PretrainedCfg.from_dict("test_fcn.tag", ENTRY | labels)
+    monkeypatch.setattr(pretrained, "manifest", lambda: {cfg.name: cfg})
+    assert describe("test_fcn")["weights .tag"].endswith("; CC0-1.0; labels: ids 255 = x")
 
 
 @pytest.mark.parametrize(
@@ -98,7 +126,11 @@ def test_old_recipe_is_read_under_new_names():
 @pytest.mark.parametrize("key", ["model", "architecture"])
 def test_checkpoint_metadata_is_read_with_both_keys_of_the_architecture(key):
     metadata = {key: "net", "num_classes": 1, "mean": [0.5], "std": [0.5], "recipe": OLD_RECIPE, "step": 2}
+    facts = {"label_format": {"ids": {"255": 0}}, "image_max": 4095, "base_model": "b", "command": "c", "license": "l"}
+    cfg = PretrainedCfg.from_checkpoint("last.safetensors", metadata | facts)
+    assert {key: getattr(cfg, key) for key in facts} == facts
     cfg = PretrainedCfg.from_checkpoint("last.safetensors", metadata)
+    assert (cfg.label_format, cfg.image_max) == ({}, None)
     assert (cfg.name, cfg.file, cfg.format_version, cfg.recipe) == ("net.local", "last.safetensors", 1, NEW_RECIPE)
     assert upgrade_metadata(metadata)["step"] == 2
     assert "model" not in upgrade_metadata(metadata)
@@ -188,6 +220,10 @@ def test_entry_is_replaced_in_its_place(tmp_path):
         ("net.c", "MIT"),
     ]
     assert PretrainedCfg.from_dict("net.a", content["weights"]["net.a"]) == cfg
+    assert "label_format" not in content["weights"]["net.a"]
+    ids = {"ids": {"0": 0}}
+    pretrained.replace_entry(path, dataclasses.replace(cfg, label_format=ids))
+    assert json.loads(path.read_text())["weights"]["net.a"]["label_format"] == ids
     (tmp_path / "n.json").write_text("{}")
     with pytest.raises(ValueError, match="a manifest must be JSON with the key 'weights'"):
         pretrained.replace_entry(tmp_path / "n.json", cfg)

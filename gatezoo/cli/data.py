@@ -37,12 +37,13 @@ def check(
     from ..data.classes import parse_classes
     from ..utils.progress import track
 
+    options = labels.folder_options()
     report = check_folder(
         folder,
         parse_classes(labels.classes)[0],
-        labels.ignored(),
-        **labels.label_format().folder_kwargs(),
-        image_max=labels.image_max,
+        options.ignore_index,
+        **options.label_format.folder_kwargs(),
+        image_max=options.image_max,
         progress=partial(track, description="reading"),
     )
     Console().print(report_table(report))

@@ -194,17 +194,13 @@ def _open_folder(model: BaseSegmenter, root: Path, labels: LabelOptions, options
     from ..data import FolderDataset
     from ..data.check.check import check_folder
     from ..data.classes import parse_classes
-    from ..data.label_format import LabelFormat
     from ..evaluation.samples import check_num_classes
     from ..utils.progress import track
 
     for option in options.keys() - FOLDER_OPTIONS:
         raise ValueError(f"the options of a folder are {', '.join(FOLDER_OPTIONS)}; got {option!r}")
-    cfg = model.pretrained_cfg
-    label_format = labels.label_format() if labels.given else LabelFormat()
-    ignore_index = labels.ignored(cfg.ignore_index if cfg else 255)
-    kwargs: dict[str, Any] = {"ignore_index": ignore_index, "in_chans": model.in_chans, "image_max": labels.image_max}
-    kwargs |= label_format.folder_kwargs()
+    # What was not given is as in the training data of the weights.
+    kwargs = labels.folder_options(model.pretrained_cfg, in_chans=model.in_chans).folder_kwargs()
     data = FolderDataset(root, parse_classes(labels.classes)[0] or model.num_classes, **kwargs, **options)
     check_num_classes(model, data)
     check_folder(root, data.classes, **kwargs, progress=partial(track, description="checking")).raise_errors()

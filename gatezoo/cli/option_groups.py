@@ -14,19 +14,18 @@ from ..recipes.recipe import Recipe
 if TYPE_CHECKING:
     from ..data.label_format import LabelFormat
     from ..data.splits import FolderOptions
+    from ..pretrained import PretrainedCfg
 
 Command = Callable[..., None]
-
-LABEL_SUFFIX = ".png"
 
 
 @dataclasses.dataclass(frozen=True)
 class LabelOptions:
-    """Values of the label options.
+    """Values of the label options; None or False for those that were not given.
 
     Attributes:
-        classes: class names separated by commas, or a file; None if not given.
-        ignore_index: label that does not count; None if not given.
+        classes: class names separated by commas, or a file.
+        ignore_index: label that does not count.
         rgb: labels are RGB images in the colors of the class file.
         reduce_zero_label: ids start at 1, and 0 does not count.
         label_map: ``ID=CLASS`` for each id.
@@ -34,29 +33,33 @@ class LabelOptions:
         image_max: value of full brightness in image files; None: the largest of their type.
     """
 
-    classes: str | None
-    ignore_index: int | None
-    rgb: bool
-    reduce_zero_label: bool
-    label_map: list[str] | None
-    label_suffix: str
+    classes: str | None = None
+    ignore_index: int | None = None
+    rgb: bool = False
+    reduce_zero_label: bool = False
+    label_map: list[str] | None = None
+    label_suffix: str | None = None
     image_max: float | None = None
 
     @property
     def given(self) -> list[str]:
-        """Names of the options that describe label files and were given."""
+        """Names of the options that describe the files of a folder and were given."""
         values = {
             "ids": self.label_map,
             "rgb": self.rgb,
             "reduce-zero-label": self.reduce_zero_label,
-            "label-suffix": self.label_suffix != LABEL_SUFFIX,
+            "label-suffix": self.label_suffix is not None,
             "ignore-index": self.ignore_index is not None,
             "image-max": self.image_max is not None,
         }
         return [name for name, value in values.items() if value]
 
-    def label_format(self) -> LabelFormat:
+    def label_format(self, remembered: LabelFormat | None = None) -> LabelFormat:
         """Return the format of label files.
+
+        Args:
+            remembered: format for what was not given; default: index PNGs. The colors and ids of labels are one
+                convention: one option of them replaces all of it.
 
         Raises:
             ValueError: RGB labels without colors, or contradicting options.
@@ -64,20 +67,39 @@ class LabelOptions:
         from ..data.classes import parse_classes, parse_ids
         from ..data.label_format import LabelFormat
 
+        remembered = remembered or LabelFormat()
+        suffix = remembered.suffix if self.label_suffix is None else self.label_suffix
+        if not (self.rgb or self.reduce_zero_label or self.label_map):
+            return dataclasses.replace(remembered, suffix=suffix)
         colors = parse_classes(self.classes)[1] if self.rgb else None
         if self.rgb and colors is None:
             raise ValueError("--rgb needs the colors of the classes: pass --classes FILE with lines NAME R G B")
-        return LabelFormat(colors, self.reduce_zero_label, parse_ids(self.label_map or []), self.label_suffix)
+        return LabelFormat(colors, self.reduce_zero_label, parse_ids(self.label_map or []), suffix)
 
-    def folder_options(self, **others: Any) -> FolderOptions:
-        """Return the options to read and split a folder; ``others`` are further fields of them."""
+    def folder_options(self, remembered: PretrainedCfg | None = None, **others: Any) -> FolderOptions:
+        """Return the options to read and split a folder.
+
+        Args:
+            remembered: weights whose training data gives the options that were not given, to evaluate on data of the
+                same kind; default: index PNGs, 255 ignored.
+            others: further fields of the options.
+
+        Raises:
+            ValueError: as :meth:`label_format`; or weights that remember no valid format.
+        """
+        from ..data.label_format import LabelFormat
         from ..data.splits import FolderOptions
 
-        return FolderOptions(self.ignored(), self.label_format(), image_max=self.image_max, **others)
-
-    def ignored(self, default: int = 255) -> int:
-        """Return the label that does not count, ``default`` if it was not given."""
-        return default if self.ignore_index is None else self.ignore_index
+        stored = FolderOptions()
+        if remembered:
+            label_format = LabelFormat.from_dict(remembered.label_format)
+            stored = FolderOptions(remembered.ignore_index, label_format, image_max=remembered.image_max)
+        return FolderOptions(
+            stored.ignore_index if self.ignore_index is None else self.ignore_index,
+            self.label_format(stored.label_format),
+            image_max=stored.image_max if self.image_max is None else self.image_max,
+            **others,
+        )
 
 
 def with_label_options(command: Command) -> Command:
@@ -88,9 +110,8 @@ def with_label_options(command: Command) -> Command:
             str | None,
             None,
             "Class names separated by commas, or a file with a line NAME or NAME R G B for each class.",
-            show_default=False,
         ),
-        _label_option("ignore_index", int | None, None, "Label that does not count. Default: 255.", show_default=False),
+        _label_option("ignore_index", int | None, None, "Label that does not count. Default: 255."),
         _label_option("rgb", bool, False, "Read labels as RGB images in the colors of --classes.", "--rgb"),
         _label_option("reduce_zero_label", bool, False, "Ids start at 1, and 0 does not count.", "--reduce-zero-label"),
         _label_option(
@@ -101,13 +122,17 @@ def with_label_options(command: Command) -> Command:
             "--label-map",
             "--ids",
         ),
-        _label_option("label_suffix", str, LABEL_SUFFIX, "Ending of a label file's name, after the stem of its image."),
+        _label_option(
+            "label_suffix",
+            str | None,
+            None,
+            "Ending of a label file's name, after the stem of its image. Default: .png.",
+        ),
         _label_option(
             "image_max",
             float | None,
             None,
             "Value of full brightness in the images. Default: 255 of 8 bits, 65535 of 16, 1 of floats.",
-            show_default=False,
         ),
     ]
     return _with_options(command, "labels", options, lambda values: LabelOptions(**values))
@@ -135,10 +160,8 @@ def with_recipe_options(command: Command) -> Command:
     )
 
 
-def _label_option(
-    name: str, kind: Any, default: object, text: str, *flags: str, show_default: bool = True
-) -> inspect.Parameter:
-    option = typer.Option(*flags, help=text, rich_help_panel="Label files", show_default=show_default)
+def _label_option(name: str, kind: Any, default: object, text: str, *flags: str) -> inspect.Parameter:
+    option = typer.Option(*flags, help=text, rich_help_panel="Label files", show_default=False)
     return _parameter(name, kind, default, option)
 
 

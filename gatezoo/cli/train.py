@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import shlex
+import sys
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -171,7 +173,8 @@ def finetune(
     assert isinstance(train_data, SegmentationDataset)
     assert isinstance(val_data, SegmentationDataset)
     print(f"{len(train_data)} images to train on, {len(val_data)} held out")
-    result = finetune(name, train_data, val_data, out, changes, epochs, workers, device, resume)
+    command = shlex.join(["gatezoo", *sys.argv[1:]])
+    result = finetune(name, train_data, val_data, out, changes, epochs, workers, device, resume, command)
     print(f"mIoU on the held-out images: {result.before.miou:.4f} before, {result.after.miou:.4f} after")
     print(f"{result.seconds:.0f} s; model folder: {result.folder}")
     print(f"use it: gatezoo predict local-dir:{result.folder} IMAGE --out OUT")

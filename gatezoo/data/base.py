@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -18,8 +18,11 @@ from torchvision.transforms.v2 import functional as F
 from ..utils.images import load_image
 from ..utils.palette import voc_palette
 from ..utils.parallel import parallel_map
-from ..utils.text import first_values
+from ..utils.text import first_values, require_plain_text
 from .files.labels import Color, Decoder, index_png
+
+if TYPE_CHECKING:
+    from .label_format import LabelFormat
 
 Sample = dict[str, Any]
 
@@ -90,6 +93,8 @@ class SegmentationDataset(Dataset):
 
     Attributes:
         instance_sizes: mean size in pixels of the instances of a class, by class; None where it is unknown.
+        label_format: encoding of the classes in the label files, of a user's own files; None for published data sets.
+        image_max: value of full brightness in the image files, if it is not that of their type.
 
     Raises:
         ValueError: lists of different lengths. On reading, naming the file: unreadable files, labels whose size
@@ -97,6 +102,8 @@ class SegmentationDataset(Dataset):
     """
 
     instance_sizes: Mapping[int, float] | None = None
+    label_format: LabelFormat | None = None
+    image_max: float | None = None
 
     def __init__(
         self,
@@ -113,6 +120,7 @@ class SegmentationDataset(Dataset):
         transform: Callable[[Sample], Sample] | None = None,
     ):
         self.classes = tuple(map(str, range(classes))) if isinstance(classes, int) else tuple(classes)
+        require_plain_text("class names", self.classes)
         self.num_classes = len(self.classes)
         if not (1 <= self.num_classes <= 256 and 0 <= ignore_index <= 255):
             raise ValueError(

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ..utils.text import first_values, is_plain_text, shorten
 from .base import ids_from_one
 from .files.labels import Color, Decoder, color_png, index_png
+
+# Bounds of a stored format: ids or colors, the largest id, classes, and characters of the suffix.
+MAX_IDS, MAX_ID, MAX_CLASSES, MAX_SUFFIX = 1 << 16, 0xFFFFFF, 256, 100
 
 
 @dataclass(frozen=True)
@@ -69,3 +74,114 @@ class LabelFormat:
             "ids": self.ids,
             "label_suffix": self.suffix,
         }
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the format as plain JSON: {} for index PNGs, else the fields that differ from theirs.
+
+        Ids are text, as keys of JSON are. A color is a list [R, G, B]; where the color table gives ids, they follow
+        as a fourth number.
+
+        Raises:
+            ValueError: a format beyond the bounds of :meth:`from_dict`.
+        """
+        content: dict[str, Any] = {}
+        if isinstance(self.color_table, Mapping):
+            content["color_ids"] = [[*map(int, color), int(label_id)] for color, label_id in self.color_table.items()]
+        elif self.color_table is not None:
+            content["colors"] = [[*map(int, color)] for color in self.color_table]
+        if self.reduce_zero_label:
+            content["reduce_zero_label"] = True
+        if self.ids is not None:
+            content["ids"] = {str(int(label_id)): int(k) for label_id, k in self.ids.items()}
+        if self.suffix != LabelFormat.suffix:
+            content["suffix"] = self.suffix
+        self.from_dict(content)
+        return content
+
+    @classmethod
+    def from_dict(cls, content: Any) -> LabelFormat:
+        """Return the format that :meth:`to_dict` wrote. The content is not trusted.
+
+        Raises:
+            ValueError: anything but such a dict, with at most 65536 ids or colors, 256 classes, and the ending of a
+                file's name as its suffix.
+        """
+        if not isinstance(content, dict):
+            raise ValueError(f"label_format must be an object; got {shorten(content)}")
+        for key, value in content.items():
+            if key not in _FIELDS:
+                raise ValueError(f"label_format must have no fields but {', '.join(_FIELDS)}; got {shorten(key)}")
+            what, is_valid = _FIELDS[key]
+            if not is_valid(value):
+                raise ValueError(f"{key} of label_format must be {what}; got {shorten(value)}")
+        if len(content.keys() & {"colors", "color_ids"}) > 1:
+            raise ValueError("label_format must have colors or color_ids; got both")
+        colors: Sequence[Color] | Mapping[Color, int] | None = None
+        if "colors" in content:
+            colors = tuple((red, green, blue) for red, green, blue in content["colors"])
+        elif "color_ids" in content:
+            colors = {(red, green, blue): label_id for red, green, blue, label_id in content["color_ids"]}
+        ids = {int(label_id): k for label_id, k in content["ids"].items()} if "ids" in content else None
+        return cls(colors, "reduce_zero_label" in content, ids, content.get("suffix", cls.suffix))
+
+    def describe(self, class_names: Sequence[str], ignore_index: int) -> str:
+        """Return the format as one line: "ids 0 = background, 255 = nucleus"."""
+        names = dict(enumerate(class_names)) | {ignore_index: "ignored"}
+        ids = self.class_ids(len(class_names), ignore_index) or {k: k for k in names}
+        if self.id_of_color is None:
+            pairs = [(str(label_id), k) for label_id, k in sorted(ids.items())]
+        else:
+            pairs = [(str(color), ids[label_id]) for color, label_id in self.id_of_color.items() if label_id in ids]
+        values = first_values((f"{value} = {names.get(k, k)}" for value, k in pairs), 256)
+        suffix = "" if self.suffix == LabelFormat.suffix else f"; files are called NAME{self.suffix}"
+        return f"{'ids' if self.id_of_color is None else 'colors'} {values}{suffix}"
+
+
+def _is_whole(value: Any, high: int) -> bool:
+    return type(value) is int and 0 <= value <= high
+
+
+def _is_color_table(value: Any, length: int, most: int) -> bool:
+    """Return whether a value is a list of different colors, each with as many further numbers as ``length`` allows."""
+    return (
+        isinstance(value, list)
+        and 1 <= len(value) <= most
+        and all(isinstance(row, list) and len(row) == length for row in value)
+        and all(_is_whole(number, 255) for row in value for number in row[:3])
+        and all(_is_whole(number, MAX_ID) for row in value for number in row[3:])
+        and len({tuple(row[:3]) for row in value}) == len(value)
+    )
+
+
+def _is_id_map(value: Any) -> bool:
+    return (
+        isinstance(value, dict)
+        and 1 <= len(value) <= MAX_IDS
+        and all(isinstance(key, str) and re.fullmatch("0|[1-9][0-9]{0,7}", key) for key in value)
+        and all(int(key) <= MAX_ID and _is_whole(k, MAX_CLASSES - 1) for key, k in value.items())
+    )
+
+
+def _is_suffix(value: Any) -> bool:
+    return (
+        isinstance(value, str)
+        and 1 <= len(value) <= MAX_SUFFIX
+        and not re.search(r"[/\\]", value)
+        and is_plain_text(value)
+    )
+
+
+# Fields of a stored format: their text in messages, and whether a value fits.
+_FIELDS: dict[str, tuple[str, Callable[[Any], bool]]] = {
+    "colors": (
+        f"1 to {MAX_CLASSES} different colors [R, G, B]",
+        lambda value: _is_color_table(value, 3, MAX_CLASSES),
+    ),
+    "color_ids": (
+        f"1 to {MAX_IDS} different colors with their id, [R, G, B, ID]",
+        lambda value: _is_color_table(value, 4, MAX_IDS),
+    ),
+    "reduce_zero_label": ("true if it is there", lambda value: value is True),
+    "ids": (f"a class in 0 .. {MAX_CLASSES - 1} for each of 1 to {MAX_IDS} ids", _is_id_map),
+    "suffix": (f"the ending of a file's name, of 1 to {MAX_SUFFIX} characters", _is_suffix),
+}

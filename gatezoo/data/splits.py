@@ -42,6 +42,11 @@ class FolderOptions:
     image_max: float | None = None
     progress: Progress | None = None
 
+    def folder_kwargs(self) -> dict[str, Any]:
+        """Return how to read a folder, as keyword arguments of ``FolderDataset`` and ``check_folder``."""
+        kwargs = self.label_format.folder_kwargs()
+        return kwargs | {"ignore_index": self.ignore_index, "in_chans": self.in_chans, "image_max": self.image_max}
+
 
 def create_splits(
     data_dir: str | os.PathLike,
@@ -102,16 +107,16 @@ def _folder_splits(
         raise ValueError("a folder of images and labels needs classes: pass --classes NAME,NAME,... or --classes FILE")
     check_options("folder", FolderDataset, options)
     names, palette = class_names(classes)
-    kwargs = folder.label_format.folder_kwargs() | {"in_chans": folder.in_chans, "image_max": folder.image_max}
+    kwargs = folder.folder_kwargs()
     if folder.check:
         for root in (train_dir, val_dir):
             if root:
-                check_folder(root, names, folder.ignore_index, **kwargs, progress=folder.progress).raise_errors()
+                check_folder(root, names, **kwargs, progress=folder.progress).raise_errors()
     kwargs |= {"palette": palette, **options}
-    train_data = FolderDataset(train_dir, names, folder.ignore_index, **kwargs)
+    train_data = FolderDataset(train_dir, names, **kwargs)
     if val_dir is None:
         return random_split(train_data, folder.val_fraction, folder.seed)
-    return train_data, FolderDataset(val_dir, names, folder.ignore_index, **kwargs)
+    return train_data, FolderDataset(val_dir, names, **kwargs)
 
 
 def random_split(

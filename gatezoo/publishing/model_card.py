@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ..data.label_format import LabelFormat
 from ..metrics.names import METRICS, format_metric, headline_key, metric_info
 
 # Licenses by the Hub's identifiers. Any other is "other" there, with its name in a field of its own.
@@ -121,7 +122,13 @@ def render_model_card(config: Mapping[str, Any], name: str, source: str, task: s
     lines += ["## Usage", "", "```python", "import gatezoo", ""]
     lines += [f'model = gatezoo.create_model("{source}", pretrained=True).eval()', text.usage, "```", ""]
     lines += ["## Results", "", *_results(cfg), ""]
-    lines += ["## Training", "", f"Training data: {_escape(cfg.get('train_data') or 'unknown')}.", ""]
+    lines += [
+        "## Training",
+        "",
+        f"Training data: {_escape(cfg.get('train_data') or 'unknown')}.",
+        *_conventions(cfg),
+        "",
+    ]
     if cfg.get("command"):
         lines += ["```", cfg["command"].replace("```", ""), "```", ""]
     lines += ["## Intended use and limits", "", *_limits(cfg, text), ""]
@@ -155,6 +162,19 @@ def _header(config: Mapping[str, Any], name: str, text: _TaskText) -> dict[str, 
         data = {"type": slug, "name": dataset, "args": {"protocol": metrics.get("protocol", "unknown")}}
         header["model-index"] = [{"name": name, "results": [{"task": task, "dataset": data, "metrics": listed}]}]
     return header
+
+
+def _conventions(cfg: Mapping[str, Any]) -> list[str]:
+    """Return how the training data was encoded, where that is not the usual way, and the weights it started from."""
+    lines = []
+    if stored := cfg.get("label_format"):
+        text = LabelFormat.from_dict(stored).describe(cfg.get("class_names", ()), cfg.get("ignore_index", 255))
+        lines.append(f"Labels: {_escape(text)}.")
+    if cfg.get("image_max"):
+        lines.append(f"Images: {cfg['image_max']:g} is full brightness.")
+    if cfg.get("base_model"):
+        lines.append(f"Base model: {_escape(cfg['base_model'])}.")
+    return [line for text in lines for line in ("", text)]
 
 
 def _results(cfg: Mapping[str, Any]) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Mapping, Sequence
@@ -14,8 +15,9 @@ from ..registry import get_model_spec
 from ..segmenters.base import BaseSegmenter
 from ..utils.environment import versions
 from ..utils.files import ensure_dir, write_bytes, write_json, write_text
+from ..utils.text import require_plain_text
 from ..weights.config import CARD, CONFIG, WEIGHTS, make_config
-from ..weights.integrity import keys_sha256, sha256_of
+from ..weights.integrity import keys_sha256
 from .model_card import render_model_card
 
 
@@ -40,8 +42,8 @@ def save_pretrained(
         The folder.
 
     Raises:
-        ValueError: a network that is not registered, another number of names than classes, or a folder that cannot be
-            written.
+        ValueError: a network that is not registered, another number of names than classes, names with control
+            characters, or a folder that cannot be written.
     """
     architecture = _architecture_of(model)
     cfg = make_pretrained_cfg(model, class_names)
@@ -60,9 +62,12 @@ def make_pretrained_cfg(model: BaseSegmenter, class_names: Sequence[str] | None 
     _architecture_of(model)
     if class_names is not None and len(class_names) != model.num_classes:
         raise ValueError(f"class_names must be one for each of {model.num_classes} classes; got {len(class_names)}")
+    require_plain_text("class names", class_names or ())
     cfg, expected = model.pretrained_cfg, model.data_config
-    # With a new classifier, the facts about the pretrained weights no longer hold.
-    fields = cfg.to_dict() if cfg and cfg.num_classes == model.num_classes else {}
+    fields = cfg.to_dict() if cfg else {}
+    if cfg and cfg.num_classes != model.num_classes:
+        # With a new classifier, the facts about the pretrained weights no longer hold, but for their license.
+        fields = {"license": cfg.license, "base_model": cfg.describe_as_base()}
     fields |= {"mean": expected.mean, "std": expected.std}
     if class_names is not None:
         fields["class_names"] = list(class_names)
@@ -90,12 +95,15 @@ def write_model_folder(
         weights_bytes: content of the weights file.
         source: argument of ``create_model`` that the card shows.
         name: of the weights, for the card; default: the architecture.
+
+    Raises:
+        ValueError: content that could not be read back, or a folder that cannot be written.
     """
     folder = Path(folder)
+    cfg = {**cfg, "size": len(weights_bytes), "sha256": hashlib.sha256(weights_bytes).hexdigest()}
+    config = make_config(architecture, model_kwargs, cfg)
     ensure_dir(folder)
     write_bytes(folder / WEIGHTS, weights_bytes)
-    cfg = {**cfg, "size": len(weights_bytes), "sha256": sha256_of(folder / WEIGHTS)}
-    config = make_config(architecture, model_kwargs, cfg)
     write_json(folder / CONFIG, config)
     # The card is made from the file as it is read: with lists, where the config has tuples.
     written = json.loads((folder / CONFIG).read_text(encoding="utf-8"))

@@ -20,6 +20,7 @@ from ..metrics import Scores
 from ..publishing.model_folder import save_pretrained
 from ..recipes.recipe import Recipe
 from ..segmenters.base import SemanticSegmenter
+from ..utils.text import is_plain_text
 from .launch import _checkpoint_metadata, _set_classes, _set_depth_thresholds
 from .options import RunOptions
 from .trainer import Trainer
@@ -52,12 +53,14 @@ def finetune(
     workers: int = 1,
     device: str = "cpu",
     resume: bool = False,
+    command: str = "",
 ) -> FinetuneResult:
     """Fine-tune all parameters of published weights on other images.
 
     If the number of classes differs, the classifier is replaced by a new one. Held-out images (``val_data``) are used
     for scores only, never for checkpoint selection: the last checkpoint is kept, as the folder ``out/model`` for
-    ``create_model("local-dir:...")``.
+    ``create_model("local-dir:...")``. It remembers the encoding of the labels and the license of the weights, and
+    names them as its base model. How the weights' own training data was encoded has no effect: these are other data.
 
     Args:
         name: model with weights: NAME, NAME.TAG or local-dir:FOLDER.
@@ -70,6 +73,7 @@ def finetune(
         workers: processes that decode and augment images, for each process that trains; 0: none.
         device: "cpu" or "cuda".
         resume: continue the training in ``out``.
+        command: the command that trains, to be stored with the weights; not stored if it has control characters.
 
     Raises:
         ValueError: the network is not a semantic segmentation network; and all errors of
@@ -90,7 +94,7 @@ def finetune(
     fields.setdefault("steps", math.ceil(epochs * len(train_data) / fields["batch_size"]))
     fields = {"eval_interval": fields["steps"], "checkpoint_interval": max(1, fields["steps"] // 10), **fields}
     before = evaluate(model, val_data, device=device).scores
-    metadata = _checkpoint_metadata(model, train_data)
+    metadata = _checkpoint_metadata(model, train_data) | {"command": command if is_plain_text(command) else ""}
     Trainer(model, train_data, val_data, Recipe.from_dict(fields), options, metadata).run()
     trained = create_model(metadata["architecture"], checkpoint_path=Path(out) / "last.safetensors")
     assert isinstance(trained, SemanticSegmenter)

@@ -10,6 +10,7 @@ import torch
 
 from ..data.base import SegmentationDataset
 from ..data.create import AnyDataset
+from ..data.label_format import LabelFormat
 from ..factory import create_model, load_checkpoint
 from ..recipes.recipe import Recipe
 from ..registry import get_model_spec
@@ -70,16 +71,30 @@ def train_model(
 
 
 def _set_classes(model: BaseSegmenter, data: AnyDataset) -> None:
-    """Replace the classes in the pretrained config by those of the data set, and clear its metrics."""
-    if model.pretrained_cfg:
+    """Replace the facts about the data in the pretrained config; its weights become the base model of the new ones."""
+    if cfg := model.pretrained_cfg:
         model.pretrained_cfg = dataclasses.replace(
-            model.pretrained_cfg,
-            num_classes=data.num_classes,
-            class_names=data.classes,
-            palette=data.palette,
+            cfg,
+            **_data_fields(data),
             metrics={},
-            ignore_index=getattr(data, "ignore_index", 255),
+            train_data="",
+            data_license="",
+            command="",
+            base_model=cfg.describe_as_base(),
         )
+
+
+def _data_fields(data: AnyDataset) -> dict[str, Any]:
+    """Return the fields of a pretrained config that a data set determines."""
+    label_format = getattr(data, "label_format", None) or LabelFormat()
+    return {
+        "num_classes": data.num_classes,
+        "class_names": data.classes,
+        "palette": data.palette,
+        "ignore_index": getattr(data, "ignore_index", 255),
+        "label_format": label_format.to_dict(),
+        "image_max": getattr(data, "image_max", None),
+    }
 
 
 def _set_depth_thresholds(model: BaseSegmenter, data: AnyDataset) -> None:
@@ -96,12 +111,11 @@ def _set_depth_thresholds(model: BaseSegmenter, data: AnyDataset) -> None:
 def _checkpoint_metadata(model: BaseSegmenter, data: AnyDataset) -> dict[str, Any]:
     """Return the metadata that ``create_model`` needs to build the network of a checkpoint."""
     assert model.architecture is not None  # create_model made it
+    cfg = model.pretrained_cfg
     return {
         "architecture": model.architecture,
-        "num_classes": data.num_classes,
-        "class_names": data.classes,
-        "palette": data.palette,
         "model_kwargs": get_model_spec(model.architecture).architecture_kwargs(model.model_kwargs),
-        "ignore_index": getattr(data, "ignore_index", 255),
         "in_chans": model.in_chans,
+        **_data_fields(data),
+        **({"license": cfg.license, "base_model": cfg.base_model} if cfg else {}),
     }

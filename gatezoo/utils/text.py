@@ -1,8 +1,14 @@
-"""Text for messages."""
+"""Text for messages, and text that is safe to store and to print."""
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Iterable
+
+# Characters of a stored text.
+MAX_TEXT = 10_000
+# Format characters that belong to words and emoji; all others, such as those that turn the direction, do not print.
+_JOINERS = "\u200c\u200d"
 
 
 def first_values(values: Iterable[object], limit: int = 8) -> str:
@@ -20,3 +26,20 @@ def shorten(value: object, limit: int = 60) -> str:
     """Return a value as Python writes it, cut to a number of characters."""
     text = repr(value)
     return text if len(text) <= limit else f"{text[: limit - 3]}..."
+
+
+def is_plain_text(text: str) -> bool:
+    """Return whether a text has no control characters and no unusual length: names of all scripts, spaces, emoji."""
+    return len(text) <= MAX_TEXT and all(
+        char.isprintable() or char in _JOINERS or unicodedata.category(char) == "Zs" for char in text
+    )
+
+
+def require_plain_text(what: str, texts: Iterable[str]) -> None:
+    """Raise ValueError, naming what they are, unless all texts can be stored and printed."""
+    for text in texts:
+        if not is_plain_text(text):
+            raise ValueError(
+                f"{what} must be printable, without tabs, and have at most {MAX_TEXT} characters; got "
+                f"{shorten(text)}: rename it"
+            )

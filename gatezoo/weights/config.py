@@ -14,13 +14,16 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+from ..data.label_format import LabelFormat
 from ..pretrained import PretrainedCfg, upgrade_model_kwargs
 from ..registry import ModelSpec, get_model_spec
+from ..utils.text import MAX_TEXT, is_plain_text, shorten
 from .conversions import FORMAT_VERSION, check_version
 
 CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
-# Bytes of the file, values in it, levels of nesting, characters of a text, and the absolute value of a number.
-MAX_BYTES, MAX_ITEMS, MAX_DEPTH, MAX_TEXT, MAX_NUMBER = 1 << 20, 100_000, 6, 10_000, 1_000_000
+# Bytes of the file, values in it, levels of nesting, and the absolute value of a number. A format of labels with as
+# many colors as it may have fits.
+MAX_BYTES, MAX_ITEMS, MAX_DEPTH, MAX_NUMBER = 8 << 20, 500_000, 6, 1_000_000
 # Parameters of a network that was built from other keywords than the registered ones: 8 GB.
 MAX_PARAMETERS = 2_000_000_000
 BOUNDS = {"num_classes": (1, 10_000), "in_chans": (1, 1_000), "iterations": (1, 100), "loops": (0, 99)}
@@ -38,14 +41,20 @@ def make_config(architecture: str, model_kwargs: Mapping[str, Any], cfg: Mapping
         model_kwargs: keywords of its builder, without other weights to load.
         cfg: fields of :class:`PretrainedCfg`; those that name and locate the weights are left out, because they
             follow from the place of the folder.
+
+    Raises:
+        ValueError: content that :func:`read_config` would refuse.
     """
-    return {
+    config = {
         "format_version": FORMAT_VERSION,
         "library_name": "gatezoo",
         "architecture": architecture,
         "model_args": {key: value for key, value in model_kwargs.items() if key != "pretrained_backbone"},
         "pretrained_cfg": {key: value for key, value in cfg.items() if key in CFG_VALIDATORS},
     }
+    read_back = _check_plain_json(json.loads(json.dumps(config)))
+    _check_cfg_fields(read_back["pretrained_cfg"], read_back["model_args"])
+    return config
 
 
 def read_config(path: Path, weights: str) -> tuple[ModelSpec, PretrainedCfg, dict[str, Any]]:
@@ -66,7 +75,7 @@ def read_config(path: Path, weights: str) -> tuple[ModelSpec, PretrainedCfg, dic
             raise ValueError("it must be an object")
         for key, kind in (("architecture", str), ("model_args", dict), ("pretrained_cfg", dict)):
             if not isinstance(config.get(key), kind):
-                raise ValueError(f"{key} must be of type {kind.__name__}; got {_shorten(config.get(key))}")
+                raise ValueError(f"{key} must be of type {kind.__name__}; got {shorten(config.get(key))}")
         version = check_version(config.get("format_version", 1))
         spec = get_model_spec(config["architecture"])
         model_args = upgrade_model_kwargs(config["model_args"])
@@ -105,8 +114,8 @@ def _check_plain_json(value: Any, depth: int = 0, count: list[int] | None = None
         for item in value:
             _check_plain_json(item, depth + 1, count)
     elif isinstance(value, str):
-        if len(value) > MAX_TEXT or not value.isprintable():
-            raise ValueError(f"a text must be printable and at most {MAX_TEXT} characters; got {_shorten(value)}")
+        if not is_plain_text(value):
+            raise ValueError(f"a text must be printable and at most {MAX_TEXT} characters; got {shorten(value)}")
     elif isinstance(value, float) and not math.isfinite(value):
         raise ValueError(f"a number must be finite; got {value}")
     return value
@@ -119,14 +128,14 @@ def _check_model_args(spec: ModelSpec, args: dict[str, Any]) -> None:
     spec.merge(args)
     for key, (low, high) in BOUNDS.items():
         if key in args and not (type(args[key]) is int and low <= args[key] <= high):
-            raise ValueError(f"{key} must be a whole number from {low} to {high}; got {_shorten(args[key])}")
+            raise ValueError(f"{key} must be a whole number from {low} to {high}; got {shorten(args[key])}")
     for name, default in spec.parameters().items():
         kind = _KINDS.get(type(default))
         if kind and name in args and type(args[name]) is not kind:
-            raise ValueError(f"{name} must be of type {kind.__name__}; got {_shorten(args[name])}")
+            raise ValueError(f"{name} must be of type {kind.__name__}; got {shorten(args[name])}")
     backbone = args.get("backbone")
     if backbone is not None and not (isinstance(backbone, str) and re.fullmatch(r"[\w.]+", backbone)):
-        raise ValueError(f"backbone must be the name of a timm model; got {_shorten(backbone)}")
+        raise ValueError(f"backbone must be the name of a timm model; got {shorten(backbone)}")
     _check_values(args)
 
 
@@ -178,11 +187,21 @@ CFG_VALIDATORS: dict[str, Validator] = {
     "size": _number(0, 1 << 40, int),
     "sha256": lambda value: _is_text(value) and bool(re.fullmatch(r"[0-9a-f]{64}", value)),
     "keys_sha256": lambda value: _is_text(value) and bool(re.fullmatch(r"([0-9a-f]{64})?", value)),
+    "label_format": lambda value: isinstance(value, dict),
+    "image_max": lambda value: value is None or _number(1e-9, 1e9)(value),
     "recipe": lambda value: isinstance(value, dict),
     "metrics": lambda value: isinstance(value, dict),
     "versions": lambda value: isinstance(value, dict) and all(map(_is_text, value.values())),
-} | dict.fromkeys(("train_data", "command", "license", "data_license"), _is_text)
+} | dict.fromkeys(("train_data", "command", "license", "data_license", "base_model"), _is_text)
 assert set(CFG_VALIDATORS) <= {field.name for field in fields(PretrainedCfg)}
+
+
+def check_cfg_values(cfg: Mapping[str, Any]) -> None:
+    """Raise ValueError unless the value of every known field is valid."""
+    for key in cfg.keys() & CFG_VALIDATORS.keys():
+        if not CFG_VALIDATORS[key](cfg[key]):
+            raise ValueError(f"{key} of pretrained_cfg must be valid; got {shorten(cfg[key])}")
+    LabelFormat.from_dict(cfg.get("label_format", {}))
 
 
 def _check_cfg_fields(cfg: dict[str, Any], args: dict[str, Any]) -> None:
@@ -191,9 +210,7 @@ def _check_cfg_fields(cfg: dict[str, Any], args: dict[str, Any]) -> None:
         raise ValueError(f"pretrained_cfg has the fields {', '.join(sorted(CFG_VALIDATORS))}; got {unknown[0]!r}")
     if missing := sorted({"num_classes", "mean", "std", "size", "sha256"} - set(cfg)):
         raise ValueError(f"pretrained_cfg must have the fields {', '.join(missing)}; got none of this name")
-    for key, value in cfg.items():
-        if not CFG_VALIDATORS[key](value):
-            raise ValueError(f"{key} of pretrained_cfg must be valid; got {_shorten(value)}")
+    check_cfg_values(cfg)
     if len(cfg["mean"]) != len(cfg["std"]):
         raise ValueError(f"mean and std must be of one length; got {len(cfg['mean'])} and {len(cfg['std'])}")
     for key in ("num_classes", "in_chans"):
@@ -202,8 +219,3 @@ def _check_cfg_fields(cfg: dict[str, Any], args: dict[str, Any]) -> None:
     for key in ("class_names", "palette"):
         if cfg.get(key) and len(cfg[key]) != cfg["num_classes"]:
             raise ValueError(f"{key} must be one for each of {cfg['num_classes']} classes; got {len(cfg[key])}")
-
-
-def _shorten(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."

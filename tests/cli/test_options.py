@@ -5,6 +5,8 @@ from gatezoo.cli.app import app
 from gatezoo.cli.option_groups import LabelOptions
 from gatezoo.cli.options import check_task_options, parse_kwargs, parse_scales
 from gatezoo.data.label_format import LabelFormat
+from gatezoo.data.splits import FolderOptions
+from gatezoo.pretrained import PretrainedCfg
 
 
 def command_of(*names):
@@ -100,11 +102,34 @@ def test_check_task_options():
 
 def test_label_options_reach_the_label_format(tmp_path):
     (tmp_path / "classes.txt").write_text("sky 1 2 3\nroad 4 5 6\n")
-    options = LabelOptions(str(tmp_path / "classes.txt"), 7, False, False, ["9=1", "0=0"], "_mask.png")
+    classes = str(tmp_path / "classes.txt")
+    options = LabelOptions(classes, ignore_index=7, label_map=["9=1", "0=0"], label_suffix="_mask.png")
     assert options.label_format() == LabelFormat(None, False, {9: 1, 0: 0}, "_mask.png")
-    colors = LabelOptions(str(tmp_path / "classes.txt"), 255, True, False, None, ".png").label_format()
-    assert list(colors.color_table) == [(1, 2, 3), (4, 5, 6)]
-    reduced = LabelOptions(None, 255, False, True, None, ".png").label_format()
-    assert reduced.reduce_zero_label
+    assert list(LabelOptions(classes, rgb=True).label_format().color_table) == [(1, 2, 3), (4, 5, 6)]
+    assert LabelOptions(reduce_zero_label=True).label_format().reduce_zero_label
     folder = options.folder_options(val_fraction=0.3)
     assert (folder.ignore_index, folder.label_format, folder.val_fraction) == (7, options.label_format(), 0.3)
+
+
+MASKS = LabelFormat(ids={0: 0, 255: 1}, suffix="_mask.png")
+
+
+@pytest.mark.parametrize(
+    ("given", "ignore_index", "label_format"),
+    [
+        ({}, 9, MASKS),
+        ({"ignore_index": 3}, 3, MASKS),
+        ({"label_suffix": ".png"}, 9, LabelFormat(ids=MASKS.ids)),
+        ({"label_map": ["1=1"]}, 9, LabelFormat(ids={1: 1}, suffix="_mask.png")),
+        ({"reduce_zero_label": True}, 9, LabelFormat(reduce_zero_label=True, suffix="_mask.png")),
+    ],
+)
+def test_label_options_that_were_not_given_are_remembered(given, ignore_index, label_format):
+    cfg = PretrainedCfg("a", "b", 2, (0.5,), (0.5,), ignore_index=9, label_format=MASKS.to_dict())
+    folder = LabelOptions(**given).folder_options(cfg, seed=4)
+    assert (folder.ignore_index, folder.label_format, folder.seed) == (ignore_index, label_format, 4)
+
+
+def test_label_options_without_memory_are_index_pngs():
+    for folder in (LabelOptions().folder_options(), LabelOptions().folder_options(PretrainedCfg("a", "b", 2, (), ()))):
+        assert folder == FolderOptions(255, LabelFormat())

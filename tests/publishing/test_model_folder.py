@@ -1,9 +1,13 @@
 import json
+import math
 
 import pytest
 import torch
 
 import gatezoo
+from gatezoo.data import FolderDataset
+from gatezoo.data.check.check import check_folder
+from gatezoo.pretrained import PretrainedCfg
 from gatezoo.publishing.model_folder import save_pretrained
 
 
@@ -76,3 +80,67 @@ def test_invalid_folders_and_sources_are_refused(folder, tmp_path):
     unregistered = gatezoo.model_entrypoint("test_dignet")()
     with pytest.raises(ValueError, match="must have the name of a registered model"):
         save_pretrained(unregistered, tmp_path / "other")
+
+
+# A no-break space, a family of emoji, and the joiners of Persian and Hindi.
+NAMES = [
+    "caf\u00e9\u00a0noir",
+    "\U0001f468\u200d\U0001f469\u200d\U0001f467",
+    "\u0645\u06cc\u200c\u0634 \u0915\u094d\u200d",
+]
+
+
+def test_names_of_all_scripts_are_read_back(folder, tmp_path):
+    model, _ = folder
+    path = save_pretrained(model, tmp_path / "names", NAMES)
+    assert gatezoo.create_model(f"local-dir:{path}", pretrained=True).class_names == NAMES
+
+
+@pytest.mark.parametrize(
+    "name", ["a\tb", "a\nb", "\x1b[2J", "\u202egnp", "\u2066x", "\ud800", "x" * 10_001], ids=range(7)
+)
+def test_names_that_could_not_be_read_back_are_refused(folder, shapes, tmp_path, name):
+    model, _ = folder
+    for act in (
+        lambda: save_pretrained(model, tmp_path / "names", ["a", "b", name]),
+        lambda: FolderDataset(shapes, ["a", name]),
+        lambda: check_folder(shapes, ["a", name]),
+    ):
+        with pytest.raises(ValueError, match="class names must be printable, without tabs") as caught:
+            act()
+        assert str(caught.value).isprintable()
+        assert len(str(caught.value)) < 250
+    assert not (tmp_path / "names").exists()
+
+
+def test_nothing_is_written_that_could_not_be_read_back(folder, tmp_path):
+    model, _ = folder
+    for facts, text in (
+        ({"command": "gatezoo\nrm"}, "a text must be printable"),
+        ({"label_format": {"suffix": "/x"}}, "suffix of label_format must be"),
+        ({"image_max": math.nan}, "a number must be finite"),
+    ):
+        model.pretrained_cfg = PretrainedCfg("test_dignet", "local", 3, (0.5,) * 3, (0.5,) * 3, **facts)
+        with pytest.raises(ValueError, match=text):
+            save_pretrained(model, tmp_path / "facts")
+    assert not (tmp_path / "facts").exists()
+
+
+def test_new_classifier_keeps_the_license_and_names_the_base_model(tmp_path):
+    model = gatezoo.create_model("dignet_mobilenetv2_8s", pretrained=True, num_classes=2)
+    cfg = gatezoo.create_model(f"local-dir:{save_pretrained(model, tmp_path / 'm')}", pretrained=True).pretrained_cfg
+    assert (cfg.license, cfg.train_data, cfg.command) == ("CC-BY-NC-4.0", "", "")
+    assert cfg.base_model.startswith(
+        "dignet_mobilenetv2_8s.camvid, license CC-BY-NC-4.0, trained on CamVid, 367 images"
+    )
+
+
+def test_card_tells_the_conventions_of_the_training_data(folder, tmp_path):
+    model, plain = folder
+    facts = {"label_format": {"ids": {"0": 0, "255": 1, "9": 7}}, "image_max": 4095, "base_model": "net.tag, license X"}
+    facts |= {"class_names": ("background", "nucleus", "[x](y)"), "ignore_index": 7}
+    model.pretrained_cfg = PretrainedCfg("test_dignet", "local", 3, (0.5,) * 3, (0.5,) * 3, **facts)
+    card = (save_pretrained(model, tmp_path / "card") / "README.md").read_text()
+    assert "\n\nLabels: ids 0 = background, 9 = ignored, 255 = nucleus.\n\n" in card
+    assert "\n\nImages: 4095 is full brightness.\n\nBase model: net.tag, license X.\n\n" in card
+    assert "Labels:" not in (plain / "README.md").read_text()

@@ -1,3 +1,4 @@
+import json
 import pickle
 import struct
 
@@ -109,3 +110,21 @@ def test_safetensors_file_is_read_with_its_metadata(tmp_path):
     tensors, metadata = read_checkpoint(tmp_path / "w.safetensors")
     assert tensors.keys() == TENSORS.keys()
     assert metadata == checkpoint_metadata(tmp_path / "w.safetensors") == {"architecture": "x"}
+
+
+@pytest.mark.parametrize(
+    ("fields", "text"),
+    [
+        ({"label_format": {"ids": {"0": 999}}}, "ids of label_format must be"),
+        ({"label_format": "x" * 10_000}, "label_format of pretrained_cfg must be valid"),
+        ({"image_max": -1}, "image_max of pretrained_cfg must be valid"),
+        ({"std": [0, 0, 0]}, "std of pretrained_cfg must be valid"),
+    ],
+)
+def test_header_with_impossible_facts_is_refused(tmp_path, fields, text):
+    save_file(TENSORS, tmp_path / "w.safetensors", {"gatezoo": json.dumps({"architecture": "test_fcn"} | fields)})
+    for read in (read_checkpoint, checkpoint_metadata):
+        with pytest.raises(ValueError, match=text) as caught:
+            read(tmp_path / "w.safetensors")
+        assert "\n" not in str(caught.value)
+        assert len(str(caught.value)) < 300

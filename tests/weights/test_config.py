@@ -6,7 +6,9 @@ import math
 import pytest
 
 import gatezoo
-from gatezoo.weights.config import MAX_BYTES, read_config
+from gatezoo.data.label_format import LabelFormat
+from gatezoo.pretrained import PretrainedCfg
+from gatezoo.weights.config import MAX_BYTES, MAX_ITEMS, read_config
 
 
 @pytest.fixture(scope="module")
@@ -79,9 +81,16 @@ CFG = [
     ({"class_names": ["a"]}, "class_names must be one for each of 3 classes; got 1"),
     ({"class_names": ["a", "b\n---\nlicense: mit", "c"]}, "a text must be printable"),
     ({"class_names": ["a", "b\u202e", "c"]}, "a text must be printable"),
+    ({"class_names": ["a", "b\x1b[2J", "c"]}, "a text must be printable"),
     ({"palette": [[0, 0, 300]] * 3}, "palette of pretrained_cfg must be valid"),
     ({"interpolation": "eval"}, "interpolation of pretrained_cfg must be valid"),
     ({"ignore_index": 10**9}, "ignore_index of pretrained_cfg must be valid"),
+    ({"label_format": []}, "label_format of pretrained_cfg must be valid"),
+    ({"label_format": {"suffix": "/x"}}, "suffix of label_format must be"),
+    ({"image_max": 0}, "image_max of pretrained_cfg must be valid"),
+    ({"image_max": True}, "image_max of pretrained_cfg must be valid"),
+    ({"image_max": "4095"}, "image_max of pretrained_cfg must be valid"),
+    ({"base_model": ["x"]}, "base_model of pretrained_cfg must be valid"),
     ({"versions": {"timm": 1}}, "versions of pretrained_cfg must be valid"),
     ({"license": 3}, "license of pretrained_cfg must be valid"),
     ({"color": 1}, "got 'color'"),
@@ -107,7 +116,7 @@ def test_invalid_pretrained_cfg_is_refused(written, tmp_path, fields, text):
         ('{"a": 1e999}', "a number must be finite"),
         ("[" * 100_000 + "]" * 100_000, ""),
         ("[[[[[[[[[1]]]]]]]]]", "6 levels deep"),
-        (json.dumps(list(range(120_000))), "at most 100000 values"),
+        (json.dumps(list(range(MAX_ITEMS + 1))), "at most 500000 values"),
         (json.dumps("x" * 20_000), "at most 10000 characters"),
         (" " * (MAX_BYTES + 1), "it must have at most"),
         ('{"format_version": 99, "architecture": "a", "model_args": {}, "pretrained_cfg": {}}', "made by a newer"),
@@ -130,6 +139,19 @@ def test_model_args_of_no_network_or_too_large_a_one_are_refused(written, tmp_pa
         path.write_text(json.dumps(written | {"model_args": written["model_args"] | args}))
         with pytest.raises(ValueError, match=text):
             gatezoo.create_model(f"local-dir:{tmp_path}")
+
+
+@pytest.mark.slow
+def test_largest_label_format_is_read_back(tmp_path):
+    count = range(1 << 16)
+    label_format = LabelFormat({(k >> 8, k & 255, 200): 1 << 23 | k for k in count}, ids=dict.fromkeys(count, 255))
+    facts = {"label_format": label_format.to_dict(), "image_max": 4095}
+    model = gatezoo.create_model("test_dignet", num_classes=3)
+    model.pretrained_cfg = PretrainedCfg("test_dignet", "local", 3, (0.5,) * 3, (0.5,) * 3, **facts)
+    folder = gatezoo.save_pretrained(model, tmp_path / "m")
+    _, cfg, _ = read_config(folder / "config.json", "local-dir:x")
+    assert LabelFormat.from_dict(cfg.label_format) == label_format
+    assert cfg.image_max == 4095
 
 
 def test_written_numbers_are_standard_json(written):

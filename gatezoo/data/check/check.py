@@ -11,6 +11,7 @@ from pathlib import Path
 from ...utils.images import IMAGE_SUFFIXES, check_image_max
 from ...utils.parallel import parallel_map
 from ...utils.progress import Progress
+from ...utils.text import require_plain_text
 from ..files.labels import Color
 from ..files.layout import IMAGE_DIR, LABEL_DIR, list_files, list_folder_images
 from ..label_format import LabelFormat
@@ -51,6 +52,8 @@ def check_folder(
     """
     root, label_format = Path(root), LabelFormat(color_table, reduce_zero_label, ids, label_suffix)
     check_image_max(image_max)
+    if classes is not None and not isinstance(classes, int):
+        require_plain_text("class names", classes)
     paths, issues = _match(list_folder_images(root), list_files(root / LABEL_DIR, IMAGE_SUFFIXES), label_suffix)
     read: Iterable[FilePair] = parallel_map(lambda pair: inspect_pair(*pair, in_chans, image_max), paths)
     pairs = list(progress(read, len(paths)) if progress else read)

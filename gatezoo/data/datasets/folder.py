@@ -84,6 +84,7 @@ class FolderDataset(SegmentationDataset):
             read_image=_reader(in_chans, image_max),
             transform=transform,
         )
+        self.label_format, self.image_max = label_format, image_max
 
 
 def _reader(in_chans: int, image_max: float | None) -> Callable[[Path], Tensor]:
@@ -134,7 +135,7 @@ def list_dataset(  # noqa: PLR0913
         images.append(base / pair[0])
         masks.append(base / pair[1])
     check_files_exist(f"the list {path}", images, masks)
-    return SegmentationDataset(
+    data = SegmentationDataset(
         images,
         masks,
         classes,
@@ -145,3 +146,5 @@ def list_dataset(  # noqa: PLR0913
         read_image=_reader(in_chans, image_max),
         transform=transform,
     )
+    data.label_format, data.image_max = label_format, image_max
+    return data
