@@ -54,7 +54,7 @@ def train(
         typer.Option(help="Freeze batch norm statistics of the backbone, and all those of a recurrent network."),
     ] = True,
     workers: Workers = 1,
-    device: Device = "cpu",
+    device: Device = "auto",
     resume: Resume = False,
     log_with: Annotated[
         str | None, typer.Option(help="Also log to tensorboard, wandb or another tracker of Accelerate.")
@@ -148,7 +148,7 @@ def finetune(
     labels: LabelOptions,
     epochs: Annotated[float, typer.Option(help="Number of epochs; ignored if --steps is given.")] = 20,
     workers: Workers = 1,
-    device: Device = "cpu",
+    device: Device = "auto",
     resume: Resume = False,
     changes: dict[str, Any],
 ) -> None:

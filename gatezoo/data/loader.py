@@ -20,15 +20,23 @@ class EpochStream(Dataset):
     Item i is the same, including its augmentation, for any number of workers and processes and wherever training was
     resumed: its index and its random numbers depend only on the seed, the epoch and the position.
 
+    Args:
+        data: the data set.
+        items: number of items, over all epochs.
+        seed: of order and augmentation.
+        start: first item of this loader.
+        later: copies of the data set with another transform, each with the item from which it is read in place of
+            ``data``, in order.
+
     Raises:
         ValueError: an empty data set.
     """
 
-    def __init__(self, data: Dataset, items: int, seed: int, start: int = 0):
+    def __init__(self, data: Dataset, items: int, seed: int, start: int = 0, later: Sequence[tuple[int, Dataset]] = ()):
         assert isinstance(data, Sized)
         if len(data) == 0:
             raise ValueError("a data set to train on must hold images; it holds none")
-        self.data, self.items, self.seed, self.start = data, items, seed, start
+        self.data, self.items, self.seed, self.start, self.later = data, items, seed, start, later
 
     def __len__(self) -> int:
         return self.items - self.start
@@ -36,13 +44,14 @@ class EpochStream(Dataset):
     def __getitem__(self, index: int) -> Any:
         index += self.start
         epoch, position = divmod(index, len(self.data))
+        data = next((data for first, data in reversed(self.later) if index >= first), self.data)
         order = np.random.default_rng((self.seed, epoch)).permutation(len(self.data))
         state = random.getstate()
         with torch.random.fork_rng(devices=[]):
             seed = int(np.random.SeedSequence((self.seed, epoch, position)).generate_state(1)[0])
             random.seed(seed)
             torch.manual_seed(seed)
-            item = self.data[int(order[position])]
+            item = data[int(order[position])]
         random.setstate(state)
         return item
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..backbones.spec import BackboneSpec
 from ..registry import register_models
-from .fcn import MOBILENETV2
+from .fcn import LITE0, MOBILENETV2
 
 if TYPE_CHECKING:
     from ..segmenters.depth import DepthSegmenter, RecurrentDepthSegmenter
@@ -141,7 +141,7 @@ PAPER = (
 )
 BASELINE: dict[str, Any] = dict(gate="none", loops=0)
 AVERAGE: dict[str, Any] = dict(gate="average", tied=True, loops=0)
-SMALL: dict[str, Any] = dict(**MOBILENETV2, width=96)
+SMALL: dict[str, Any] = dict(width=96)
 
 register_models(
     depthgate,
@@ -155,13 +155,19 @@ register_models(
         "depthgate_r101_given": dict(backbone="resnet101", gate="given", loops=0),
         "depthgate_r101_attention": dict(backbone="resnet101", gate="attention", loops=0),
         "depthgate_r101_predicted": dict(backbone="resnet101", loops=0),
-        # The same on a small backbone, with fewer channels: 6 MB in half precision.
-        "depthgate_mobilenetv2": dict(**SMALL),
-        "depthgate_mobilenetv2_baseline": dict(**SMALL, **BASELINE),
-        "depthgate_mobilenetv2_average": dict(**SMALL, **AVERAGE),
-        "depthgate_mobilenetv2_given": dict(**SMALL, gate="given", loops=0),
-        "depthgate_mobilenetv2_attention": dict(**SMALL, gate="attention", loops=0),
-        "depthgate_mobilenetv2_predicted": dict(**SMALL, loops=0),
+        # The same on small backbones, with fewer channels.
+        "depthgate_mobilenetv2": dict(**MOBILENETV2, **SMALL),
+        "depthgate_mobilenetv2_baseline": dict(**MOBILENETV2, **SMALL, **BASELINE),
+        "depthgate_mobilenetv2_average": dict(**MOBILENETV2, **SMALL, **AVERAGE),
+        "depthgate_mobilenetv2_given": dict(**MOBILENETV2, **SMALL, gate="given", loops=0),
+        "depthgate_mobilenetv2_attention": dict(**MOBILENETV2, **SMALL, gate="attention", loops=0),
+        "depthgate_mobilenetv2_predicted": dict(**MOBILENETV2, **SMALL, loops=0),
+        "depthgate_lite0": dict(**LITE0, **SMALL),
+        "depthgate_lite0_baseline": dict(**LITE0, **SMALL, **BASELINE),
+        "depthgate_lite0_average": dict(**LITE0, **SMALL, **AVERAGE),
+        "depthgate_lite0_given": dict(**LITE0, **SMALL, gate="given", loops=0),
+        "depthgate_lite0_attention": dict(**LITE0, **SMALL, gate="attention", loops=0),
+        "depthgate_lite0_predicted": dict(**LITE0, **SMALL, loops=0),
         "test_depthgate": dict(backbone="test_resnet", width=32),
         "test_depthgate_given": dict(backbone="test_resnet", width=32, gate="given", loops=1),
     },

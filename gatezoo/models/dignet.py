@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from ..backbones.spec import BackboneSpec
 from ..registry import register_models
-from .fcn import MOBILENETV2
+from .fcn import LITE0, MOBILENETV2
 
 if TYPE_CHECKING:
     from ..segmenters.recurrent import RecurrentSegmenter
@@ -64,9 +64,11 @@ register_models(
         "dignet_resnet50_8s": dict(backbone="resnet50", output_stride=8, head="fcn"),
         "dignet_resnet101_32s": dict(backbone="resnet101"),
         "dignet_resnet101_8s": dict(backbone="resnet101", output_stride=8, head="fcn"),
-        # Gated from stride 8 upwards: on the large shallow maps the gates would cost more than this small backbone.
+        # Gated from block 3 or 4 upwards: on the large shallow maps the gates would cost more than these backbones.
         "dignet_mobilenetv2_32s": dict(**MOBILENETV2, shallowest=3),
         "dignet_mobilenetv2_8s": dict(**MOBILENETV2, output_stride=8, head="fcn", shallowest=3),
+        "dignet_lite0_32s": dict(**LITE0, shallowest=4),
+        "dignet_lite0_8s": dict(**LITE0, output_stride=8, head="fcn", shallowest=4),
         "dignet_deeplabv2_resnet101": dict(backbone="resnet101", output_stride=8, head="aspp"),
         "test_dignet": dict(backbone="test_resnet"),
     },

@@ -16,8 +16,9 @@ if TYPE_CHECKING:
     from ..segmenters.segmenter import Segmenter
 
 
-# The models on MobileNetV2 pad as the ImageNet weights they were trained from do.
+# The models on MobileNetV2 pad as the ImageNet weights they were trained from do; EfficientNet-Lite does so by itself.
 MOBILENETV2: dict[str, Any] = dict(backbone="mobilenetv2_100", backbone_args={"pad_type": "same"})
+LITE0: dict[str, Any] = dict(backbone="tf_efficientnet_lite0")
 
 
 def fcn(backbone: BackboneSpec, num_classes: int = 21, freeze_bn: bool = False, *, head: str = "linear") -> Segmenter:
@@ -46,6 +47,8 @@ register_models(
         "fcn_resnet101_8s": dict(backbone="resnet101", output_stride=8, head="fcn"),
         "fcn_mobilenetv2_32s": dict(**MOBILENETV2),
         "fcn_mobilenetv2_8s": dict(**MOBILENETV2, output_stride=8, head="fcn"),
+        "fcn_lite0_32s": dict(**LITE0),
+        "fcn_lite0_8s": dict(**LITE0, output_stride=8, head="fcn"),
         "test_fcn": dict(backbone="test_resnet"),
     },
     family="fcn",

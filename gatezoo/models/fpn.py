@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..backbones.spec import BackboneSpec
 from ..registry import register_models
-from .fcn import MOBILENETV2
+from .fcn import LITE0, MOBILENETV2
 
 if TYPE_CHECKING:
     from ..segmenters.instance import InstanceSegmenter
@@ -90,6 +90,7 @@ register_models(
         "fpn_r50": dict(backbone="resnet50"),
         "fpn_r101": dict(backbone="resnet101"),
         "fpn_mobilenetv2": dict(**MOBILENETV2, channels=32),
+        "fpn_lite0": dict(**LITE0, channels=32),
         "test_fpn": dict(backbone="test_resnet", channels=16),
     },
     family="fpn",
@@ -102,6 +103,7 @@ register_models(
         "maskrcnn_fpn_r50": dict(backbone="resnet50"),
         "maskrcnn_fpn_r101": dict(backbone="resnet101"),
         "maskrcnn_fpn_mobilenetv2": dict(**MOBILENETV2, channels=32, **SMALL_HEADS),
+        "maskrcnn_fpn_lite0": dict(**LITE0, channels=32, **SMALL_HEADS),
         "test_maskrcnn_fpn": dict(backbone="test_resnet", channels=16, **TINY_HEADS),
     },
     family="fpn",

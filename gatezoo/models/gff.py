@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 
 from ..backbones.spec import BackboneSpec
 from ..registry import register_models
-from .pspnet import SMALL, auxiliary_heads
+from .fcn import LITE0, MOBILENETV2
+from .pspnet import SMALL_HEADS, auxiliary_heads
 
 if TYPE_CHECKING:
     from ..segmenters.segmenter import Segmenter
@@ -83,9 +84,11 @@ register_models(
         "gff_pspnet_r50": dict(backbone="resnet50"),
         "gff_pspnet_r101": dict(backbone="resnet101"),
         "gff_pspnet_r101_nodfp": dict(backbone="resnet101", dfp=False),
-        # The same on a small backbone, with fewer channels.
-        "gff_pspnet_mobilenetv2": dict(**SMALL, width=64),
-        "gff_pspnet_mobilenetv2_nodfp": dict(**SMALL, width=64, dfp=False),
+        # The same on small backbones, with fewer channels.
+        "gff_pspnet_mobilenetv2": dict(**MOBILENETV2, **SMALL_HEADS, width=64),
+        "gff_pspnet_mobilenetv2_nodfp": dict(**MOBILENETV2, **SMALL_HEADS, width=64, dfp=False),
+        "gff_pspnet_lite0": dict(**LITE0, **SMALL_HEADS, width=64),
+        "gff_pspnet_lite0_nodfp": dict(**LITE0, **SMALL_HEADS, width=64, dfp=False),
         # Other baselines in place of PSPNet, Table 4.
         "gff_denseaspp_densenet121": dict(backbone="densenet121", context="dense_aspp"),
         "gff_deeplabv3plus_wrn38": dict(backbone="wider_resnet38", context="atrous_pooling", context_width=256),

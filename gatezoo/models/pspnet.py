@@ -9,11 +9,11 @@ Published results (GFF, Cityscapes val): ResNet-101 78.6, ResNet-18 73.0.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..backbones.spec import BackboneSpec
 from ..registry import register_models
-from .fcn import MOBILENETV2
+from .fcn import LITE0, MOBILENETV2
 
 if TYPE_CHECKING:
     from torch import nn
@@ -61,8 +61,8 @@ def auxiliary_heads(channels: Sequence[int], num_classes: int, width: int) -> di
     return {level: FCNHead(channels[level], num_classes, width)}
 
 
-# The models on MobileNetV2 are narrow: the heads of the papers would be larger than this backbone.
-SMALL = dict(**MOBILENETV2, context_width=256, auxiliary_width=128)
+# For small backbones, which the heads of the papers would outweigh.
+SMALL_HEADS: dict[str, Any] = dict(context_width=256, auxiliary_width=128)
 
 register_models(
     pspnet,
@@ -70,7 +70,8 @@ register_models(
         "pspnet_r18": dict(backbone="resnet18"),
         "pspnet_r50": dict(backbone="resnet50"),
         "pspnet_r101": dict(backbone="resnet101"),
-        "pspnet_mobilenetv2": SMALL,
+        "pspnet_mobilenetv2": dict(**MOBILENETV2, **SMALL_HEADS),
+        "pspnet_lite0": dict(**LITE0, **SMALL_HEADS),
         "test_pspnet": dict(backbone="test_resnet", context_width=32, auxiliary_width=16),
     },
     family="pspnet",

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..backbones.spec import BackboneSpec
 from ..registry import register_models
-from .fcn import MOBILENETV2
+from .fcn import LITE0, MOBILENETV2
 
 if TYPE_CHECKING:
     from ..gates.base import Feedback
@@ -114,11 +114,13 @@ register_models(
         "rignet_r50_network": dict(backbone="resnet50", feedback="network"),
         "rignet_r50_network_gated": dict(backbone="resnet50", feedback="network_gated"),
         "rignet_r50_stage": dict(backbone="resnet50", feedback="stage", blocks=LAST_THREE),
-        # The unrolls on a small backbone.
+        # The unrolls on small backbones.
         "rignet_mobilenetv2_32s_pu": dict(**MOBILENETV2, unroll="pu", blocks=LAST_THREE),
         "rignet_mobilenetv2_32s_pf": dict(**MOBILENETV2, unroll="pf"),
         "rignet_mobilenetv2_8s_pu": dict(**MOBILENETV2, output_stride=8, head="fcn", unroll="pu", blocks=LAST_THREE),
         "rignet_mobilenetv2_8s_pf": dict(**MOBILENETV2, output_stride=8, head="fcn", unroll="pf"),
+        "rignet_lite0_32s_pu": dict(**LITE0, unroll="pu", blocks=LAST_THREE),
+        "rignet_lite0_32s_pf": dict(**LITE0, unroll="pf"),
         "test_rignet": dict(backbone="test_resnet", unroll="pf"),
         "test_rignet_su": dict(backbone="test_resnet", unroll="su", blocks=LAST_THREE),
     },

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..backbones.spec import BackboneSpec
 from ..registry import register_models
-from .fcn import MOBILENETV2
+from .fcn import LITE0, MOBILENETV2
 from .fpn import SMALL_HEADS, STRIDES, TINY_HEADS
 
 if TYPE_CHECKING:
@@ -157,7 +157,7 @@ def zigzag_maskrcnn(
 
 
 # For small backbones: narrow, with grouped encoders that all stages share; they stay smaller than the backbone.
-SMALL: dict[str, Any] = dict(**MOBILENETV2, channels=32, groups=4, share_rce=True)
+SMALL: dict[str, Any] = dict(channels=32, groups=4, share_rce=True)
 # Table 1: the top-down pathway between neighbors, without encoding; the bottom-up maps alone; both
 # pathways, fused once; exchanges between neighbors.
 ENCODER_DECODER: dict[str, Any] = dict(stages=1, bottom_up=False, dense=False, regions=())
@@ -178,12 +178,15 @@ register_models(
         "zigzag_r101_adjacent": dict(backbone="resnet101", **ADJACENT),
         # The sum of contexts, Table 2.
         "zigzag_r101_sum": dict(backbone="resnet101", combine="sum"),
-        # The same on a small backbone, with fewer channels.
-        "zigzag_mobilenetv2": dict(**SMALL),
-        "zigzag_mobilenetv2_encoder_decoder": dict(**SMALL, **ENCODER_DECODER),
-        "zigzag_mobilenetv2_no_fusion": dict(**SMALL, **NO_FUSION),
-        "zigzag_mobilenetv2_no_exchange": dict(**SMALL, **NO_EXCHANGE),
-        "zigzag_mobilenetv2_adjacent": dict(**SMALL, **ADJACENT),
+        # The same on small backbones, with fewer channels.
+        "zigzag_mobilenetv2": dict(**MOBILENETV2, **SMALL),
+        "zigzag_mobilenetv2_encoder_decoder": dict(**MOBILENETV2, **SMALL, **ENCODER_DECODER),
+        "zigzag_mobilenetv2_no_fusion": dict(**MOBILENETV2, **SMALL, **NO_FUSION),
+        "zigzag_mobilenetv2_no_exchange": dict(**MOBILENETV2, **SMALL, **NO_EXCHANGE),
+        "zigzag_mobilenetv2_adjacent": dict(**MOBILENETV2, **SMALL, **ADJACENT),
+        "zigzag_lite0": dict(**LITE0, **SMALL),
+        "zigzag_lite0_encoder_decoder": dict(**LITE0, **SMALL, **ENCODER_DECODER),
+        "zigzag_lite0_no_fusion": dict(**LITE0, **SMALL, **NO_FUSION),
         "test_zigzag": dict(backbone="test_resnet", channels=16, stages=2, regions=(3, 5)),
     },
     family="zigzag",
@@ -196,7 +199,8 @@ register_models(
         "zigzag_maskrcnn_r50": dict(backbone="resnet50"),
         "zigzag_maskrcnn_r101": dict(backbone="resnet101"),
         "zigzag_maskrcnn_r152": dict(backbone="resnet152"),
-        "zigzag_maskrcnn_mobilenetv2": dict(**SMALL, **SMALL_HEADS),
+        "zigzag_maskrcnn_mobilenetv2": dict(**MOBILENETV2, **SMALL, **SMALL_HEADS),
+        "zigzag_maskrcnn_lite0": dict(**LITE0, **SMALL, **SMALL_HEADS),
         "test_zigzag_maskrcnn": dict(backbone="test_resnet", channels=16, **TINY_HEADS),
     },
     family="zigzag",

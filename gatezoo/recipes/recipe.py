@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,13 +12,14 @@ from typing import Any
 from ..utils.choices import check_choice, check_fields
 
 _AT_LEAST_ONE = ("steps", "batch_size", "grad_accum_steps", "crop_size", "eval_interval", "log_interval")
-_LOSS_WEIGHTS = (
-    "seg_loss_weight",
-    "depth_loss_weight",
-    "scale_loss_weight",
-    "iteration_loss_weight",
-    "aux_loss_weight",
-)
+# Least and largest value of the other numbers.
+_RANGES: dict[str, tuple[float, float]] = {
+    **dict.fromkeys(("lr", "head_lr_mult", "weight_decay", "power", "warmup", "linear_probe_steps"), (0, math.inf)),
+    **dict.fromkeys(("rotate", "color_jitter", "checkpoint_interval", "seed"), (0, math.inf)),
+    **dict.fromkeys(("iteration_loss_weight", "aux_loss_weight", "seg_loss_weight"), (0, math.inf)),
+    **dict.fromkeys(("depth_loss_weight", "scale_loss_weight"), (0, math.inf)),
+    **dict.fromkeys(("hflip", "cat_max_ratio", "momentum", "decay_share", "late_loss_start"), (0, 1)),
+}
 
 
 def _field(default: Any, text: str, *flags: str) -> Any:
@@ -36,6 +38,11 @@ class Recipe:
     batch_size: int = _field(8, "Number of crops in a micro-batch, over all processes.", "--batch-size", "-b")
     grad_accum_steps: int = _field(1, "Number of micro-batches in a step.")
     crop_size: int = _field(320, "Side of the square crop, in pixels.", "--crop-size", "--img-size", "--crop")
+    crop_schedule: str = _field(
+        "",
+        "Crop sizes with the share of the steps from which they hold, such as 160@0,256@.5,320@.8, the last of them "
+        "--crop-size. Default: --crop-size in all steps.",
+    )
     scale_range: tuple[float, float] = _field((0.5, 2.0), "Range of the random scale.", "--scale-range", "--scale")
     rotate: float = _field(0.0, "Largest angle of the random rotation, in degrees.")
     cat_max_ratio: float = _field(1.0, "Largest share of one class in a crop, tried up to ten times; 1: no limit.")
@@ -49,14 +56,25 @@ class Recipe:
     momentum: float = _field(0.9, "Momentum of the optimizer.")
     weight_decay: float = _field(1e-4, "Weight decay; biases and norms have none.")
     sched: str = _field(
-        "poly", "Schedule: poly, lr (1 - step / steps)^power, or cosine, lr (1 + cos(pi step / steps)) / 2."
+        "poly",
+        "Schedule: poly, lr (1 - step / steps)^power; cosine, lr (1 + cos(pi step / steps)) / 2; wsd, constant, then "
+        "linear to 0 over the last --decay-share; step, a tenth from each of --decay-steps on.",
     )
     power: float = _field(0.9, "Exponent of the poly schedule.")
+    decay_share: float = _field(0.2, "Share of the steps over which the wsd schedule falls.")
+    decay_steps: str = _field("", "Steps at which the step schedule falls, separated by commas, such as 60000,80000.")
     warmup: int = _field(
         0, "Number of steps over which the learning rate rises linearly.", "--warmup-steps", "--warmup"
     )
+    linear_probe_steps: int = _field(
+        0,
+        "Number of first steps that train new layers only, at their full learning rate, with the backbone and its "
+        "batch norm frozen; warmup and schedule start after them.",
+    )
     clip_grad: float = _field(5.0, "Largest norm of the gradient.")
     loss: str = _field("cross_entropy", "Loss: cross_entropy, ohem, focal, dice, lovasz, or several joined by +.")
+    late_loss: str = _field("", "Loss, as --loss, that replaces it from --late-loss-start on. Default: none.")
+    late_loss_start: float = _field(2 / 3, "Share of the steps after which --late-loss is the loss.")
     iteration_loss_weight: float = _field(
         0.0, "Weight of the loss on each pass before the last one, of unrolled networks."
     )
@@ -111,11 +129,19 @@ class Recipe:
         for name in _AT_LEAST_ONE:
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1; got {getattr(self, name)}")
-        for name, choices in (("sched", ("poly", "cosine")), ("amp_dtype", ("none", "bf16", "fp16"))):
+        for name, choices in (("sched", ("poly", "cosine", "wsd", "step")), ("amp_dtype", ("none", "bf16", "fp16"))):
             check_choice(name, getattr(self, name), choices)
-        for name in _LOSS_WEIGHTS:
-            if not 0 <= getattr(self, name) < math.inf:
-                raise ValueError(f"{name} must be a finite number, 0 or more; got {getattr(self, name)}")
+        for name, (low, high) in _RANGES.items():
+            value = getattr(self, name)
+            if not (low <= value <= high and value < math.inf):
+                limits = f"{low} or more" if high == math.inf else f"in {low} .. {high}"
+                raise ValueError(f"{name} must be a finite number, {limits}; got {value}")
+        for name in ("clip_grad", "decay_share"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name} must be above 0; got {getattr(self, name)}")
+        low, high = self.scale_range
+        if not 0 < low <= high < math.inf:
+            raise ValueError(f"scale_range must be two finite numbers above 0, the smaller first; got {low} {high}")
         if not (self.seg_loss_weight or self.depth_loss_weight or self.scale_loss_weight):
             raise ValueError(
                 "a training must have a loss; seg_loss_weight, depth_loss_weight and scale_loss_weight are all 0: "
@@ -123,6 +149,60 @@ class Recipe:
             )
         if not 0 <= self.ema_decay < 1:
             raise ValueError(f"ema_decay must be in [0, 1); got {self.ema_decay}")
+        if self.linear_probe_steps >= self.steps:
+            raise ValueError(
+                f"linear_probe_steps must be less than steps, {self.steps}; got {self.linear_probe_steps}: "
+                "pass trainable_prefix='head' to train new layers only"
+            )
+        if self.linear_probe_steps and self.trainable_prefix.startswith("backbone"):
+            raise ValueError(
+                f"trainable_prefix must include new layers if linear_probe_steps is set; got {self.trainable_prefix!r}"
+            )
+        self.crop_sizes()
+        if self.sched == "step" and not self.milestones():
+            raise ValueError("decay_steps must be given for sched='step'; got none: pass such as 60000,80000")
+
+    def crop_sizes(self) -> list[tuple[int, int]]:
+        """Return the crop sizes in order, each with the step from which it holds.
+
+        Raises:
+            ValueError: a malformed ``crop_schedule``.
+        """
+        if not self.crop_schedule:
+            return [(0, self.crop_size)]
+        try:
+            sizes, shares = zip(*(part.split("@") for part in self.crop_schedule.split(",")), strict=True)
+            sizes, shares = tuple(map(int, sizes)), (*map(float, shares), 1.0)
+            if shares[0] != 0 or min(sizes) < 1 or not all(a < b for a, b in itertools.pairwise(shares)):
+                raise ValueError
+        except ValueError:
+            raise ValueError(
+                "crop_schedule must be SIZE@SHARE, ... with shares that rise from 0 to less than 1; "
+                f"got {self.crop_schedule!r}: pass such as 160@0,256@.5,320@.8"
+            ) from None
+        if sizes[-1] != self.crop_size:
+            raise ValueError(
+                f"crop_size must be the last size of crop_schedule, {sizes[-1]}; got {self.crop_size}: "
+                f"pass crop_size={sizes[-1]}"
+            )
+        return [(round(share * self.steps), size) for share, size in zip(shares, sizes)]
+
+    def milestones(self) -> list[int]:
+        """Return ``decay_steps`` as numbers.
+
+        Raises:
+            ValueError: malformed, or not in ascending order.
+        """
+        try:
+            steps = [int(step) for step in self.decay_steps.split(",")] if self.decay_steps else []
+            if steps != sorted(set(steps)) or min(steps, default=1) < 1:
+                raise ValueError
+        except ValueError:
+            raise ValueError(
+                f"decay_steps must be rising numbers of steps, separated by commas; got {self.decay_steps!r}: "
+                "pass such as 60000,80000"
+            ) from None
+        return steps
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Recipe:

@@ -20,6 +20,7 @@ from ..metrics import Scores
 from ..publishing.model_folder import save_pretrained
 from ..recipes.recipe import Recipe
 from ..segmenters.base import SemanticSegmenter
+from ..utils.devices import resolve_device
 from ..utils.text import is_plain_text
 from .launch import _checkpoint_metadata, _set_classes, _set_depth_thresholds
 from .options import RunOptions
@@ -51,7 +52,7 @@ def finetune(
     recipe: Mapping[str, Any] | None = None,
     epochs: float = 20,
     workers: int = 1,
-    device: str = "cpu",
+    device: str = "auto",
     resume: bool = False,
     command: str = "",
 ) -> FinetuneResult:
@@ -70,8 +71,8 @@ def finetune(
         recipe: fields of :class:`gatezoo.recipes.Recipe` that replace the defaults of fine-tuning: half the usual
             learning rate, the crop size of the weights, and the number of steps that ``epochs`` gives.
         epochs: number of epochs; ignored if ``recipe`` has ``steps``.
-        workers: processes that decode and augment images, for each process that trains; 0: none.
-        device: "cpu" or "cuda".
+        workers: processes that load images, for each process that trains; 0: none.
+        device: "auto", "cpu", "cuda", "cuda:1", ...
         resume: continue the training in ``out``.
         command: the command that trains, to be stored with the weights; not stored if it has control characters.
 
@@ -93,13 +94,14 @@ def finetune(
     _set_depth_thresholds(model, train_data)
     fields.setdefault("steps", math.ceil(epochs * len(train_data) / fields["batch_size"]))
     fields = {"eval_interval": fields["steps"], "checkpoint_interval": max(1, fields["steps"] // 10), **fields}
-    before = evaluate(model, val_data, device=device).scores
+    where = str(resolve_device(device))
+    before = evaluate(model, val_data, device=where, workers=workers).scores
     metadata = _checkpoint_metadata(model, train_data) | {"command": command if is_plain_text(command) else ""}
     Trainer(model, train_data, val_data, Recipe.from_dict(fields), options, metadata).run()
     trained = create_model(metadata["architecture"], checkpoint_path=Path(out) / "last.safetensors")
     assert isinstance(trained, SemanticSegmenter)
     assert trained.pretrained_cfg is not None
-    after = evaluate(trained, val_data, device=device).scores
+    after = evaluate(trained, val_data, device=where, workers=workers).scores
     metrics = {
         "miou": after.miou,
         "pixel_accuracy": after.pixel_accuracy,

@@ -45,9 +45,22 @@ def create_optimizer(model: BaseSegmenter, recipe: Recipe) -> Optimizer:
 
 
 def lr_factor(step: int, recipe: Recipe) -> float:
-    """Return the factor of the learning rates at a step, 0 .. steps - 1: warmup times schedule."""
-    warmup = min(1.0, (step + 1) / recipe.warmup) if recipe.warmup else 1.0
-    progress = step / recipe.steps
-    return warmup * (
-        (1 - progress) ** recipe.power if recipe.sched == "poly" else (1 + math.cos(math.pi * progress)) / 2
-    )
+    """Return the factor of the learning rates at a step, 0 .. steps - 1: warmup times schedule.
+
+    It is 1 during the linear probe, after which both start.
+    """
+    if step < recipe.linear_probe_steps:
+        return 1.0
+    since = step - recipe.linear_probe_steps
+    warmup = min(1.0, (since + 1) / recipe.warmup) if recipe.warmup else 1.0
+    progress = since / (recipe.steps - recipe.linear_probe_steps)
+    match recipe.sched:
+        case "poly":
+            factor = (1 - progress) ** recipe.power
+        case "cosine":
+            factor = (1 + math.cos(math.pi * progress)) / 2
+        case "wsd":
+            factor = min(1.0, (1 - progress) / recipe.decay_share)
+        case _:  # step
+            factor = 0.1 ** sum(step >= milestone for milestone in recipe.milestones())
+    return warmup * factor

@@ -12,14 +12,14 @@ class RunOptions:
 
     Attributes:
         out: folder for checkpoints and logs, see :class:`gatezoo.training.run_folder.RunFolder`.
-        device: "cpu" or "cuda".
-        workers: processes that decode and augment images, for each process that trains; 0: none.
+        device: "auto" (the first of CUDA, MPS and CPU that is there), "cpu", "cuda", "cuda:1", ...
+        workers: processes that load images, for each process that trains; 0: none.
         resume: continue the training in ``out``.
         log_with: tracker of Accelerate: "tensorboard", "wandb", ...
     """
 
     out: str | os.PathLike
-    device: str = "cpu"
+    device: str = "auto"
     workers: int = 1
     resume: bool = False
     log_with: str | None = None

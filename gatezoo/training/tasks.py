@@ -63,7 +63,9 @@ class TrainingTask(ABC):
         """Return the module's arguments for a batch."""
 
     @abstractmethod
-    def evaluate(self, network: BaseSegmenter, data: Any, module: nn.Module, device: str) -> dict[str, Any]:
+    def evaluate(
+        self, network: BaseSegmenter, data: Any, module: nn.Module, device: str, workers: int
+    ) -> dict[str, Any]:
         """Return scores as plain data.
 
         Args:
@@ -71,12 +73,17 @@ class TrainingTask(ABC):
             data: to evaluate on.
             module: that :meth:`make_module` made.
             device: that the network runs on.
+            workers: processes that load images; 0: none.
         """
 
-    def train_transform(self, data: Any, recipe: Recipe, mean: Sequence[float]) -> Transform:
+    @abstractmethod
+    def begin_step(self, module: nn.Module, step: int, recipe: Recipe) -> None:
+        """Change what the module computes, if that changes with this step."""
+
+    def train_transform(self, data: Any, recipe: Recipe, mean: Sequence[float], crop_size: int) -> Transform:
         """Return the random transform for items of the training data."""
         return train_transform(
-            recipe.crop_size,
+            crop_size,
             recipe.scale_range,
             getattr(data, "ignore_index", 255),
             tuple(mean),
@@ -101,23 +108,31 @@ class SemanticTask(TrainingTask):
         class_frequencies = data.class_frequencies(present_only=recipe.class_weights == "median")
         weight = class_weights(class_frequencies, recipe.class_weights)
         loss = make_loss(recipe.loss, weight, data.ignore_index)
+        late_loss = make_loss(recipe.late_loss, weight, data.ignore_index) if recipe.late_loss else None
         depth_loss = None
         if recipe.depth_loss_weight or recipe.scale_loss_weight:
             depth_loss = DepthLoss(recipe.depth_loss_weight, recipe.scale_loss_weight)
         if depth_loss or model.takes_depth:
             data.require_depth("depth_loss_weight, scale_loss_weight and a gate of given depth")
         weights = recipe.iteration_loss_weight, recipe.aux_loss_weight, recipe.seg_loss_weight
-        return SemanticObjective(model, Normalize(mean, std, model.in_chans), loss, *weights, depth_loss)
+        return SemanticObjective(model, Normalize(mean, std, model.in_chans), loss, *weights, depth_loss, late_loss)
+
+    def begin_step(self, module: nn.Module, step: int, recipe: Recipe) -> None:
+        """Use the late loss in the steps after ``late_loss_start``."""
+        assert isinstance(module, SemanticObjective)
+        module.late = bool(recipe.late_loss) and step >= round(recipe.late_loss_start * recipe.steps)
 
     def unpack(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor, Tensor | None]:
         """Return images, label maps and depth."""
         return batch["image"].contiguous(memory_format=torch.channels_last), batch["mask"], batch.get("depth")
 
-    def evaluate(self, network: BaseSegmenter, data: Any, module: nn.Module, device: str) -> dict[str, Any]:
+    def evaluate(
+        self, network: BaseSegmenter, data: Any, module: nn.Module, device: str, workers: int
+    ) -> dict[str, Any]:
         """Return the scores of :func:`gatezoo.evaluate`."""
         assert isinstance(network, SemanticSegmenter)
         assert isinstance(module, SemanticObjective)
-        return evaluate(network, data, normalize=module.normalize, device=device).scores.to_dict()
+        return evaluate(network, data, normalize=module.normalize, device=device, workers=workers).scores.to_dict()
 
 
 class InstanceTask(TrainingTask):
@@ -138,6 +153,7 @@ class InstanceTask(TrainingTask):
         assert isinstance(model, InstanceSegmenter)
         for name in (
             "loss",
+            "late_loss",
             "iteration_loss_weight",
             "aux_loss_weight",
             "seg_loss_weight",
@@ -153,10 +169,15 @@ class InstanceTask(TrainingTask):
         """Return images and targets."""
         return batch
 
-    def evaluate(self, network: BaseSegmenter, data: Any, module: nn.Module, device: str) -> dict[str, Any]:
+    def begin_step(self, module: nn.Module, step: int, recipe: Recipe) -> None:
+        """Change nothing: the losses are the same in all steps."""
+
+    def evaluate(
+        self, network: BaseSegmenter, data: Any, module: nn.Module, device: str, workers: int
+    ) -> dict[str, Any]:
         """Return the scores of :func:`gatezoo.evaluation.instance.evaluate_instances`."""
         assert isinstance(network, InstanceSegmenter)
-        return evaluate_instances(network, data, device)
+        return evaluate_instances(network, data, device, workers)
 
 
 TASKS: dict[str, TrainingTask] = {"semantic": SemanticTask(), "instance": InstanceTask()}
@@ -183,6 +204,7 @@ class SemanticObjective(nn.Module):
         aux_loss_weight: weight of the auxiliary heads of a network that has some; with 0 they are not run.
         seg_loss_weight: weight of ``loss`` in a pass.
         depth_loss: for networks that predict depth; the module is then called with the depth too.
+        late_loss: that replaces ``loss`` while the attribute ``late`` is set.
     """
 
     def __init__(
@@ -194,6 +216,7 @@ class SemanticObjective(nn.Module):
         aux_loss_weight: float = 0.4,
         seg_loss_weight: float = 1.0,
         depth_loss: DepthLoss | None = None,
+        late_loss: nn.Module | None = None,
     ):
         super().__init__()
         if depth_loss is not None and not model.predicts_depth:
@@ -208,6 +231,7 @@ class SemanticObjective(nn.Module):
         self.aux_loss_weight = aux_loss_weight if has_auxiliary(model) else 0.0
         self.seg_loss_weight = seg_loss_weight
         self.depth_loss = depth_loss
+        self.late_loss, self.late = late_loss, False
 
     def forward(self, images: Tensor, labels: Tensor, depth: Tensor | None = None) -> Tensor:
         """Compute the loss.
@@ -218,10 +242,11 @@ class SemanticObjective(nn.Module):
             depth: (B, H, W) in metres, NaN where it is unknown; None for data without depth.
         """
         images, labels = self.normalize(images), labels.long()
+        label_loss = self.late_loss if self.late and self.late_loss is not None else self.loss
         extra = self.model.extra_inputs({} if depth is None else {"depth": depth})
         all_passes = self.iteration_loss_weight and isinstance(self.model, IterativeSegmenter)
         if self.depth_loss is None and not all_passes and not self.aux_loss_weight:
-            return self.seg_loss_weight * self.loss(self.model(images, **extra).float(), labels)
+            return self.seg_loss_weight * label_loss(self.model(images, **extra).float(), labels)
         if self.depth_loss is not None and depth is None:
             raise ValueError(
                 "a depth loss needs data with depth; these have none: "
@@ -233,13 +258,13 @@ class SemanticObjective(nn.Module):
             weight = 1.0 if number == len(outputs.iterations) - 1 else self.iteration_loss_weight
             if not weight:
                 continue
-            value = self.seg_loss_weight * self.loss(logits.float(), labels) if self.seg_loss_weight else 0.0
+            value = self.seg_loss_weight * label_loss(logits.float(), labels) if self.seg_loss_weight else 0.0
             if self.depth_loss is not None:
                 predicted = outputs.log_depth[number], outputs.scale_logits[number]
                 value = value + self.depth_loss(*predicted, depth, self.model.thresholds)
             total = total + weight * value
         for logits in outputs.auxiliary if self.aux_loss_weight else ():
-            total = total + self.aux_loss_weight * self.loss(logits.float(), labels)
+            total = total + self.aux_loss_weight * label_loss(logits.float(), labels)
         assert isinstance(total, Tensor)  # a recipe has at least one loss
         return total
 

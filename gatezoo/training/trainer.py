@@ -32,6 +32,7 @@ from .interrupts import Interrupts, explain_runtime_errors
 from .messages import log_info
 from .optimizers import create_optimizer, lr_factor
 from .options import RunOptions
+from .phases import LinearProbe, augmented_copies
 from .precision import mixed_precision, resolve_amp_dtype
 from .run_folder import RunFolder
 from .tasks import TASKS
@@ -47,7 +48,7 @@ def train(
     out: str | os.PathLike,
     recipe: Recipe,
     about: dict[str, Any] | None = None,
-    device: str = "cpu",
+    device: str = "auto",
     workers: int = 1,
     resume: bool = False,
     log_with: str | None = None,
@@ -60,13 +61,13 @@ def train(
 
     Args:
         model: the network.
-        train_data: images to train on. Their transform is replaced by the recipe's.
+        train_data: images to train on, with the recipe's transform in place of their own.
         val_data: images to evaluate on.
         out: folder for checkpoints and logs.
         recipe: how the network is trained.
         about: further metadata for the header of the checkpoints: name and keywords of the model, class names.
-        device: "cpu" or "cuda".
-        workers: processes that decode and augment images, for each process that trains; 0: none.
+        device: "auto", "cpu", "cuda", "cuda:1", ...
+        workers: processes that load images, for each process that trains; 0: none.
         resume: continue the training in ``out``.
         log_with: tracker of Accelerate: "tensorboard", "wandb", ...
 
@@ -102,7 +103,7 @@ class Trainer:
         options: RunOptions,
         metadata: dict[str, Any] | None = None,
     ):
-        self.model, self.val_data = model, val_data
+        self.model, self.val_data, self.workers = model, val_data, options.workers
         self.task = TASKS[model.task]
         self.folder = RunFolder(options.out, options.resume, self.task.metric_names)
         self.accelerator = make_accelerator(model, recipe, options)
@@ -125,6 +126,7 @@ class Trainer:
             self.objective.compile()
         self.optimizer = create_optimizer(model, recipe)
         self.objective.train()  # now that it is settled which parameters are trained
+        self.probe = LinearProbe(model, recipe.linear_probe_steps)
         self.base_lrs = [group["lr"] for group in self.optimizer.param_groups]
         self.ema_model: AveragedModel | None = None
         if recipe.ema_decay:
@@ -138,9 +140,10 @@ class Trainer:
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=recipe.amp_dtype == "fp16")
         if state := self.folder.load():
             self._restore(state)
-        train_data.transform = self.task.train_transform(train_data, recipe, mean)
         crops = recipe.batch_size * recipe.grad_accum_steps
-        stream = EpochStream(train_data, recipe.steps * crops, recipe.seed, self.step * crops)
+        copies = augmented_copies(train_data, self.task, recipe, mean)
+        (_, data), *later = [(step * crops, data) for step, data in copies]
+        stream = EpochStream(data, recipe.steps * crops, recipe.seed, self.step * crops, later)
         loader = create_loader(stream, recipe.batch_size, options.workers, self.device.type, self.task.collate)
         self.wrapped, self.loader = self.accelerator.prepare(self.objective, loader)
 
@@ -177,6 +180,8 @@ class Trainer:
     def train_step(self, batches: Iterator[Any]) -> None:
         """Run one step of the optimizer."""
         recipe, total = self.recipe, torch.zeros((), device=self.device)
+        self.probe.begin_step(self.step)
+        self.task.begin_step(self.objective, self.step, recipe)
         for group, base_lr in zip(self.optimizer.param_groups, self.base_lrs, strict=True):
             group["lr"] = base_lr * lr_factor(self.step, recipe)
         for micro in range(recipe.grad_accum_steps):
@@ -222,7 +227,8 @@ class Trainer:
         row["images_per_s"] = images_per_second
         evaluates = self.step % recipe.eval_interval == 0 or self.step == recipe.steps
         if evaluates:
-            scores = self.task.evaluate(self._averaged_model(), self.val_data, self.objective, str(self.device))
+            network, device = self._averaged_model(), str(self.device)
+            scores = self.task.evaluate(network, self.val_data, self.objective, device, self.workers)
             self.objective.train()
             self.history.append({"step": self.step, "loss": self.loss_ema, **scores})
             row |= {name: scores[name] for name in self.task.metric_names}

@@ -11,7 +11,7 @@ from gatezoo.model_info import count_gmacs, count_parameters, describe, on_meta
 from gatezoo.registry import get_model_spec
 
 SEMANTIC = gatezoo.list_models(task="semantic")
-SMALL = gatezoo.list_models(["test_*", "*mobilenetv2*"], task="semantic")
+SMALL = gatezoo.list_models(["test_*", "*mobilenetv2*", "*lite0*"], task="semantic")
 
 
 @pytest.mark.parametrize("name", SEMANTIC)
@@ -107,6 +107,24 @@ def test_pass_costs_the_plain_network_and_the_gates(name):
     gates = counter.get_total_flops() / 2e9
     assert twice == pytest.approx(2 * once + gates, rel=1e-9)
     assert thrice == pytest.approx(3 * once + 2 * gates, rel=1e-9)
+
+
+@pytest.mark.parametrize("name", ["dignet_lite0_8s", "dignet_lite0_32s"])
+def test_gates_of_dignet_cost_less_than_a_small_backbone(name):
+    model = on_meta(name)
+    once, twice = (count_gmacs(model, 320, 320, iterations=passes) for passes in (1, 2))
+    assert twice - 2 * once < once
+
+
+@torch.no_grad()
+def test_dilated_lite0_has_the_values_of_the_strided_network():
+    """A "same" 3x3 or 5x5 window of stride 2 is centered one position on: i -> 2i + 1, twice i -> 4i + 3."""
+    strided, dilated = (gatezoo.create_model(f"fcn_lite0_{stride}s").backbone.eval() for stride in (32, 8))
+    dilated.load_state_dict(strided.state_dict())
+    image = torch.randn(1, 3, 128, 192)
+    (coarse,), (fine,) = strided(image), dilated(image)
+    assert (coarse.shape[-2:], fine.shape[-2:]) == ((4, 6), (16, 24))
+    torch.testing.assert_close(fine[..., 3::4, 3::4], coarse)
 
 
 def test_resnet101_on_an_image_of_odd_size():

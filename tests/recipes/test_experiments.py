@@ -2,6 +2,7 @@
 
 import dataclasses
 import inspect
+import math
 
 import pytest
 
@@ -57,7 +58,41 @@ def test_recipe_refuses_unknown_names_and_values():
         find_experiment("dignet_resnet101_8s.voc")
     with pytest.raises(ValueError, match=r"fields of a recipe must be one of steps, .*; got 'lr_rate'"):
         Recipe.from_dict({"lr_rate": 1})
-    with pytest.raises(ValueError, match="sched must be one of poly, cosine; got 'step'"):
-        Recipe(sched="step")
+    with pytest.raises(ValueError, match="sched must be one of poly, cosine, wsd, step; got 'steps'"):
+        Recipe(sched="steps")
     with pytest.raises(ValueError, match="steps must be at least 1; got 0"):
         Recipe(steps=0)
+
+
+@pytest.mark.parametrize(
+    ("fields", "text"),
+    [
+        (dict(lr=math.nan), "lr must be a finite number, 0 or more; got nan"),
+        (dict(rotate=math.inf), "rotate must be a finite number, 0 or more; got inf"),
+        (dict(weight_decay=-1), "weight_decay must be a finite number, 0 or more; got -1"),
+        (dict(momentum=1.5), r"momentum must be a finite number, in 0 \.\. 1; got 1.5"),
+        (dict(late_loss_start=math.nan), r"late_loss_start must be a finite number, in 0 \.\. 1; got nan"),
+        (dict(clip_grad=-1), "clip_grad must be above 0; got -1"),
+        (dict(decay_share=0), "decay_share must be above 0; got 0"),
+        (dict(scale_range=(2, 0.5)), "scale_range must be two finite numbers above 0, the smaller first; got 2 0.5"),
+        (dict(linear_probe_steps=1000), "linear_probe_steps must be less than steps, 1000; got 1000: pass"),
+        (dict(linear_probe_steps=5, trainable_prefix="backbone"), "trainable_prefix must include new layers if"),
+        (dict(sched="step"), "decay_steps must be given for sched='step'; got none: pass"),
+        (dict(sched="step", decay_steps="8,4"), "decay_steps must be rising numbers of steps, .*; got '8,4': pass"),
+        *(
+            (dict(crop_schedule=text), f"crop_schedule must be SIZE@SHARE, .*; got '{text}': pass")
+            for text in ("160", "160@.5", "160@0,320@1", "160@0,0@.5", "160@0,256@.5,320@.4", "160@0,320@nan")
+        ),
+        (dict(crop_schedule="160@0,256@.5"), "crop_size must be the last size of crop_schedule, 256; got 320: pass"),
+    ],
+)
+def test_recipe_refuses_numbers_out_of_range(fields, text):
+    with pytest.raises(ValueError, match=text) as error:
+        Recipe(**fields)
+    assert "\n" not in str(error.value)
+
+
+def test_crop_sizes_begin_at_shares_of_the_steps():
+    assert Recipe(crop_size=224).crop_sizes() == [(0, 224)]
+    recipe = Recipe(steps=2000, crop_schedule="160@0,256@.5,320@.8")
+    assert recipe.crop_sizes() == [(0, 160), (1000, 256), (1600, 320)]

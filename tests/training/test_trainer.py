@@ -1,4 +1,5 @@
 import csv
+import itertools
 import json
 import logging
 import os
@@ -22,7 +23,7 @@ from gatezoo.data import FolderDataset
 from gatezoo.layers.normalize import Normalize
 from gatezoo.losses import make_loss
 from gatezoo.recipes.recipe import Recipe
-from gatezoo.training import tasks
+from gatezoo.training import accelerator, tasks
 from gatezoo.training.launch import train_model
 from gatezoo.training.optimizers import create_optimizer, lr_factor
 from gatezoo.training.options import RunOptions
@@ -73,6 +74,7 @@ def test_training_learns_discs_and_the_checkpoint_describes_itself(shapes, tmp_p
 
 
 FULL_STATE = dict(opt="adamw", ema_decay=0.9, steps=8, eval_interval=4, amp_dtype="bf16", grad_accum_steps=2)
+FULL_STATE |= dict(linear_probe_steps=5, sched="wsd", crop_schedule="32@0,48@.75", late_loss="cross_entropy+lovasz")
 
 
 @pytest.mark.parametrize("changes", [dict(steps=8, eval_interval=4), FULL_STATE], ids=["plain", "all"])
@@ -92,6 +94,58 @@ def test_resume_is_exact(shapes, tmp_path, monkeypatch, changes):
     resumed = run(shapes, tmp_path / "two", resume=True, **changes)
     assert resumed["history"] == whole["history"]
     assert same(weights_in(tmp_path / "whole"), weights_in(tmp_path / "two"))
+
+
+def test_phases_of_a_training(shapes, tmp_path, monkeypatch):
+    """Two steps with a frozen backbone, three with small crops, four with the first loss; then all that follows."""
+    seen, forward, evaluate = [], SemanticObjective.forward, tasks.evaluate
+
+    def record(objective, images, *rest):
+        model = objective.model
+        norm = model.backbone.net.bn1
+        weights = model.backbone.net.conv1[0].weight.detach().clone(), model.head.weight.detach().clone()
+        seen.append((images.shape[-1], objective.late, norm.running_mean.clone(), *weights))
+        return forward(objective, images, *rest)
+
+    monkeypatch.setattr(SemanticObjective, "forward", record)
+    monkeypatch.setattr(tasks, "evaluate", lambda *a, **k: seen.append(k["workers"]) or evaluate(*a, **k))
+    data = [FolderDataset(shapes, 2, transform=dict) for _ in range(2)]
+    recipe = dict(steps=6, linear_probe_steps=2, crop_schedule="32@0,48@.5", late_loss="ohem", late_loss_start=0.6)
+    model = gatezoo.create_model("test_fcn", num_classes=2)
+    train(model, *data, tmp_path / "out", Recipe(**{**QUICK, **recipe, "warmup": 0}), workers=2)
+    assert data[0].transform is dict
+    assert seen.pop() == 2
+    sizes, late, *tensors = zip(*seen, strict=True)
+    assert sizes == (32, 32, 32, 48, 48, 48)
+    assert late == (False,) * 4 + (True,) * 2
+    for values, frozen in zip(tensors, (2, 2, 0), strict=True):  # statistics and weights of the backbone, head
+        kept = [torch.equal(*pair) for pair in itertools.pairwise(values)]
+        assert kept == [True] * frozen + [False] * (5 - frozen)
+
+
+def test_late_loss_is_the_loss_of_the_last_steps():
+    model = gatezoo.create_model("test_fcn", num_classes=3).eval()
+    images = torch.randint(0, 256, (2, 3, 64, 64), dtype=torch.uint8)
+    labels = torch.randint(0, 3, (2, 64, 64), dtype=torch.uint8)
+    objective = objective_of(model, late_loss=make_loss("focal")).eval()
+    recipe = Recipe(steps=10, late_loss="focal")
+    with torch.no_grad():
+        logits = model(images / 127.5 - 1)
+        for step, name in ((0, "cross_entropy"), (6, "cross_entropy"), (7, "focal")):
+            tasks.TASKS["semantic"].begin_step(objective, step, recipe)
+            torch.testing.assert_close(objective(images, labels), make_loss(name)(logits, labels.long()))
+
+
+def test_device_of_a_training(monkeypatch, tmp_path):
+    """Accelerate takes no device: it trains on the current one of the kind that it is told."""
+    chosen = []
+    monkeypatch.setattr(accelerator, "resolve_device", torch.device)
+    monkeypatch.setattr(torch.cuda, "set_device", chosen.append)
+    assert accelerator.select_device("cuda:1") == torch.device("cuda:1")
+    assert chosen == [torch.device("cuda:1")]
+    monkeypatch.setenv("LOCAL_RANK", "0")
+    with pytest.raises(ValueError, match=r"device must be auto, cpu or cuda under torchrun, .*; got cuda:1"):
+        accelerator.select_device("cuda:1")
 
 
 def command(shapes, out, *more, steps=24, processes=0):
@@ -163,7 +217,8 @@ def test_two_processes_train_like_one(shapes, tmp_path):
     losses = []
     for processes in (1, 2):
         out = tmp_path / str(processes)
-        line = command(shapes, out, "--class-weights", "sqrt", steps=12, processes=processes)
+        phases = "--linear-probe-steps", "4", "--crop-schedule", "32@0,48@.5"
+        line = command(shapes, out, "--class-weights", "sqrt", *phases, steps=12, processes=processes)
         done = subprocess.run(line, env=environment(), capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
         losses.append([float(row["loss"]) for row in csv.DictReader((out / "summary.csv").open())])
@@ -200,6 +255,12 @@ def test_learning_rates_and_weight_decay_of_parameters():
     assert lr_factor(0, recipe) == pytest.approx(0.1)
     assert lr_factor(50, recipe) == pytest.approx(0.5**0.9)
     assert lr_factor(50, Recipe(steps=100, sched="cosine")) == pytest.approx(0.5)
+    stable = Recipe(steps=100, sched="wsd", decay_share=0.2)
+    assert [lr_factor(step, stable) for step in (0, 80, 90, 99)] == pytest.approx([1, 1, 0.5, 0.05])
+    steps = Recipe(steps=100, sched="step", decay_steps="50,80")
+    assert [lr_factor(step, steps) for step in (49, 50, 80)] == pytest.approx([1, 0.1, 0.01])
+    probe = Recipe(steps=100, linear_probe_steps=20, warmup=10, sched="cosine")
+    assert [lr_factor(step, probe) for step in (0, 19, 20, 60)] == pytest.approx([1, 1, 0.1, 0.5])
     with pytest.raises(ValueError, match=r"opt must be one of .*momentum.*; got 'sdg'. Did you mean"):
         create_optimizer(model, Recipe(opt="sdg"))
 
@@ -306,6 +367,9 @@ def test_scores_of_every_pass(shapes):
 
 
 def test_refusals(shapes, tmp_path):
+    data = [FolderDataset(shapes, 2) for _ in range(2)]
+    with pytest.raises(ValueError, match=r"device must be one of this machine's: .*; got cuda:9: pass auto"):
+        train(gatezoo.create_model("test_fcn", num_classes=2), *data, tmp_path / "out", Recipe(), device="cuda:9")
     with pytest.raises(ValueError, match="sync_bn must run on GPUs"):
         run(shapes, tmp_path / "out", sync_bn=True)
     with pytest.raises(ValueError, match="class_weights must be none for the dice loss"):
