@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 def recipes(
     name: Annotated[str | None, typer.Argument(help="Print everything about this experiment.")] = None,
 ) -> None:
-    """List the papers' experiments with the published and the measured scores, or print one of them."""
+    """List the experiments with the published and the measured scores, or print one of them."""
     from ..recipes.experiments import experiments, find_experiment, format_metrics
 
     if name is not None:
@@ -23,6 +23,9 @@ def recipes(
             print(line)
         return
     for experiment in experiments().values():
+        if not experiment.paper:
+            print(f"{experiment.name:45} {experiment.source}; here: results.csv")
+            continue
         measured = format_metrics(experiment.results) if experiment.results else "not measured"
         paper = format_metrics(experiment.paper_results)
         print(f"{experiment.name:45} {experiment.source}; paper: {paper}; here: {measured}")

@@ -31,7 +31,7 @@ def train(
     ],
     out: Out,
     recipe: Annotated[
-        str | None, typer.Option(help="Train as in this experiment of a paper; 'gatezoo recipes' lists them.")
+        str | None, typer.Option(help="Train as in this experiment: NAME of 'gatezoo recipes', or FILE.yaml:NAME.")
     ] = None,
     dataset: Annotated[
         str | None, typer.Option(help="Reader of the data set: folder, voc12, cityscapes, ... Default: folder.")
@@ -82,6 +82,11 @@ def train(
         train_split, val_split = train_split or experiment.train_split, val_split or experiment.val_split
         builder_kwargs, options = experiment.model_kwargs | overrides, experiment.data | options
         stages = experiment.stages
+        if experiment.start and not initial_checkpoint:
+            raise ValueError(
+                f"--recipe {recipe} must start from the last weights of {experiment.start}; got none: "
+                "train that first and pass its last.safetensors as --initial-checkpoint"
+            )
     if name is None:
         raise ValueError("a training must have a model: pass NAME or --recipe")
     train_data, val_data = create_splits(

@@ -1,8 +1,11 @@
-"""Read the papers' experiments from ``*.yaml`` beside this file, one file for each table.
+"""Read experiments from ``*.yaml`` beside this file, one file for each table of a paper.
 
 A file contains the paper, the table, the data set, the recipe, and the fields of the recipe that the paper does not
 give (``assumed``: chosen here). Each experiment adds a model, keywords of its builder, the paper's scores as
 ``paper_results``, and ``results``, which is null until it was measured.
+
+The zoo's own experiments, ``zoo_*.yaml``, have no paper. Their ``tables`` say which rows are compared over which seeds;
+``tools/train_zoo.py`` reads them, and keeps the scores in ``results.csv``.
 """
 
 from __future__ import annotations
@@ -41,20 +44,22 @@ class Stage:
 
 @dataclass(frozen=True)
 class Experiment:
-    """A row of a paper's table: model, data set, recipe and results.
+    """A row of a table: model, data set, recipe and results.
 
     Attributes:
         name: MODEL.DATASET, with a suffix where a table varies a keyword.
-        paper: title of the paper.
-        source: its table.
+        source: the table.
         model: a model of the registry.
         dataset: a reader of :mod:`gatezoo.data`.
         train_split: split to train on.
         val_split: split to evaluate on.
         recipe: how the model is trained.
+        paper: title of the paper; empty for an experiment of the zoo.
         model_kwargs: keywords of the model's builder.
         data: options of the reader.
         stages: trained one after the other; empty for a single training.
+        start: experiment from whose last weights, of the same seed, the training starts; empty for none.
+        eval_iterations: passes of an unrolled network that the zoo's tables show; default: the network's own number.
         scales: of the paper's evaluation.
         flip: whether the paper's evaluation averages over horizontal flips.
         assumed: fields of the recipe that the paper does not give.
@@ -63,16 +68,18 @@ class Experiment:
     """
 
     name: str
-    paper: str
     source: str
     model: str
     dataset: str
     train_split: str
     val_split: str
     recipe: Recipe
+    paper: str = ""
     model_kwargs: dict[str, Any] = field(default_factory=dict)
     data: dict[str, Any] = field(default_factory=dict)
     stages: tuple[Stage, ...] = ()
+    start: str = ""
+    eval_iterations: int | None = None
     scales: tuple[float, ...] = (1.0,)
     flip: bool = False
     assumed: tuple[str, ...] = ()
@@ -102,6 +109,7 @@ def read_experiments(path: Path) -> dict[str, Experiment]:
         shared = dict(_mapping("the file", _load_yaml(path)))
         rows = _mapping("experiments", shared.pop("experiments", None))
         recipe = _mapping("recipe", shared.pop("recipe", {}))
+        shared.pop("tables", None)
         found = {}
         for name, row in rows.items():
             row = _mapping(f"experiment {name!r}", row)
@@ -201,12 +209,16 @@ def format_metrics(metrics: Mapping[str, float | Sequence[float]]) -> str:
 
 
 def find_experiment(name: str) -> Experiment:
-    """Return an experiment by name.
+    """Return an experiment by name, or one of another file as FILE.yaml:NAME.
 
     Raises:
         ValueError: there is none of that name; the message suggests similar ones.
     """
-    known = experiments()
+    path, _, own_name = name.rpartition(":")
+    if path.endswith(".yaml"):
+        known, name = read_experiments(Path(path)), own_name
+    else:
+        known = experiments()
     if name not in known:
         hint = suggest(name, known) or ": 'gatezoo recipes' lists all"
         raise ValueError(f"recipe must be the name of an experiment; got {name!r}{hint}")

@@ -21,7 +21,7 @@ def test_experiment_has_a_model_and_the_results_of_the_paper(name):
     spec = get_model_spec(experiment.model)
     spec.merge(experiment.model_kwargs)
     assert name.startswith(f"{experiment.model}.")
-    assert experiment.paper_results
+    assert bool(experiment.paper_results) == bool(experiment.paper)
     assert all(0 < value < 100 for value in experiment.paper_results.values())
     assert set(experiment.assumed) <= {field.name for field in dataclasses.fields(Recipe)}
 
@@ -49,8 +49,8 @@ def test_metrics_are_formatted_with_titles_and_one_value_per_seed():
 def test_experiments_of_a_table_share_a_recipe():
     tables = {(experiment.paper, experiment.source) for experiment in EXPERIMENTS.values()}
     for table in tables:
-        recipes = {e.recipe for e in EXPERIMENTS.values() if (e.paper, e.source) == table}
-        assert len(recipes) == 1, table
+        recipes = {e.recipe for e in EXPERIMENTS.values() if e.paper and (e.paper, e.source) == table}
+        assert len(recipes) <= 1, table
 
 
 def test_recipe_refuses_unknown_names_and_values():

@@ -19,10 +19,8 @@ from gatezoo.registry import get_model_spec
 from gatezoo.training.finetune import finetune
 
 # On the smallest backbone, small crops, two steps.
-SMALL = ["--steps", 2, "-b", 2, "--crop", 48, "--amp", "none", "-j", 0, "--no-sync-bn"] + [
-    "--model-kwargs",
-    "backbone=test_resnet",
-]
+SMALL = ["--steps", 2, "-b", 2, "--crop", 48, "--amp", "none", "-j", 0, "--no-sync-bn"]
+SMALL += ["--linear-probe-steps", 0, "--crop-schedule", "", "--model-kwargs", "backbone=test_resnet"]
 NARROW = {"width": 16, "context_width": 16, "auxiliary_width": 16, "channels": 16, "box_width": 16, "mask_width": 16}
 NARROW |= {"min_size": 64, "max_size": 96}
 

@@ -217,10 +217,10 @@ def test_instances_have_the_color_of_their_class_and_small_ones_are_in_front(mon
     spots = []
     monkeypatch.setattr(figures, "place_captions", lambda *arguments: spots.append(place_captions(*arguments)) or [])
     image = torch.zeros(3, 600, 600, dtype=torch.uint8)
-    masks = [(0, 0, torch.ones(400, 400)), (100, 100, torch.ones(50, 50)), (450, 450, torch.ones(100, 100))]
+    masks = [(100, 100, torch.ones(50, 50)), (0, 0, torch.ones(400, 400)), (450, 450, torch.ones(100, 100))]
     masks = [(top, left, mask.bool()) for top, left, mask in masks]
     boxes = [(left, top, left + mask.shape[1], top + mask.shape[0]) for top, left, mask in masks]
-    drawn = np.array(draw_instances(image, masks, boxes, ["x"] * 3, labels=[1, 2, 1], names=["none", "cat", "dog"]))
+    drawn = np.array(draw_instances(image, masks, boxes, ["x"] * 3, labels=[2, 1, 1], names=["none", "cat", "dog"]))
     large, small, last = (drawn[y, x].astype(int) for y, x in ((300, 300), (125, 125), (500, 500)))
     hues = [np.argsort(color).tolist() for color in (large, small, last)]
     assert hues[0] == hues[2] != hues[1]
