@@ -1,10 +1,15 @@
 """Train a network: loop, tasks, optimizer, precision, run folder, stages, fine-tuning."""
 
-from .finetune import FinetuneResult, finetune
-from .launch import train_model
-from .options import RunOptions
-from .stages import train_stages
-from .trainer import Trainer, train
+from ..utils.optional import require_extra
+
+# Whoever trains is told so before any work.
+require_extra("train", "training", "accelerate", "torchmetrics", "scipy")
+
+from .finetune import FinetuneResult, finetune  # noqa: E402
+from .launch import train_model  # noqa: E402
+from .options import RunOptions  # noqa: E402
+from .stages import train_stages  # noqa: E402
+from .trainer import Trainer, train  # noqa: E402
 
 __all__ = [
     "FinetuneResult",

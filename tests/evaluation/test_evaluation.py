@@ -619,7 +619,7 @@ def test_missing_packages_are_told_before_any_work(monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "torchmetrics", None)
     code, out, err = run(monkeypatch, capsys, "eval", "no_such_model", "--data", "nowhere")
     assert (code, out) == (2, "")
-    assert err == "gatezoo: an evaluation needs the package torchmetrics: run pip install 'gatezoo[train]'\n"
+    assert err == 'gatezoo: an evaluation needs the package torchmetrics: run pip install "gatezoo[train]"\n'
 
 
 def test_eval_command_without_an_architecture_in_the_checkpoint(monkeypatch, capsys, shapes, tmp_path):
