@@ -12,7 +12,7 @@ from torch import Tensor
 from . import hub
 from .pretrained import PretrainedCfg
 from .registry import ModelSpec, get_model_spec, get_pretrained_cfg, is_model, list_models, list_pretrained
-from .segmenters.base import BaseSegmenter, SemanticSegmenter
+from .segmenters.base import BaseSegmenter
 from .utils.environment import versions
 from .utils.text import first_line, shorten
 from .weights.checkpoint_files import checkpoint_metadata, read_checkpoint
@@ -251,7 +251,7 @@ def load_checkpoint(model: BaseSegmenter, path: str | os.PathLike, strict: bool 
     name = metadata.get("architecture", "")
     if is_model(name):
         state_dict = convert_state_dict(state_dict, get_model_spec(name).family, metadata.get("format_version", 1))
-    if not strict and isinstance(model, SemanticSegmenter):
+    if not strict:
         state_dict = model.init_missing(state_dict)
     report = load_tensors(model, state_dict, ignore_mismatched_sizes=not strict, strict=strict)
     model.load_report = report

@@ -13,7 +13,7 @@ from .data.label_format import LabelFormat
 from .metrics.names import headline
 from .pretrained import of_architecture
 from .registry import get_model_spec, get_pretrained_cfg, model_entrypoint
-from .segmenters.base import MIN_SIZE, BaseSegmenter, SemanticSegmenter
+from .segmenters.base import MIN_SIZE, BaseSegmenter
 from .segmenters.recurrent import IterativeSegmenter, RecurrentSegmenter
 from .utils.autograd import count_weighted_layers
 
@@ -110,7 +110,7 @@ def describe(name: str) -> dict[str, str]:
         for count in (1, 2, 3):
             facts[f"GMAC, T = {count}"] = f"{count_gmacs(model, 512, 512, iterations=count):.1f} at 512x512"
     else:
-        if isinstance(model, SemanticSegmenter) and (gates := model.gate_modules()):
+        if gates := model.gate_modules():
             count = sum(count_parameters(gate) for gate in gates.values())
             facts["gates"] = f"{count / 1e6:.3f} M, of levels {min(gates)} to {max(gates)}"
         facts["GMAC"] = f"{count_gmacs(model, 512, 512):.1f} at 512x512"

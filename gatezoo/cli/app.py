@@ -12,8 +12,8 @@ from typing import Annotated
 
 import typer
 
-from ..utils.allocator import disable_malloc_trim
-from . import data, env, gates, models, predict, publish, recipes, train, weights
+from ..utils.allocator import disable_malloc_trim, explain_out_of_memory
+from . import compare, data, env, gates, models, predict, publish, recipes, train, weights
 from . import eval as eval_
 
 app = typer.Typer(no_args_is_help=True, add_completion=False)
@@ -40,6 +40,7 @@ app.command("list")(models.list_)
 app.command()(models.info)
 app.command()(predict.predict)
 app.command()(gates.gates)
+app.command()(compare.compare)
 app.command("eval")(eval_.evaluate)
 app.command()(train.train)
 app.command()(train.finetune)
@@ -76,13 +77,15 @@ def configure_logging() -> None:
 def main() -> None:
     """Run the command line.
 
-    A ValueError, that is wrong input, is printed as one line on stderr, and the exit code is 2. With GATEZOO_DEBUG=1
-    in the environment it is raised with its traceback.
+    The exit code is 0 if all was done, and 1 if some of the images could not be predicted. A ValueError, that is wrong
+    input, and lack of memory are printed as one line on stderr, and the exit code is 2. With GATEZOO_DEBUG=1 in the
+    environment they are raised with their traceback.
     """
     disable_malloc_trim()
     configure_logging()
     try:
-        app()
+        with explain_out_of_memory("use smaller images, windows (--window-size 512) or another device"):
+            app()
     except ValueError as error:
         if os.environ.get("GATEZOO_DEBUG") == "1":
             raise

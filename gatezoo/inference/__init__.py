@@ -3,29 +3,32 @@
 from .ablation import ablate_gate
 from .gate_maps import GateMaps, compute_gate_maps
 from .instance import InstancePredictor, predict_instances
+from .instance_files import InstanceWriter
 from .modes import InferenceMode, MultiScale, SlidingWindow, WholeImage, make_inference_mode
 from .prediction import PassMaps, Prediction
 from .predictor import Predictor
 from .semantic import predict, predict_iterations
-from .writers import PredictionFiles, predict_files, predict_instance_files
+from .semantic_files import SemanticWriter
+from .writers import PredictionFiles, write_predictions
 
 __all__ = [
     "GateMaps",
     "InferenceMode",
     "InstancePredictor",
+    "InstanceWriter",
     "MultiScale",
     "PassMaps",
     "Prediction",
     "PredictionFiles",
     "Predictor",
+    "SemanticWriter",
     "SlidingWindow",
     "WholeImage",
     "ablate_gate",
     "compute_gate_maps",
     "make_inference_mode",
     "predict",
-    "predict_files",
-    "predict_instance_files",
     "predict_instances",
     "predict_iterations",
+    "write_predictions",
 ]

@@ -46,6 +46,7 @@ def compute_gate_maps(
     iterations: int | None = None,
     device: str | torch.device | None = None,
     depth_map: Any = None,
+    image_max: float | None = None,
 ) -> GateMaps:
     """Compute prediction and gates of one image, whole and at its own size.
 
@@ -56,11 +57,12 @@ def compute_gate_maps(
         iterations: of an unrolled network; default: its own number.
         device: that it runs on; default: where the network is.
         depth_map: depth of the image in metres, (H, W), for networks that take it (``gate="given"``).
+        image_max: value of full brightness in image files, see :class:`Predictor`.
 
     Raises:
         ValueError: the network has no gates, or no gate of this name, or ``x`` is not an image.
     """
-    predictor = Predictor(model, device, mode=WholeImage(), iterations=iterations)
+    predictor = Predictor(model, device, mode=WholeImage(), iterations=iterations, image_max=image_max)
     with error_context(x):
         image = to_image_tensor(x, model.in_chans, predictor.image_max)
         given = None if depth_map is None else to_depth_tensor(depth_map)

@@ -27,6 +27,11 @@ def check_model(model: Any, task: str, hint: str) -> None:
     model.require_task(task, hint)
 
 
+def trained_image_max(model: BaseSegmenter) -> float | None:
+    """Return the value of full brightness in the image files that a network was trained on; None if not known."""
+    return model.pretrained_cfg.image_max if model.pretrained_cfg else None
+
+
 @contextlib.contextmanager
 def error_context(source: Any) -> Iterator[None]:
     """Put the path of a file in front of the message of an error about it; other sources have no name."""
@@ -112,9 +117,13 @@ def list_images(folder: str | os.PathLike) -> list[Path]:
     """Return the images of a folder in order of name.
 
     Raises:
-        ValueError: the folder contains no image.
+        ValueError: the folder cannot be read or contains no image.
     """
-    paths = sorted(path for path in Path(folder).iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
+    try:
+        content = sorted(Path(folder).iterdir())
+    except OSError as error:
+        raise ValueError(f"a folder of images must be readable; {folder} is not: {error.strerror}") from None
+    paths = [path for path in content if path.suffix.lower() in IMAGE_SUFFIXES and path.name[0] != "."]
     if not paths:
         raise ValueError(f"a folder must hold images ({' '.join(IMAGE_SUFFIXES)}); {folder} has none")
     return paths

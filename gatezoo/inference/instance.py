@@ -9,7 +9,7 @@ import torch
 from ..segmenters.instance import Instances, InstanceSegmenter
 from ..utils.devices import resolve_device
 from ..utils.modules import copy_for_inference
-from .inputs import check_model, error_context, iter_images, to_image_tensor
+from .inputs import check_model, error_context, iter_images, to_image_tensor, trained_image_max
 
 # Instances with a lower score are not drawn or written unless a lower threshold is given.
 SCORE_THRESHOLD = 0.5
@@ -25,6 +25,7 @@ class InstancePredictor:
         device: that it runs on, such as "auto" or "cuda:1"; default: where the network is.
         score_threshold: lowest score of an instance; None for the network's own.
         max_detections: largest number of instances of an image; default: the network's own.
+        image_max: value of full brightness in image files; default: that of the data which the network was trained on.
 
     Raises:
         ValueError: the network has another task, or an argument is out of range.
@@ -37,10 +38,12 @@ class InstancePredictor:
         *,
         score_threshold: float | None = SCORE_THRESHOLD,
         max_detections: int | None = None,
+        image_max: float | None = None,
     ):
         check_model(model, "instance", "use gatezoo.predict")
         self.device = next(model.parameters()).device if device is None else resolve_device(device)
         self.model = copy_for_inference(model, self.device)
+        self.image_max = trained_image_max(model) if image_max is None else image_max
         if score_threshold is not None:
             self.model.score_threshold = score_threshold
         if max_detections is not None:
@@ -49,9 +52,11 @@ class InstancePredictor:
     def predict(self, x: Any) -> Instances:
         """Predict the instances of one image; see :func:`predict_instances`."""
         with error_context(x):
-            image_max = getattr(self.model.pretrained_cfg, "image_max", None)
-            found = self.run(to_image_tensor(x, self.model.in_chans, image_max))
-        names = self.model.class_names
+            return self.instances_of(to_image_tensor(x, self.model.in_chans, self.image_max))
+
+    def instances_of(self, image: torch.Tensor) -> Instances:
+        """Predict the instances of an image (C, H, W), values in 0 .. 255; see :func:`predict_instances`."""
+        found, names = self.run(image), self.model.class_names
         found = {key: value.cpu() for key, value in found.items()}
         return {**found, "names": [names[label] for label in found["labels"]]}
 

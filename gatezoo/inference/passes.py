@@ -121,6 +121,26 @@ def decode_depth(log_depth: Tensor, blur: float = 0.0) -> Tensor:
     return gaussian_blur(depth, 2 * radius + 1, blur)
 
 
+def check_predicts_depth(model: SemanticSegmenter) -> None:
+    """Raise ValueError if a network predicts no depth."""
+    if not model.predicts_depth:
+        raise ValueError(
+            f"depth must be predicted by the network; {model.architecture or type(model).__name__} predicts none: "
+            "choose a depthgate_* with gate='predicted'"
+        )
+
+
+def check_depth_given(model: SemanticSegmenter, given: bool) -> None:
+    """Raise ValueError if a network that takes depth gets none, or another network gets it."""
+    if model.takes_depth and not given:
+        raise ValueError(
+            "depth_map must be given to a network that is gated by the depth of the image; got None: pass the depth in "
+            "metres (--depth-map)"
+        )
+    if given and not model.takes_depth:
+        raise ValueError("depth_map must be left out: only networks with gate='given' take the depth of the image")
+
+
 def depth_kwargs(
     model: SemanticSegmenter, depth_map: Tensor | None, image: Tensor, device: torch.device
 ) -> Mapping[str, Tensor]:
@@ -135,15 +155,9 @@ def depth_kwargs(
     Raises:
         ValueError: a network that takes depth without one, another network with one, or a wrong size.
     """
+    check_depth_given(model, depth_map is not None)
     if depth_map is None:
-        if model.takes_depth:
-            raise ValueError(
-                "depth_map must be given to a network that is gated by the depth of the image; got None: pass the "
-                "depth in metres (--depth-map)"
-            )
         return {}
-    if not model.takes_depth:
-        raise ValueError("depth_map must be left out: only networks with gate='given' take the depth of the image")
     if depth_map.shape != image.shape[-2:]:
         raise ValueError(
             f"depth_map must have the size of its image, {tuple(image.shape[-2:])}; got {tuple(depth_map.shape)}"

@@ -18,13 +18,14 @@ from ..segmenters.outputs import PassOutput, SegmenterOutput
 from ..utils.devices import resolve_device
 from ..utils.modules import copy_for_inference
 from .ablation import without_gate
-from .inputs import check_model, error_context, to_depth_tensor, to_image_tensor
+from .inputs import check_model, error_context, to_depth_tensor, to_image_tensor, trained_image_max
 from .modes import Forward, InferenceMode, MultiScale, SlidingWindow, WholeImage, classes_of_logits, scaled, softmax_of
 from .passes import (
     TOLERANCE,
     Iterations,
     MergedPasses,
     check_blur,
+    check_predicts_depth,
     check_tolerance,
     decode_depth,
     depth_kwargs,
@@ -56,6 +57,7 @@ class Predictor:
         merge: "max" or "mean": predict from the probabilities of all passes, merged; default: from those of the last.
         tolerance: see ``iterations``.
         blur: standard deviation, in pixels, of a Gaussian that smooths predicted depth.
+        image_max: value of full brightness in image files; default: that of the data which the network was trained on.
         normalize: images in 0 .. 255 -> input of the network; default: with the mean and std that its weights expect.
         shared: use ``model`` itself, which must be and remain in evaluation mode on the device.
 
@@ -73,6 +75,7 @@ class Predictor:
         merge: str | None = None,
         tolerance: float = TOLERANCE,
         blur: float = 0.0,
+        image_max: float | None = None,
         normalize: nn.Module | None = None,
         shared: bool = False,
     ):
@@ -80,15 +83,16 @@ class Predictor:
         self.device = next(model.parameters()).device if device is None else resolve_device(device)
         self.model = model if shared else copy_for_inference(model, self.device)
         self.mode, self.iterations, self.merge = mode, iterations, merge
+        self.image_max = trained_image_max(model) if image_max is None else image_max
         self.tolerance, self.blur = check_tolerance(tolerance), check_blur(blur)
         self._normalize = copy_for_inference(normalize or model.make_normalize(), self.device)
         self._iteration_kwargs = iteration_kwargs(model, iterations)
         if merge is not None:
             MergedPasses(merge)  # check the name
-        if model.takes_depth and _whole_scale(mode) != 1:
+        if model.takes_depth and whole_scale(mode) != 1:
             raise ValueError(f"mode must be whole images for a network that takes depth; got {mode}: leave it out")
         for name, given in (("iterations='auto'", iterations == "auto"), ("merge", merge is not None)):
-            if given and _whole_scale(mode) is None:
+            if given and whole_scale(mode) is None:
                 raise ValueError(f"{name} requires whole images at one scale; got {mode}: leave out the mode")
         # What was told once is not told again.
         self._told: set[str] = set()
@@ -128,11 +132,6 @@ class Predictor:
             Prediction.from_maps(image, maps[-1]), passes=[Prediction.from_maps(image, one) for one in passes]
         )
 
-    @property
-    def image_max(self) -> float | None:
-        """Value of full brightness in image files, of the data that the network was trained on; None if not known."""
-        return getattr(self.model.pretrained_cfg, "image_max", None)
-
     @torch.inference_mode()
     def run(
         self,
@@ -157,17 +156,14 @@ class Predictor:
         Raises:
             ValueError: see :meth:`predict`.
         """
-        if depth and not self.model.predicts_depth:
-            raise ValueError(
-                f"depth must be predicted by the network; {self.model.architecture or type(self.model).__name__} "
-                "predicts none: choose a depthgate_* with gate='predicted'"
-            )
+        if depth:
+            check_predicts_depth(self.model)
         pass_by_pass = all_passes or depth or self.merge is not None or self.iterations == "auto"
         pixels = image.shape[-2] * image.shape[-1]
         mode = self.mode
         if mode is None and pixels > MAX_WHOLE_PIXELS:
             mode = self._large_image_mode(pixels, pass_by_pass or self.model.takes_depth)
-        scale = _whole_scale(mode)
+        scale = whole_scale(mode)
         # Where it is possible, probabilities are computed pass by pass, since instability compares two passes.
         if pass_by_pass or (probabilities and scale is not None and "iterations" in self.model.capabilities):
             if scale is None:
@@ -280,7 +276,7 @@ class Predictor:
         return other
 
 
-def _whole_scale(mode: InferenceMode | None) -> float | None:
+def whole_scale(mode: InferenceMode | None) -> float | None:
     """Return the scale at which a mode shows the network the whole image, once; None if it does not."""
     if mode in (None, WholeImage()):
         return 1.0

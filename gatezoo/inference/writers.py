@@ -1,30 +1,39 @@
-"""Write predictions to files."""
+"""Write predictions to files: the loop over images, which protects files that exist and goes on after broken images."""
 
 from __future__ import annotations
 
+import json
 import os
-from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-import numpy as np
-from PIL import Image
+from ..utils.allocator import explain_out_of_memory
+from ..utils.files import atomic_write, check_outputs, ensure_dir, write_json
+from ..utils.progress import Progress
 
-from ..segmenters.base import SemanticSegmenter
-from ..segmenters.instance import Instances, InstanceSegmenter
-from ..utils.files import atomic_write, ensure_dir, write_json
-from ..utils.images import load_image
-from ..utils.optional import require_package
-from ..visualization.depth import depth_image, plot_loops
-from ..visualization.figures import draw_instances, index_image, iterations_figure
-from ..visualization.overlay import overlay
-from .inputs import error_context
-from .instance import SCORE_THRESHOLD, InstancePredictor
-from .modes import InferenceMode, WholeImage
-from .passes import TOLERANCE
-from .predictor import Predictor
+# Ends the name of each image's record, the first of its files that is written.
+RECORD = ".json"
+_RECORD_KEYS = ("shares", "counts")
+# The first entry of the file of all images, by which it is known as an earlier result; COCO's format has its place.
+_INFO = {"info": {"description": "predicted by gatezoo"}}
+
+
+@dataclass(frozen=True)
+class Results:
+    """What a writer found in an image, ready to be written.
+
+    Attributes:
+        summary: the most frequent classes or instances, for a line of text.
+        record: content of ``STEM.json``: "shares" of the classes or "counts" of the instances, and more.
+        files: ending of a file's name, after the stem of its image -> function that writes the file.
+    """
+
+    summary: str
+    record: Mapping[str, Any]
+    files: Mapping[str, Callable[[Path], object]]
 
 
 @dataclass(frozen=True)
@@ -33,189 +42,144 @@ class PredictionFiles:
 
     Attributes:
         image: that was predicted.
-        files: that were written for it.
-        summary: the most frequent classes or instances, for a line of text.
-        shares: share of each class, largest first; empty for instance segmentation.
-        counts: number of instances of each class; empty for semantic segmentation.
-        iterations: number of them with iterations="auto"; otherwise None.
+        files: that were written for it, the record last.
+        summary, record: see :class:`Results`; the record has the path of the image, too, as "image".
     """
 
     image: Path
     files: list[Path]
     summary: str
-    shares: dict[str, float] = field(default_factory=dict)
-    counts: dict[str, int] = field(default_factory=dict)
-    iterations: int | None = None
+    record: dict[str, Any]
 
 
-def check_unique_stems(images: Sequence[str | os.PathLike]) -> list[Path]:
-    """Return the paths of images whose results do not overwrite each other.
+class PredictionWriter(ABC):
+    """Base class of what predicts an image file and says what is to be written."""
 
-    Raises:
-        ValueError: two images have the same name without suffix.
-    """
-    paths = [Path(path) for path in images]
-    first_of_stem: dict[str, Path] = {}
-    for path in paths:
-        if path.stem in first_of_stem:
-            raise ValueError(
-                f"images must differ in their names without suffix; got {first_of_stem[path.stem]} and {path}"
-            )
-        first_of_stem[path.stem] = path
-    return paths
+    @property
+    @abstractmethod
+    def endings(self) -> list[str]:
+        """Endings of the names of the files that may be written for an image, besides its record."""
+
+    @property
+    def shared_file(self) -> str:
+        """Name of the one file for all images; "" for none."""
+        return ""
+
+    def prepare(self, images: Sequence[Path]) -> list[Path]:
+        """Find the files that are read besides the images, and return them.
+
+        Raises:
+            ValueError: one is missing.
+        """
+        return []
+
+    @abstractmethod
+    def predict(self, number: int, image: Path) -> Results:
+        """Predict an image.
+
+        Args:
+            number: position of the image among those that were prepared, from 0.
+            image: its file.
+
+        Raises:
+            ValueError: it cannot be predicted; the message contains its path.
+        """
+
+    def shared_content(self) -> dict[str, Any]:
+        """Return the content of the one file for all images, a dict of JSON, after the last of them."""
+        return {}
 
 
-def predict_files(
-    model: SemanticSegmenter,
+def write_predictions(
+    writer: PredictionWriter,
     images: Sequence[str | os.PathLike],
     out: str | os.PathLike,
-    iterations: int | Literal["auto"] | None = None,
-    device: str | None = None,
-    show_iterations: bool = False,
-    mode: InferenceMode | None = None,
-    tolerance: float = TOLERANCE,
-    depth: bool = False,
-    blur: float = 0.0,
+    *,
+    on_error: Callable[[ValueError], None] | None = None,
+    progress: Progress | None = None,
 ) -> Iterator[PredictionFiles]:
-    """Segment image files into a folder: for each STEM an index PNG, an overlay and the share of each class.
+    """Predict image files into a folder: for each STEM a record ``STEM.json`` and the files of the writer.
 
-    Writes ``STEM.png`` (class indices with a palette), ``STEM_overlay.jpg`` and ``STEM.json``. With
-    ``show_iterations`` also ``STEM_iterations.png``; with ``depth`` also ``STEM_depth.png``, millimetres in 16 bits,
-    and ``STEM_loops.png``: classes, depth and chosen scale of every iteration, and what it changed. Each file is
-    written atomically.
+    All paths are checked before the first image is read: results of an earlier run are replaced, other files never.
+    Each file is written atomically.
 
     Args:
-        model, iterations, device, mode, tolerance, depth, blur: see :func:`gatezoo.predict`.
+        writer: a :class:`~gatezoo.inference.SemanticWriter` or :class:`~gatezoo.inference.InstanceWriter`.
         images: files.
         out: folder; made if it does not exist.
-        show_iterations: also draw the label map of every iteration; requires whole images.
+        on_error: called with the error of an image that cannot be predicted, after which the next image follows;
+            default: the error is raised.
+        progress: reports progress.
 
     Yields:
         The files of each image, as soon as they are written.
 
     Raises:
-        ValueError: an image cannot be read, two images have the same stem, the folder cannot be written, or
-            ``show_iterations`` is combined with a mode.
+        ValueError: an output would replace an input, another output or a file that is no earlier result; the folder
+            cannot be written; an image cannot be predicted.
     """
-    if show_iterations and mode not in (None, WholeImage()):
-        raise ValueError(f"show_iterations requires whole images; got {mode}: leave out the mode or show_iterations")
-    predictor = Predictor(model, device, mode=mode, iterations=iterations, tolerance=tolerance, blur=blur)
-    paths = check_unique_stems(images)
-    out = Path(out)
+    paths, out = [Path(path) for path in images], Path(out)
+    inputs = [*paths, *writer.prepare(paths)]
+    shared = out / writer.shared_file if writer.shared_file else None
+    planned = [(out / f"{path.stem}{ending}", path) for path in paths for ending in (RECORD, *writer.endings)]
+    check_outputs([*planned, (shared, out)] if shared else planned, inputs)
+    _check_earlier_results(planned, out)
+    if shared and os.path.lexists(shared) and not _is_shared(shared):
+        raise _not_ours(shared)
     ensure_dir(out)
-    names, palette = model.class_names, model.palette
-    for path in paths:
-        image = load_image(path)
-        with error_context(path):
-            prediction = predictor.predict(image, all_passes=show_iterations or depth, depth=depth)
-            predictions = prediction.passes
-            maps = [one.classes for one in predictions or [prediction]]
-        classes = maps[-1]
-        drawings: dict[str, Image.Image] = {
-            f"{path.stem}.png": index_image(classes, palette),
-            f"{path.stem}_overlay.jpg": overlay(image, classes, palette),
-        }
-        if show_iterations:
-            drawings[f"{path.stem}_iterations.png"] = iterations_figure(image, maps, names, palette)
-        if depth:
-            drawings[f"{path.stem}_depth.png"] = depth_image(predictions[-1].depth)
-            drawings[f"{path.stem}_loops.png"] = plot_loops(image, predictions, names, palette)
-        for name, drawing in drawings.items():
-            atomic_write(out / name, drawing.save)
-        shares = _class_shares(classes, names)
-        taken = prediction.iterations if iterations == "auto" else None
-        content = {"image": str(path), "shares": shares} | ({"iterations": taken} if taken else {})
-        write_json(out / f"{path.stem}.json", content)
-        files = [out / name for name in (*drawings, f"{path.stem}.json")]
-        summary = ", ".join(f"{name} {share:.1%}" for name, share in list(shares.items())[:4])
-        summary += f" after {taken} iterations" if taken else ""
-        yield PredictionFiles(path, files, summary, shares=shares, iterations=taken)
+    written = 0
+    items = list(enumerate(paths))
+    for number, path in progress(items, len(items)) if progress else items:
+        try:
+            with explain_out_of_memory(f"predict a smaller image than {path}, or windows of it (--window-size 512)"):
+                results = writer.predict(number, path)
+        except ValueError as error:
+            if on_error is None:
+                raise
+            on_error(error)
+            continue
+        record_file, record = out / f"{path.stem}{RECORD}", {"image": str(path), **results.record}
+        write_json(record_file, record)
+        files = []
+        for ending, write in results.files.items():
+            files.append(out / f"{path.stem}{ending}")
+            atomic_write(files[-1], write)
+        written += 1
+        yield PredictionFiles(path, [*files, record_file], results.summary, record)
+    if shared and written:
+        write_json(shared, {**_INFO, **writer.shared_content()}, indent=None)
 
 
-def _class_shares(classes: np.ndarray, names: list[str]) -> dict[str, float]:
-    """Return the share of each class that occurs in a label map, largest first."""
-    shares = np.bincount(classes.ravel(), minlength=len(names)) / classes.size
-    return {names[k]: round(float(shares[k]), 6) for k in np.argsort(-shares) if shares[k]}
+def _check_earlier_results(planned: Sequence[tuple[Path, Path]], out: Path) -> None:
+    """Raise ValueError if a file that would be written exists and does not belong to the record of an earlier run."""
+    checked: dict[Path, bool] = {}
+    for path, image in planned:
+        if os.path.lexists(path):
+            record = out / f"{image.stem}{RECORD}"
+            if record not in checked:
+                checked[record] = _is_record(record)
+            if not checked[record]:
+                raise _not_ours(path)
 
 
-def predict_instance_files(
-    model: InstanceSegmenter,
-    images: Sequence[str | os.PathLike],
-    out: str | os.PathLike,
-    device: str | None = None,
-    score_threshold: float | None = None,
-    max_detections: int | None = None,
-) -> Iterator[PredictionFiles]:
-    """Predict the instances of image files: for each STEM ``STEM_instances.jpg``, and ``instances.json`` for all.
-
-    The drawing shows each mask in its own color, with box, name and score. The JSON file has COCO's format (images,
-    categories, annotations with run lengths), each annotation with its "score"; it is written after the last image.
-
-    Args:
-        model, device, score_threshold, max_detections: see :func:`gatezoo.predict_instances`.
-        images: files.
-        out: folder; made if it does not exist.
-
-    Yields:
-        The files of each image, as soon as its drawing is written.
-
-    Raises:
-        ValueError: an image cannot be read, two images have the same stem, or the folder cannot be written.
-    """
-    model.require_task("instance", "use predict_files")
-    require_package("pycocotools", "instances in COCO's format")
-    paths, out = check_unique_stems(images), Path(out)
-    ensure_dir(out)
-    threshold = SCORE_THRESHOLD if score_threshold is None else score_threshold
-    predictor = InstancePredictor(model, device, score_threshold=threshold, max_detections=max_detections)
-    json_file = out / "instances.json"
-    image_entries: list[dict[str, Any]] = []
-    annotations: list[dict[str, Any]] = []
-    for number, path in enumerate(paths, start=1):
-        image = load_image(path)
-        with error_context(path):
-            found = predictor.predict(image)
-        captions = [f"{name} {score:.2f}" for name, score in zip(found["names"], found["scores"])]
-        drawing = draw_instances(image, found["masks"].windows(), found["boxes"].tolist(), captions)
-        drawing_file = out / f"{path.stem}_instances.jpg"
-        atomic_write(drawing_file, drawing.save)
-        height, width = image.shape[-2:]
-        image_entries.append({"id": number, "file_name": path.name, "height": height, "width": width})
-        annotations += coco_annotations(found, number, len(annotations) + 1)
-        counts: dict[str, int] = dict(Counter(found["names"]).most_common())
-        summary = ", ".join(f"{count} {name}" for name, count in list(counts.items())[:4]) or "nothing found"
-        yield PredictionFiles(path, [drawing_file, json_file], summary, counts=counts)
-    categories = [{"id": label, "name": name} for label, name in enumerate(model.class_names) if label]
-    content = {"images": image_entries, "categories": categories, "annotations": annotations}
-    write_json(json_file, content, indent=None)
+def _is_record(path: Path) -> bool:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(content, dict) and "image" in content and any(key in content for key in _RECORD_KEYS)
 
 
-def coco_annotations(found: Instances, image_id: int, first_id: int = 1) -> list[dict[str, Any]]:
-    """Convert the instances of an image to COCO's format with their scores; masks are encoded one at a time.
+def _is_shared(path: Path) -> bool:
+    start = json.dumps(_INFO)[:-1].encode()
+    try:
+        with path.open("rb") as file:
+            return file.read(len(start)) == start
+    except OSError:
+        return False
 
-    Args:
-        found: result of :func:`gatezoo.predict_instances`.
-        image_id: of the annotations.
-        first_id: id of the first annotation; the others follow.
-    """
-    from pycocotools import mask as coco_mask
 
-    annotations = []
-    for index, (y, x, window) in enumerate(found["masks"].windows()):
-        mask = np.zeros(found["masks"].size, np.uint8, order="F")
-        mask[y : y + window.shape[0], x : x + window.shape[1]] = window.numpy()
-        run_lengths = coco_mask.encode(mask)
-        left, top, right, bottom = found["boxes"][index].tolist()
-        annotations.append(
-            {
-                "id": first_id + index,
-                "image_id": image_id,
-                "category_id": int(found["labels"][index]),
-                "bbox": [round(value, 2) for value in (left, top, right - left, bottom - top)],
-                "area": float(coco_mask.area(run_lengths)),
-                "iscrowd": 0,
-                "score": round(float(found["scores"][index]), 5),
-                "segmentation": {"size": list(run_lengths["size"]), "counts": run_lengths["counts"].decode()},
-            }
-        )
-    return annotations
+def _not_ours(path: Path) -> ValueError:
+    return ValueError(
+        f"an output must not replace a file that is no earlier result; {path} exists: choose another folder"
+    )

@@ -63,7 +63,7 @@ class BaseSegmenter(nn.Module, ABC):
         * "depth": it predicts depth, ``outputs`` have ``log_depth``.
         * "gates": it has modules whose outputs are gates, ``gate_modules()``.
         """
-        return frozenset()
+        return frozenset({"gates"} if self.gate_modules() else ())
 
     @property
     def find_unused_parameters(self) -> bool:
@@ -109,6 +109,14 @@ class BaseSegmenter(nn.Module, ABC):
 
         For counting (it runs on the meta device) and for comparing two networks. Further arguments are a subclass's.
         """
+
+    def gate_modules(self) -> dict[int, nn.Module]:
+        """Return the modules whose outputs are the gates, numbered as in ``outputs(image).gates``; {} without gates."""
+        return {}
+
+    def init_missing(self, state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Return another network's tensors to start from, with those added that can be derived for missing parts."""
+        return state_dict
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:
         """In training, recompute activations in the backward pass instead of keeping them: less memory, more time.
@@ -178,8 +186,7 @@ class SemanticSegmenter(BaseSegmenter):
     @property
     def capabilities(self) -> frozenset[str]:
         depth = {"depth"} if self.predicts_depth else set()
-        gates = {"gates"} if self.gate_modules() else set()
-        return super().capabilities | depth | gates
+        return super().capabilities | depth
 
     @abstractmethod
     def run_passes(self, padded: Tensor, details: bool) -> Iterator[PassOutput]:
@@ -209,17 +216,9 @@ class SemanticSegmenter(BaseSegmenter):
         """Return the logits."""
         return self(image, **self.extra_inputs({"depth": image[:, 0]}), **call)
 
-    def gate_modules(self) -> dict[int, nn.Module]:
-        """Return the modules whose outputs are the gates, numbered as in ``outputs(image).gates``; {} without gates."""
-        return {}
-
     def extra_inputs(self, maps: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Select from the further maps of a batch, by name, the keywords that the network takes at the call."""
         return {}
-
-    def init_missing(self, state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Return another network's tensors to start from, with those added that can be derived for missing parts."""
-        return state_dict
 
     def iterate_outputs(self, image: Tensor, details: bool = True, **inputs: Any) -> Iterator[PassOutput]:
         """Yield the output of each pass, resized to the images, as soon as it is done.

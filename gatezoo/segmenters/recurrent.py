@@ -11,9 +11,13 @@ from torch.utils.checkpoint import checkpoint
 
 from ..backbones.stages import Stages
 from ..gates.base import Feedback
+from ..utils.text import shorten
 from .base import SemanticSegmenter
 from .outputs import PassOutput, SegmenterOutput
 from .unroll import UNROLLS, BlockChain
+
+# Predictions settle within ten passes; more than this is a slip of the keyboard that would run for days.
+MAX_PASSES = 100
 
 
 class IterativeSegmenter(SemanticSegmenter):
@@ -59,7 +63,7 @@ class IterativeSegmenter(SemanticSegmenter):
         """Return the number of passes of a call: as given, or the network's own.
 
         Raises:
-            ValueError: anything but a whole number of at least 1.
+            ValueError: anything but a whole number in 1 .. ``MAX_PASSES``.
         """
         return self.iterations if iterations is None else _check_iterations(iterations)
 
@@ -138,6 +142,8 @@ class RecurrentSegmenter(IterativeSegmenter):
 
 
 def _check_iterations(value: int) -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise ValueError(f"iterations must be a whole number of passes, at least 1; got {value!r}")
+    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= MAX_PASSES:
+        raise ValueError(
+            f"iterations must be a whole number of passes, 1 to {MAX_PASSES}; got {shorten(value)}: 2 to 7 are usual"
+        )
     return value

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-import torch
+from ..utils.allocator import is_out_of_memory
 
 
 class Interrupts:
@@ -53,7 +53,7 @@ def explain_runtime_errors(folder: Path) -> Iterator[None]:
     except RuntimeError as error:
         text = str(error)
         saved = f"the last good state is in {folder}, --resume continues from it"
-        if isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in text:
+        if is_out_of_memory(error):
             raise ValueError(
                 "a step must fit into memory, and did not: lower batch_size (and raise grad_accum_steps) or crop_size, "
                 f"raise the output stride, or set grad_checkpointing; {saved}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +40,43 @@ def atomic_write(path: Path, write: Callable[[Path], object]) -> None:
             os.replace(tmp_path, path)
     except OSError as error:
         raise ValueError(f"the file {path} must be writable; {error.strerror or error}: choose another") from error
+
+
+def check_outputs(outputs: Iterable[tuple[Path, Path]], inputs: Iterable[Path]) -> None:
+    """Check, before anything is written, that no output is an input, also by another path, or another output.
+
+    Outputs whose paths differ in case alone count as one, which they are on many file systems.
+
+    Args:
+        outputs: file that will be written, and the file that it is made from.
+        inputs: files that must remain.
+
+    Raises:
+        ValueError: one is.
+    """
+    kept = {identity: path for path in inputs if (identity := _identity(path))}
+    sources: dict[str, Path] = {}
+    for path, source in outputs:
+        if (identity := _identity(path)) in kept:
+            raise ValueError(
+                f"an output must not replace an input; {path} would replace {kept[identity]}: choose another folder"
+            )
+        key = str(path).casefold()
+        if key in sources:
+            raise ValueError(
+                f"outputs must not replace one another; {sources[key]} and {source} both give {path}: rename one, or "
+                "run them one by one, with different folders"
+            )
+        sources[key] = source
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """Return what tells an existing file from any other, whatever links lead to it; None if there is none."""
+    try:
+        status = path.stat()
+    except (OSError, ValueError):
+        return None
+    return status.st_dev, status.st_ino
 
 
 def write_bytes(path: Path, data: bytes | memoryview) -> None:

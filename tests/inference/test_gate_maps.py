@@ -1,6 +1,7 @@
 """Gate maps of an image, and their figure."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -121,7 +122,9 @@ def test_command_draws_gates_and_ablates_one(monkeypatch, capsys, shapes, tmp_pa
     name = "dignet_mobilenetv2_8s"
     code, text, err = run(monkeypatch, capsys, "gates", name, image, "--out", out)
     assert code == 0, err
-    assert [line.split(":")[0] for line in text.splitlines()] == ["G3", "G4", "G5", "G6", str(out)]
+    device, *lines = text.splitlines()
+    assert device.startswith("running on ")
+    assert [line.split(":")[0] for line in lines] == ["G3", "G4", "G5", "G6", str(out)]
     assert Image.open(out).format == "PNG"
     code, text, err = run(
         monkeypatch, capsys, "gates", name, image, "--out", out, "--ablate", "g5", "--labels",
@@ -150,6 +153,12 @@ def test_command_draws_gates_and_ablates_one(monkeypatch, capsys, shapes, tmp_pa
         (("plain.safetensors", "03.png", "--iterations", 2), "iterations requires a network that is unrolled"),
         (("dignet_mobilenetv2_8s", "03.png", "--labels", "x.png"), "pass --ablate G1"),
         (("dignet_mobilenetv2_8s", "absent.png"), "there is none at absent.png"),
+        (
+            ("dignet_mobilenetv2_8s", "03.png", "--iterations", 10**22),
+            "iterations must be a whole number of passes, 1 to 100",
+        ),
+        (("dignet_mobilenetv2_8s", "03.png", "--depth-map", "03.png"), "depth_map must be left out: only networks"),
+        (("zigzag_maskrcnn_mobilenetv2", "03.png"), "this model's task is 'instance', and it has no gates"),
     ],
 )
 def test_errors_are_one_line(monkeypatch, capsys, shapes, arguments, message):
@@ -163,9 +172,13 @@ def test_errors_are_one_line(monkeypatch, capsys, shapes, arguments, message):
     }
     plain = gatezoo.create_model("test_fcn", num_classes=4).state_dict()
     save_file(plain, "plain.safetensors", {"gatezoo": json.dumps(metadata)})
-    code, out, err = run(monkeypatch, capsys, "gates", *arguments, "--out", "gates.png")
-    assert (code, out) == (2, "")
+    code, _, err = run(monkeypatch, capsys, "gates", *arguments, "--out", "gates.png")
+    assert code == 2
     assert message in err
     assert len(err.strip().splitlines()) == 1
     code, _, err = run(monkeypatch, capsys, "gates", "plain.safetensors", "03.png", "--out", "gates.gif")
     assert (code, err) == (2, "gatezoo: the figure must be a .png or .jpg; got gates.gif\n")
+    Path("linked.png").hardlink_to("03.png")
+    code, _, err = run(monkeypatch, capsys, "gates", "plain.safetensors", "03.png", "--out", "linked.png")
+    assert code == 2
+    assert "an output must not replace an input; linked.png would replace 03.png" in err

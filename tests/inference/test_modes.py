@@ -14,7 +14,9 @@ from torch import nn
 import gatezoo
 from gatezoo.inference.modes import MultiScale, SlidingWindow, WholeImage, make_inference_mode, window_weights
 from gatezoo.inference.passes import iteration_kwargs
-from gatezoo.inference.writers import predict_files
+from gatezoo.inference.predictor import Predictor
+from gatezoo.inference.semantic_files import SemanticWriter
+from gatezoo.inference.writers import write_predictions
 
 
 class Net(nn.Module):
@@ -266,9 +268,10 @@ def test_predict_takes_a_mode(tmp_path):
     (listed,) = gatezoo.predict(model, [tmp_path / "street.png"], iterations=3, mode=mode)
     assert np.mean(listed == expected) > 0.999  # up to ties: the normalization rounds otherwise
     assert np.mean(listed == gatezoo.predict(model, image, iterations=3)) < 0.999
-    (written,) = predict_files(model, [tmp_path / "street.png"], tmp_path / "out", iterations=3, mode=mode)
+    predictor = Predictor(model, iterations=3, mode=mode)
+    (written,) = write_predictions(SemanticWriter(predictor), [tmp_path / "street.png"], tmp_path / "out")
     assert np.array_equal(np.array(Image.open(written.files[0])), listed)
     with pytest.raises(
         ValueError, match=r"show_iterations requires whole images; got scales 0.75, 1 with flips, windows"
     ):
-        list(predict_files(model, [tmp_path / "street.png"], tmp_path / "out", show_iterations=True, mode=mode))
+        SemanticWriter(predictor, show_iterations=True)

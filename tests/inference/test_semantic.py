@@ -1,5 +1,4 @@
 import json
-import re
 
 import numpy as np
 import pytest
@@ -9,8 +8,10 @@ from PIL import Image
 import gatezoo
 from gatezoo.inference.inputs import to_image_tensor
 from gatezoo.inference.modes import SlidingWindow
+from gatezoo.inference.predictor import Predictor
 from gatezoo.inference.semantic import predict_iterations
-from gatezoo.inference.writers import predict_files
+from gatezoo.inference.semantic_files import SemanticWriter
+from gatezoo.inference.writers import write_predictions
 from gatezoo.segmenters.outputs import PassOutput
 from gatezoo.utils.images import load_image
 from gatezoo.utils.palette import voc_palette
@@ -102,50 +103,6 @@ def test_errors_contain_the_file(model, tmp_path, photo):
         gatezoo.predict(model, tmp_path / "empty")
 
 
-def test_predict_files_writes_maps_overlays_and_shares(model, photo, tmp_path):
-    out = tmp_path / "out"
-    (written,) = predict_files(model, [photo], out, show_iterations=True)
-    names = ["street.view.json", "street.view.png", "street.view_iterations.png", "street.view_overlay.jpg"]
-    assert sorted(path.name for path in out.iterdir()) == names
-    classes = np.array(Image.open(out / "street.view.png"))
-    assert np.array_equal(classes, gatezoo.predict(model, photo))
-    assert Image.open(out / "street.view.png").mode == "P"
-    shares = json.loads((out / "street.view.json").read_text())["shares"]
-    assert sum(shares.values()) == pytest.approx(1, abs=1e-4)
-    assert shares == written.shares
-    assert written.summary == ", ".join(f"{name} {share:.1%}" for name, share in list(shares.items())[:4])
-    assert (written.image, written.counts, written.iterations) == (photo, {}, None)
-    assert shares[str(classes[0, 0])] == pytest.approx((classes == classes[0, 0]).mean(), abs=1e-5)
-    assert Image.open(out / "street.view_overlay.jpg").size == (70, 50)
-
-
-def test_files_of_one_stem_are_rejected_before_any_is_written(model, photo, tmp_path):
-    twin = photo.with_suffix(".jpg")
-    Image.open(photo).save(twin)
-    other = photo.with_name("other.png")
-    message = re.escape(f"images must differ in their names without suffix; got {photo} and {twin}")
-    with pytest.raises(ValueError, match=message):
-        list(predict_files(model, [other, photo, twin, other], tmp_path / "out"))
-    assert not (tmp_path / "out").exists()
-
-
-def test_no_partial_file_is_left(model, photo, tmp_path, monkeypatch):
-    def full(self, path, *_, **__):
-        path.write_bytes(b"half")
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(Image.Image, "save", full)
-    with pytest.raises(ValueError, match="must be writable; No space left on device"):
-        list(predict_files(model, [photo], tmp_path / "out"))
-    assert list((tmp_path / "out").iterdir()) == []
-
-
-def test_output_path_must_be_a_folder(model, photo, tmp_path):
-    (tmp_path / "out").write_text("")
-    with pytest.raises(ValueError, match="the output folder must be writable"):
-        list(predict_files(model, [photo], tmp_path / "out"))
-
-
 def test_voc_palette():
     assert voc_palette(5) == [(0, 0, 0), (128, 0, 0), (0, 128, 0), (128, 128, 0), (0, 0, 128)]
     assert len(set(voc_palette(150))) == 150
@@ -187,8 +144,9 @@ def test_auto_iterations_stop_when_the_prediction_is_stable(changing, tmp_path, 
     assert (last == 1).sum() == 40 * COLUMNS[expected - 1]
     assert len(predict_iterations(model, image, iterations="auto", tolerance=tolerance)) == expected
     Image.new("RGB", (100, 40)).save(tmp_path / "a.png")
-    (written,) = predict_files(model, [tmp_path / "a.png"], tmp_path / "out", iterations="auto", tolerance=tolerance)
-    assert json.loads((tmp_path / "out/a.json").read_text())["iterations"] == written.iterations == expected
+    writer = SemanticWriter(Predictor(model, iterations="auto", tolerance=tolerance))
+    (written,) = write_predictions(writer, [tmp_path / "a.png"], tmp_path / "out")
+    assert json.loads((tmp_path / "out/a.json").read_text())["iterations"] == expected
     assert written.summary.endswith(f" after {expected} iterations")
 
 

@@ -15,7 +15,6 @@ from gatezoo.data import CocoInstances, create_dataset, dataset_for_task
 from gatezoo.data.splits import create_splits
 from gatezoo.evaluation.instance import evaluate_instances
 from gatezoo.inference.instance import InstancePredictor
-from gatezoo.inference.writers import predict_instance_files
 from gatezoo.recipes.recipe import Recipe
 from gatezoo.training import tasks
 from gatezoo.training.finetune import finetune
@@ -208,10 +207,7 @@ def test_functions_of_the_other_task_are_refused(discs, tmp_path):
         ),
         (lambda: gatezoo.predict_instances(semantic, image), "got test_fcn of task 'semantic': use gatezoo.predict"),
         (lambda: gatezoo.evaluate_instances(semantic, data), "got test_fcn of task 'semantic': use gatezoo.evaluate"),
-        (
-            lambda: next(predict_instance_files(semantic, [image], tmp_path)),
-            "got test_fcn of task 'semantic': use predict_fi",
-        ),
+        (lambda: InstancePredictor(semantic), "got test_fcn of task 'semantic': use gatezoo.predict"),
     ]
     for call, text in cases:
         with pytest.raises(ValueError, match=text):

@@ -19,7 +19,8 @@ from gatezoo.factory import load_checkpoint
 from gatezoo.inference.modes import MultiScale, SlidingWindow
 from gatezoo.inference.passes import decode_depth
 from gatezoo.inference.predictor import Predictor
-from gatezoo.inference.writers import predict_files
+from gatezoo.inference.semantic_files import SemanticWriter
+from gatezoo.inference.writers import write_predictions
 from gatezoo.metrics import DepthMetric
 from gatezoo.recipes.experiments import Stage, experiments
 from gatezoo.recipes.recipe import Recipe
@@ -413,7 +414,8 @@ def test_depth_blur_is_a_gaussian_of_the_metres():
 def test_prediction_files_of_a_depth(model, tmp_path):
     pixels = np.random.default_rng(0).integers(0, 256, (48, 64, 3), dtype=np.uint8)
     Image.fromarray(pixels).save(tmp_path / "room.png")
-    (written,) = predict_files(model, [tmp_path / "room.png"], tmp_path / "out", depth=True)
+    writer = SemanticWriter(Predictor(model), depth=True)
+    (written,) = write_predictions(writer, [tmp_path / "room.png"], tmp_path / "out")
     assert [path.name for path in written.files] == [
         "room.png", "room_overlay.jpg", "room_depth.png", "room_loops.png", "room.json",
     ]  # fmt: skip

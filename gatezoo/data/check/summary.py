@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 
+from rich.markup import escape
 from rich.table import Table
 
 from .report import Issue, Report
@@ -21,7 +22,9 @@ def report_table(report: Report) -> Table:
     weights = [report.weights(kind) for kind in ("sqrt", "inverse")]
     for k, name in enumerate(report.classes):
         shown = ["" if weight is None else f"{weight[k]:.3f}" for weight in weights]
-        table.add_row(str(k), name, f"{report.class_frequencies[k]:.3%}", str(int(report.images_with[k])), *shown)
+        table.add_row(
+            str(k), escape(name), f"{report.class_frequencies[k]:.3%}", str(int(report.images_with[k])), *shown
+        )
     return table
 
 

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from .labels import INTEGER_MODES, open_raster
+from ...utils.text import first_line
+from .labels import INDEX_MODES, INTEGER_MODES, open_raster
 
 
 def _load_values(path: Path) -> np.ndarray:
@@ -28,6 +29,25 @@ def _scaled_png(path: Path, metres: float, missing: tuple[int, ...]) -> np.ndarr
     depth = values.astype(np.float32) * np.float32(metres)
     depth[np.isin(values, missing)] = np.nan
     return depth
+
+
+def metres_file(path: Path) -> np.ndarray:
+    """Read depth that a user gives for an image: a 16-bit PNG of millimetres, 0 = missing, or an .npy of metres.
+
+    Raises:
+        ValueError: a file that cannot be read, or of other numbers.
+    """
+    if path.suffix.lower() != ".npy":
+        if open_raster(path, "depth").mode in INDEX_MODES:
+            raise ValueError(f"depth must be a PNG of 16 bits, in millimetres, or an .npy in metres; {path} has 8 bits")
+        return _scaled_png(path, 0.001, (0,))
+    try:
+        depth = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise ValueError(f"depth must be an intact .npy file; {path} cannot be read: {first_line(error)}") from None
+    if not isinstance(depth, np.ndarray) or depth.ndim != 2 or depth.dtype.kind != "f":
+        raise ValueError(f"depth must be an array (H, W) of floating point numbers, in metres; {path} is not")
+    return depth.astype(np.float32)
 
 
 def sun_png(path: Path) -> np.ndarray:

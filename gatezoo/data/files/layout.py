@@ -90,3 +90,33 @@ def check_files_exist(name: str, *groups: Sequence[Path]) -> None:
     missing = missing_files(path for group in groups for path in group)
     if missing:
         raise ValueError(f"{name} must be complete; {len(missing)} files are missing, first {missing[0]}")
+
+
+def match_files(images: Sequence[Path], source: Path, endings: Sequence[str], what: str) -> list[Path]:
+    """Return the file that belongs to each image, such as its labels.
+
+    Args:
+        images: the image files.
+        source: the file of a single image; or a folder that holds STEM + ENDING for each.
+        endings: of a file's name, after the stem of its image; the first that exists is taken.
+        what: these files in messages, with the option that gives them.
+
+    Raises:
+        ValueError: one file for several images, or a folder that lacks the file of an image.
+    """
+    if not os.path.isdir(source):
+        if len(images) > 1:
+            raise ValueError(f"{what} must be a folder for {len(images)} images; got {source}: pass its folder")
+        return [source] * len(images)
+    try:
+        names = set(os.listdir(source))
+    except OSError as error:
+        raise ValueError(f"{what} must be a readable folder; {source} is not: {error.strerror}") from None
+    found = [next((f"{image.stem}{end}" for end in endings if f"{image.stem}{end}" in names), None) for image in images]
+    missing = [image for image, name in zip(images, found) if name is None]
+    if missing:
+        expected = " or ".join(f"{missing[0].stem}{ending}" for ending in endings)
+        raise ValueError(
+            f"{what} must exist for each image; {source} lacks {len(missing)} of {len(images)}, first {expected}"
+        )
+    return [source / name for name in found if name is not None]

@@ -1,0 +1,97 @@
+"""Files of instance segmentation: drawings, and instances in COCO's format."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..segmenters.instance import Instances
+from ..utils.optional import require_package
+from ..visualization.figures import draw_instances
+from .inputs import error_context, to_image_tensor
+from .instance import InstancePredictor
+from .writers import PredictionWriter, Results
+
+
+class InstanceWriter(PredictionWriter):
+    """Write the instances of each image: ``STEM_instances.jpg``, and ``instances.json`` for all images.
+
+    The drawing shows each mask in a color of its class, with box, name and score. The record ``STEM.json`` of an image
+    has the "counts" of the instances by class. ``instances.json`` has COCO's format (images, categories, annotations
+    with run lengths), each annotation with its "score"; it is written after the last image.
+
+    Args:
+        predictor: of the network.
+
+    Raises:
+        ValueError: pycocotools is not installed.
+    """
+
+    endings = ["_instances.jpg"]
+    shared_file = "instances.json"
+
+    def __init__(self, predictor: InstancePredictor):
+        require_package("pycocotools", "instances in COCO's format")
+        self.predictor = predictor
+        self._images: list[dict[str, Any]] = []
+        self._annotations: list[dict[str, Any]] = []
+
+    def predict(self, number: int, image: Path) -> Results:
+        predictor = self.predictor
+        with error_context(image):
+            pixels = to_image_tensor(image, predictor.model.in_chans, predictor.image_max)
+            found = predictor.instances_of(pixels)
+        captions = [f"{name} {score:.2f}" for name, score in zip(found["names"], found["scores"])]
+        drawing = draw_instances(
+            pixels,
+            found["masks"].windows(),
+            found["boxes"].tolist(),
+            captions,
+            labels=found["labels"].tolist(),
+            names=predictor.model.class_names,
+        )
+        height, width = pixels.shape[-2:]
+        self._images.append({"id": number + 1, "file_name": image.name, "height": height, "width": width})
+        self._annotations += coco_annotations(found, number + 1, len(self._annotations) + 1)
+        counts: dict[str, int] = dict(Counter(found["names"]).most_common())
+        summary = ", ".join(f"{count} {name}" for name, count in list(counts.items())[:4]) or "nothing found"
+        return Results(summary, {"counts": counts}, {"_instances.jpg": drawing.save})
+
+    def shared_content(self) -> dict[str, Any]:
+        names = enumerate(self.predictor.model.class_names)
+        categories = [{"id": label, "name": name} for label, name in names if label]
+        return {"images": self._images, "categories": categories, "annotations": self._annotations}
+
+
+def coco_annotations(found: Instances, image_id: int, first_id: int = 1) -> list[dict[str, Any]]:
+    """Convert the instances of an image to COCO's format with their scores; masks are encoded one at a time.
+
+    Args:
+        found: result of :func:`gatezoo.predict_instances`.
+        image_id: of the annotations.
+        first_id: id of the first annotation; the others follow.
+    """
+    from pycocotools import mask as coco_mask
+
+    annotations = []
+    for index, (y, x, window) in enumerate(found["masks"].windows()):
+        mask = np.zeros(found["masks"].size, np.uint8, order="F")
+        mask[y : y + window.shape[0], x : x + window.shape[1]] = window.numpy()
+        run_lengths = coco_mask.encode(mask)
+        left, top, right, bottom = found["boxes"][index].tolist()
+        annotations.append(
+            {
+                "id": first_id + index,
+                "image_id": image_id,
+                "category_id": int(found["labels"][index]),
+                "bbox": [round(value, 2) for value in (left, top, right - left, bottom - top)],
+                "area": float(coco_mask.area(run_lengths)),
+                "iscrowd": 0,
+                "score": round(float(found["scores"][index]), 5),
+                "segmentation": {"size": list(run_lengths["size"]), "counts": run_lengths["counts"].decode()},
+            }
+        )
+    return annotations
