@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from ..utils.allocator import disable_malloc_trim, explain_out_of_memory
+from ..utils.allocator import explain_out_of_memory
 from . import compare, data, env, gates, models, predict, publish, recipes, train, weights
 from . import eval as eval_
 
@@ -81,7 +81,6 @@ def main() -> None:
     input, and lack of memory are printed as one line on stderr, and the exit code is 2. With GATEZOO_DEBUG=1 in the
     environment they are raised with their traceback.
     """
-    disable_malloc_trim()
     configure_logging()
     try:
         with explain_out_of_memory("use smaller images, windows (--window-size 512) or another device"):

@@ -92,8 +92,10 @@ def evaluate(
     the images, and the first one prints the scores. Without options that describe label files, those of a folder are
     read as those that the model was trained on.
     """
+    from ..utils.allocator import disable_malloc_trim
     from ..utils.optional import require_extra
 
+    disable_malloc_trim()
     figures = ["matplotlib"] if out else []
     require_extra("train", "an evaluation", "torchmetrics", "scipy", "faster_coco_eval", *figures)
     from rich.console import Console

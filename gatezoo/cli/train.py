@@ -14,6 +14,7 @@ import typer
 
 from ..recipes.experiments import Stage
 from ..recipes.recipe import Recipe
+from ..utils.allocator import disable_malloc_trim
 from .option_groups import LabelOptions, with_label_options, with_recipe_options
 from .options import DataKwargs, Device, ModelKwargs, Workers, parse_kwargs
 
@@ -65,6 +66,7 @@ def train(
 
     On several GPUs or machines: torchrun --nproc-per-node 8 -m gatezoo train ...
     """
+    disable_malloc_trim()
     from ..data.splits import create_splits
     from ..recipes.experiments import find_experiment
     from ..registry import get_model_spec
@@ -162,6 +164,7 @@ def finetune(
     All files of a folder are checked first. Held-out images are used for the final score only, never for checkpoint
     selection.
     """
+    disable_malloc_trim()
     from ..data.base import SegmentationDataset
     from ..data.splits import create_splits
     from ..training.finetune import finetune
