@@ -11,6 +11,7 @@ from torch import Tensor
 from torchvision.transforms.v2.functional import gaussian_blur
 
 from ..segmenters.base import SemanticSegmenter
+from ..segmenters.recurrent import check_iterations
 from ..utils.choices import check_choice
 
 # With iterations="auto" a network stops as soon as an iteration changes at most this share of the pixels, or after
@@ -24,8 +25,8 @@ def iteration_kwargs(model: SemanticSegmenter, iterations: Iterations) -> dict[s
     """Return the keywords of a call for a number of iterations: none for None, the network's own number.
 
     Raises:
-        ValueError: iterations are given for a network that has one pass, or "auto" for one whose passes are not
-            predictions of the whole network.
+        ValueError: a number of passes out of bounds, iterations for a network that has one pass, or "auto" for one
+            whose passes are not predictions of the whole network.
     """
     if iterations is None:
         return {}
@@ -35,7 +36,7 @@ def iteration_kwargs(model: SemanticSegmenter, iterations: Iterations) -> dict[s
         raise ValueError(
             f"iterations requires a network that is unrolled; this one has one pass, got {iterations}: leave it out"
         )
-    return {"iterations": MAX_ITERATIONS if iterations == "auto" else iterations}
+    return {"iterations": MAX_ITERATIONS if iterations == "auto" else check_iterations(iterations)}
 
 
 def check_tolerance(tolerance: float) -> float:

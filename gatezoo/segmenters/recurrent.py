@@ -42,7 +42,7 @@ class IterativeSegmenter(SemanticSegmenter):
 
     @iterations.setter
     def iterations(self, value: int) -> None:
-        self._iterations = _check_iterations(value)
+        self._iterations = check_iterations(value)
 
     @property
     def find_unused_parameters(self) -> bool:
@@ -65,7 +65,7 @@ class IterativeSegmenter(SemanticSegmenter):
         Raises:
             ValueError: anything but a whole number in 1 .. ``MAX_PASSES``.
         """
-        return self.iterations if iterations is None else _check_iterations(iterations)
+        return self.iterations if iterations is None else check_iterations(iterations)
 
     def _maybe_checkpoint(self, function: Callable[..., Any], *arguments: Any) -> Any:
         if self.grad_checkpointing and self.training and torch.is_grad_enabled():
@@ -141,7 +141,12 @@ class RecurrentSegmenter(IterativeSegmenter):
             yield PassOutput(maps[-1], gates)
 
 
-def _check_iterations(value: int) -> int:
+def check_iterations(value: int) -> int:
+    """Return a number of passes.
+
+    Raises:
+        ValueError: anything but a whole number in 1 .. ``MAX_PASSES``.
+    """
     if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= MAX_PASSES:
         raise ValueError(
             f"iterations must be a whole number of passes, 1 to {MAX_PASSES}; got {shorten(value)}: 2 to 7 are usual"

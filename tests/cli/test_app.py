@@ -5,12 +5,14 @@ import sys
 
 import numpy as np
 import pytest
+import torch
 from helpers.commands import run
 from PIL import Image
 
 import gatezoo
 from gatezoo.cli import app as cli
 from gatezoo.data import FolderDataset
+from gatezoo.factory import load_checkpoint
 from gatezoo.recipes.experiments import experiments
 from gatezoo.recipes.recipe import Recipe
 from gatezoo.training.launch import train_model
@@ -179,3 +181,109 @@ def test_misspelt_recipe_is_suggested_and_the_others_are_not_listed(monkeypatch,
     assert code == 2
     assert "'gatezoo recipes' lists" in err
     assert len(err) < 400
+
+
+@pytest.mark.parametrize("name", ["test_zigzag_maskrcnn", "test_depthgate_given"])
+def test_info_describes_detectors_and_networks_that_take_depth(monkeypatch, capsys, name):
+    code, out, err = run(monkeypatch, capsys, "info", name)
+    assert (code, err) == (0, "")
+    assert "GMAC" in out
+
+
+def test_a_detector_starts_from_another_network(tmp_path):
+    source = gatezoo.create_model("test_fpn", num_classes=2)
+    gatezoo.save_pretrained(source, tmp_path / "fpn", ["a", "b"])
+    model = gatezoo.create_model("test_zigzag_maskrcnn", num_classes=2)
+    load_checkpoint(model, tmp_path / "fpn/model.safetensors", strict=False)
+    loaded = model.backbone.state_dict()
+    assert all(torch.equal(loaded[key], value) for key, value in source.backbone.state_dict().items())
+
+
+def test_a_batch_with_a_broken_image_ends_with_exit_code_1(monkeypatch, capsys, trained, shapes, tmp_path):
+    images = shapes / "images"
+    for path in sorted(images.iterdir())[3:]:
+        path.unlink()
+    (images / "01.png").write_bytes(b"not an image")
+    arguments = ("predict", "test_dignet", "--checkpoint", trained, images, "--out", tmp_path / "out")
+    code, out, err = run(monkeypatch, capsys, *arguments, "--save-confidence", "--labels", shapes / "labels")
+    assert code == 1
+    assert [line.split(":")[0] for line in out.splitlines()[1:]] == ["00.png", "02.png"]
+    first, last = err.strip().splitlines()
+    assert first.startswith("gatezoo: an image must be in one of the formats")
+    assert "01.png" in first
+    assert last == "1 of 3 images could not be predicted"
+    assert {path.name for path in (tmp_path / "out").glob("02*")} == {
+        "02.png", "02.json", "02_overlay.jpg", "02_confidence.png", "02_instability.png", "02_errors.png",
+    }  # fmt: skip
+    for path in images.iterdir():
+        path.write_bytes(b"not an image")
+    code, out, err = run(monkeypatch, capsys, *arguments)
+    assert code == 2
+    assert err.splitlines()[-1] == "gatezoo: none of the 3 images could be predicted: see the lines above"
+    assert len(err.splitlines()) == 4
+
+
+def test_predict_scales_images_by_image_max(monkeypatch, capsys, trained, shapes, tmp_path):
+    values = np.array(Image.open(shapes / "images/00.png"))[..., 0].astype(np.uint16) * 16  # 12 bits
+    Image.fromarray(values).save(tmp_path / "deep.png")
+    Image.fromarray((values // 16).astype(np.uint8)).save(tmp_path / "plain.png")
+    maps = {}
+    for name, options in (("deep", ("--image-max", 4080)), ("plain", ()), ("wrong", ("--image-max", -1))):
+        image = tmp_path / ("plain.png" if name == "plain" else "deep.png")
+        arguments = ("predict", "test_dignet", image, "--out", tmp_path / name, "--checkpoint", trained, *options)
+        code, _, err = run(monkeypatch, capsys, *arguments, "--save-confidence")
+        if name == "wrong":
+            assert (code, err.count("\n")) == (2, 1)
+        else:
+            assert code == 0, err
+            maps[name] = np.array(Image.open(tmp_path / name / f"{image.stem}_confidence.png")).astype(int)
+    assert np.abs(maps["deep"] - maps["plain"]).max() < 20
+
+
+def test_compare_draws_networks_side_by_side(monkeypatch, capsys, trained, shapes, tmp_path):
+    image, labels, out = shapes / "images/00.png", shapes / "labels/00.png", tmp_path / "new/figure.png"
+    code, text, err = run(monkeypatch, capsys, "compare", trained, trained, image, "--labels", labels, "--out", out)
+    assert code == 0, err
+    assert text.splitlines()[-1] == str(out)
+    width, height = Image.open(out).size
+    assert width > 3 * 320
+    assert height > 2 * 256
+    code, _, err = run(monkeypatch, capsys, "compare", trained, image, "--out", out)
+    assert (code, err) == (2, "gatezoo: networks to compare must be two at least; got 1: name another before IMAGE\n")
+    before = image.read_bytes()
+    code, _, err = run(monkeypatch, capsys, "compare", trained, trained, image, "--out", image)
+    assert code == 2
+    assert "an output must not replace an input" in err
+    assert image.read_bytes() == before
+
+
+@pytest.mark.parametrize("command", ["predict", "gates", "compare", "eval"])
+def test_a_device_that_is_not_there_is_refused_in_one_line(monkeypatch, capsys, command):
+    out = ("--out", "o.png")
+    arguments = {"compare": ("a", "b", "x.png", *out), "eval": ("a", "--data", ".")}.get(command, ("a", "x.png", *out))
+    code, _, err = run(monkeypatch, capsys, command, *arguments, "--device", "cuda:77")
+    assert code == 2
+    assert err.startswith("gatezoo: device must be one of this machine's")
+    assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        RuntimeError("[enforce fail at alloc_cpu.cpp:127] . DefaultCPUAllocator: can't allocate memory\nframe #0"),
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.\nmore"),
+        RuntimeError("MPS backend out of memory (MPS allocated: 1 GB)"),
+    ],
+)
+def test_lack_of_memory_is_one_line(monkeypatch, capsys, error):
+    def fail():
+        raise error
+
+    monkeypatch.setattr(cli, "app", fail)
+    code, _, err = run(monkeypatch, capsys)
+    assert (code, err.count("\n")) == (2, 1)
+    assert "must fit into memory, and did not" in err
+    monkeypatch.setattr(cli, "app", lambda: torch.zeros(2) @ torch.zeros(3))
+    with pytest.raises(RuntimeError, match="size"):
+        run(monkeypatch, capsys)
