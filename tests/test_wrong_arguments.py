@@ -5,9 +5,22 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 import gatezoo
+from gatezoo.data import FolderDataset
+from gatezoo.inference.inputs import to_depth_tensor
+from gatezoo.inference.modes import MultiScale, SlidingWindow
 from gatezoo.registry import get_model_spec
+
+
+def predictor(**options):
+    return gatezoo.Predictor(gatezoo.create_model("test_dignet"), **options)
+
+
+def predict_instances(**options):
+    return gatezoo.predict_instances(gatezoo.create_model("test_maskrcnn_fpn"), torch.rand(3, 64, 64), **options)
+
 
 CALLS = {
     "no name": lambda: gatezoo.create_model(None),
@@ -31,6 +44,25 @@ CALLS = {
     "filter": lambda: gatezoo.list_models(3),
     "list of numbers": lambda: gatezoo.list_models(exclude_filters=[3]),
     "task": lambda: gatezoo.list_models(task="segmentation"),
+    "tolerance": lambda: predictor(tolerance=None),
+    "blur": lambda: predictor(blur="1"),
+    "mode is a class": lambda: predictor(mode=SlidingWindow),
+    "normalize": lambda: predictor(normalize=""),
+    "score_threshold": lambda: predict_instances(score_threshold="x"),
+    "max_detections": lambda: predict_instances(max_detections=1.5),
+    "scales": lambda: MultiScale(3),
+    "window": lambda: SlidingWindow(object()),
+    "recipe": lambda: gatezoo.Recipe.from_dict(3),
+    "steps": lambda: gatezoo.Recipe(steps="10"),
+    "std": lambda: gatezoo.Recipe(std=(0.0, 1.0, 1.0)),
+    "milestones": lambda: gatezoo.Recipe(decay_steps="x"),
+    "root": lambda: FolderDataset(None, 2),
+    "data": lambda: gatezoo.evaluate(gatezoo.create_model("test_fcn"), 3),
+    "saved": lambda: gatezoo.save_pretrained(3, "x"),
+    "sparse": lambda: gatezoo.predict(gatezoo.create_model("test_fcn"), torch.rand(3, 64, 64).to_sparse()),
+    "meta": lambda: gatezoo.predict(gatezoo.create_model("test_fcn"), torch.rand(3, 64, 64, device="meta")),
+    "no pixels": lambda: gatezoo.predict(gatezoo.create_model("test_fcn"), torch.rand(3, 0, 64)),
+    "sparse depth": lambda: to_depth_tensor(torch.ones(64, 64).to_sparse()),
 }
 
 

@@ -5,6 +5,7 @@ Networks, and with them torch, are imported only by the commands that need them.
 
 from __future__ import annotations
 
+import io
 import logging
 import os
 import sys
@@ -82,13 +83,16 @@ def main() -> None:
     environment they are raised with their traceback.
     """
     configure_logging()
+    if isinstance(sys.stdout, io.TextIOWrapper):  # names of files may have bytes or signs that a console cannot show
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         with explain_out_of_memory("use smaller images, windows (--window-size 512) or another device"):
             app()
     except ValueError as error:
         if os.environ.get("GATEZOO_DEBUG") == "1":
             raise
-        # An error of a data worker contains that process's traceback; the last line is the message.
-        message = str(error).strip().splitlines()[-1].removeprefix("ValueError: ")
-        print(f"gatezoo: {message}", file=sys.stderr)
+        lines = str(error).strip().splitlines()
+        if any(line.startswith("Traceback") for line in lines):  # of a data worker; the last line is the message
+            lines = [lines[-1].removeprefix("ValueError: ")]
+        print(f"gatezoo: {' '.join(lines)}", file=sys.stderr)
         sys.exit(2)

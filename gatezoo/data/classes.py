@@ -100,10 +100,13 @@ def parse_ids(pairs: Sequence[str]) -> dict[int, int] | None:
     """Parse the values of ``--label-map``: ["0=0", "255=1"] -> {0: 0, 255: 1}, [] -> None.
 
     Raises:
-        ValueError: a value that is not ID=CLASS.
+        ValueError: a value that is not ID=CLASS, or an id twice.
     """
     try:
         split = [pair.split("=") for pair in pairs]
-        return {int(label_id): int(k) for label_id, k in split} or None
+        ids = {int(label_id): int(k) for label_id, k in split}
     except ValueError:
         raise ValueError(f"--label-map must be ID=CLASS, such as 255=1; got {' '.join(pairs)}") from None
+    if len(ids) < len(pairs):
+        raise ValueError(f"--label-map must be given once for each id; got {' '.join(pairs)}: leave one out")
+    return ids or None

@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader, Dataset
 from ..segmenters.base import BaseSegmenter
 from ..utils.distributed import get_rank_and_world_size
 from ..utils.progress import Progress
+from ..utils.text import shorten
 
 
 class LabeledData(Protocol):
@@ -44,6 +45,10 @@ def check_data(model: BaseSegmenter, data: LabeledData, workers: int) -> dict[st
         ValueError: the data set is empty, has other classes than the model, or its samples lack a key; or the number
             of workers is negative.
     """
+    if not all(hasattr(data, name) for name in ("__len__", "__getitem__", "num_classes")):
+        raise ValueError(
+            f"data must be a data set with num_classes; got {shorten(data)}: open such as a gatezoo.data.FolderDataset"
+        )
     if len(data) == 0:
         raise ValueError("a data set to evaluate on must hold images; it holds none: check its folder and split")
     if workers < 0:

@@ -46,7 +46,7 @@ def without_gate(model: SemanticSegmenter, name: str) -> SemanticSegmenter:
 def _close(model: SemanticSegmenter, name: str) -> tuple[str, RemovableHandle]:
     """Set a gate to zero until the handle is removed; return the gate's name too."""
     modules = {f"G{number}": module for number, module in sorted(model.gate_modules().items())}
-    key = name.upper() if name[:1] in ("G", "g") else f"G{name}"
+    key = f"G{str(name).upper().removeprefix('G')}"
     if key not in modules:
         raise ValueError(f"the gate to ablate must be one of {', '.join(modules) or '(none)'}; got {name!r}")
     return key, modules[key].register_forward_hook(lambda module, inputs, gate: torch.zeros_like(gate))

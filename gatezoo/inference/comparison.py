@@ -41,7 +41,7 @@ def compare_networks(
     """
     predictions: list[tuple[str, np.ndarray]] = []
     first: SemanticSegmenter | None = None
-    label_map, ignore_index = None, 255
+    label_map, ignore_index, takes_depth = None, 255, False
     shown = torch.empty(0)
     for title, model in models:
         if not isinstance(model, SemanticSegmenter):
@@ -60,8 +60,11 @@ def compare_networks(
         with error_context(image):
             given = read_depth_map(model, image, depth_map if model.takes_depth else None)
             prediction = predictor.predict(image, given)
+        takes_depth |= model.takes_depth
         predictions.append((title, prediction.classes))
         shown = prediction.image
+    if depth_map is not None and not takes_depth:
+        raise ValueError("depth_map must be left out: none of the networks takes the depth of the image")
     if first is None or len(predictions) < 2:
         raise ValueError(f"networks to compare must be two at least; got {len(predictions)}: name another before IMAGE")
     with error_context(image):

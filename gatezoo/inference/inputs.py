@@ -60,7 +60,7 @@ def to_image_tensor(x: Any, in_chans: int = 3, image_max: float | None = None) -
         return pil_to_tensor(x, in_chans, image_max)
     if isinstance(x, np.ndarray):
         try:
-            x = torch.from_numpy(np.ascontiguousarray(x))
+            x = torch.from_numpy(np.ascontiguousarray(x, dtype=x.dtype.newbyteorder("=")))
         except TypeError:
             raise ValueError(
                 f"an image must be an array of numbers; got dtype {x.dtype}: convert it to uint8"
@@ -73,6 +73,7 @@ def to_image_tensor(x: Any, in_chans: int = 3, image_max: float | None = None) -
             f"an image must have {in_chans} channels: an array (H, W, {in_chans}) or a tensor ({in_chans}, H, W); "
             f"got {tuple(x.shape)}"
         )
+    _check_dense("an image", x)
     if x.is_floating_point():
         full = 1.0
     elif x.dtype in (torch.uint8, torch.uint16):
@@ -83,6 +84,15 @@ def to_image_tensor(x: Any, in_chans: int = 3, image_max: float | None = None) -
     if x.dtype == torch.uint8 and full == 255:
         return x
     return _scale(x.detach().float(), full)
+
+
+def _check_dense(what: str, x: Tensor) -> None:
+    """Raise ValueError unless a tensor holds values that can be read."""
+    if x.layout != torch.strided or x.is_meta or x.numel() == 0:
+        raise ValueError(
+            f"{what} must be a dense tensor that holds values; got {tuple(x.shape)}, {x.layout} on {x.device}: "
+            "convert it"
+        )
 
 
 def _scale(image: Tensor, full: float) -> Tensor:
@@ -110,6 +120,7 @@ def to_depth_tensor(depth: Any) -> Tensor:
         raise ValueError(
             f"depth_map must be a floating point array or tensor (H, W), in metres; got {kind}: convert it"
         )
+    _check_dense("depth_map", depth)
     return depth.float()
 
 

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from ..layers.resize import resize_to
 from ..segmenters.base import MIN_SIZE
+from ..utils.keyword_types import check_keyword
 
 Forward = Callable[[Tensor], Tensor]
 
@@ -90,8 +91,10 @@ class MultiScale(InferenceMode):
     inner: InferenceMode = WholeImage()
 
     def __post_init__(self):
-        if not self.scales or not all(0 < scale < math.inf for scale in self.scales):
-            raise ValueError(f"scales must be positive numbers, at least one; got {list(self.scales)}: pass 0.5,1,1.5")
+        given = list(self.scales) if isinstance(self.scales, tuple) else self.scales
+        numbers = given if isinstance(given, list) else []
+        if not numbers or not all(isinstance(scale, int | float) and 0 < scale < math.inf for scale in numbers):
+            raise ValueError(f"scales must be positive numbers, at least one; got {given}: pass 0.5,1,1.5")
 
     @torch.no_grad()
     def __call__(self, forward: Forward, batch: Tensor) -> Tensor:
@@ -156,17 +159,19 @@ class SlidingWindow(InferenceMode):
     inner: InferenceMode = WholeImage()
 
     def __post_init__(self):
-        if not all(isinstance(side, int) and side > MIN_SIZE for side in self._sides()):
+        sides = self.window if isinstance(self.window, tuple) else (self.window, self.window)
+        if len(sides) != 2 or not all(isinstance(side, int) and side > MIN_SIZE for side in sides):
             raise ValueError(
                 f"a window must be a whole number of pixels larger than {MIN_SIZE}; got {self.window}: 512 is usual"
             )
+        check_keyword("overlap", self.overlap, float)
         if not 0 <= self.overlap < 1:
             raise ValueError(
                 f"overlap must be a share of the window, from 0 and below 1; got {self.overlap}: 0.5 is usual"
             )
 
     def _sides(self) -> tuple[int, int]:
-        if isinstance(self.window, int | float):
+        if isinstance(self.window, int):
             return self.window, self.window
         height, width = self.window
         return height, width

@@ -13,6 +13,7 @@ from torchvision.transforms.v2.functional import gaussian_blur
 from ..segmenters.base import SemanticSegmenter
 from ..segmenters.recurrent import check_iterations
 from ..utils.choices import check_choice
+from ..utils.keyword_types import check_keyword
 
 # With iterations="auto" a network stops as soon as an iteration changes at most this share of the pixels, or after
 # this number of iterations.
@@ -45,6 +46,7 @@ def check_tolerance(tolerance: float) -> float:
     Raises:
         ValueError: it is not in 0 .. 1.
     """
+    check_keyword("tolerance", tolerance, float)
     if not 0 <= tolerance < 1:
         raise ValueError(f"tolerance must be a share of the pixels, in 0 .. 1; got {tolerance}: 0.005 is usual")
     return tolerance
@@ -100,7 +102,8 @@ def check_blur(blur: float) -> float:
     Raises:
         ValueError: it is negative or not finite.
     """
-    if not 0 <= blur < math.inf:
+    check_keyword("blur", blur, float)
+    if blur < 0:
         raise ValueError(f"blur must be a standard deviation in pixels, 0 or more; got {blur}")
     return blur
 

@@ -17,6 +17,7 @@ from ..segmenters.base import SemanticSegmenter
 from ..segmenters.outputs import PassOutput, SegmenterOutput
 from ..utils.devices import resolve_device
 from ..utils.modules import copy_for_inference
+from ..utils.text import shorten
 from .ablation import without_gate
 from .inputs import check_model, error_context, to_depth_tensor, to_image_tensor, trained_image_max
 from .modes import Forward, InferenceMode, MultiScale, SlidingWindow, WholeImage, classes_of_logits, scaled, softmax_of
@@ -80,6 +81,9 @@ class Predictor:
         shared: bool = False,
     ):
         check_model(model, "semantic", "use gatezoo.predict_instances")
+        for name, value, kind in (("mode", mode, InferenceMode), ("normalize", normalize, nn.Module)):
+            if value is not None and not isinstance(value, kind):
+                raise ValueError(f"{name} must be a {kind.__name__} or None; got {shorten(value)}: leave it out")
         self.device = next(model.parameters()).device if device is None else resolve_device(device)
         self.model = model if shared else copy_for_inference(model, self.device)
         self.mode, self.iterations, self.merge = mode, iterations, merge

@@ -15,7 +15,7 @@ from ..registry import get_model_spec
 from ..segmenters.base import BaseSegmenter
 from ..utils.environment import versions
 from ..utils.files import ensure_dir, write_bytes, write_json, write_text
-from ..utils.text import require_plain_text
+from ..utils.text import require_plain_text, shorten
 from ..weights.config import CARD, CONFIG, WEIGHTS, make_config
 from ..weights.integrity import keys_sha256
 from .model_card import render_model_card
@@ -113,6 +113,8 @@ def write_model_folder(
 
 
 def _architecture_of(model: BaseSegmenter) -> str:
+    if not isinstance(model, BaseSegmenter):
+        raise ValueError(f"model must be a network of the zoo; got {shorten(model)}: use gatezoo.create_model")
     if model.architecture is None:
         raise ValueError(
             "a saved network must have the name of a registered model; this one has none: use gatezoo.create_model"

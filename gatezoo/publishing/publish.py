@@ -21,6 +21,7 @@ from ..registry import get_model_spec, get_pretrained_cfg
 from ..segmenters.base import BaseSegmenter
 from ..utils.environment import versions
 from ..utils.files import write_bytes
+from ..utils.text import shorten
 from ..weights.config import CARD, WEIGHTS
 from ..weights.integrity import sha256_of
 from ..weights.sources import resolve_weights
@@ -247,7 +248,9 @@ def load_scores(path: str | os.PathLike) -> dict[str, Any]:
         if "iou" in scores:
             metrics["iou"] = [None if value is None else round(float(value), 4) for value in scores["iou"]]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"scores must be the scores.json of 'gatezoo eval --out'; {path} is not: {error!r}") from None
+        raise ValueError(
+            f"scores must be the scores.json of 'gatezoo eval --out'; {path} is not: {shorten(error, 100)}"
+        ) from None
     data = report.get("data", {})
     split = " ".join(str(data[key]) for key in ("dataset", "split") if data.get(key))
     return {**metrics, "protocol": f"{split}; {format_protocol(protocol)}", "weights": report.get("weights") or {}}

@@ -5,11 +5,13 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import math
+import numbers
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from ..utils.choices import check_choice, check_fields
+from ..utils.keyword_types import check_keyword
 
 _AT_LEAST_ONE = ("steps", "batch_size", "grad_accum_steps", "crop_size", "eval_interval", "log_interval")
 # Least and largest value of the other numbers.
@@ -126,6 +128,7 @@ class Recipe:
     deterministic: bool = _field(False, "Refuse operations whose results vary from run to run.")
 
     def __post_init__(self) -> None:
+        self._check_types()
         for name in _AT_LEAST_ONE:
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1; got {getattr(self, name)}")
@@ -159,8 +162,23 @@ class Recipe:
                 f"trainable_prefix must include new layers if linear_probe_steps is set; got {self.trainable_prefix!r}"
             )
         self.crop_sizes()
-        if self.sched == "step" and not self.milestones():
+        milestones = self.milestones()
+        if self.sched == "step" and not milestones:
             raise ValueError("decay_steps must be given for sched='step'; got none: pass such as 60000,80000")
+
+    def _check_types(self) -> None:
+        """Raise ValueError for a value of another type than its field."""
+        kinds = {int: (numbers.Integral, "a whole number"), float: (numbers.Real, "a number"), str: (str, "a text")}
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            kind, what = kinds.get(type(field.default), (object, ""))
+            if not isinstance(value, kind):
+                raise ValueError(f"{field.name} must be {what}; got {value!r}")
+        check_keyword("scale_range", self.scale_range, "tuple[float, float]")
+        for name in ("mean", "std"):
+            check_keyword(name, getattr(self, name), "tuple[float, ...] | None")
+        if self.std and min(self.std) <= 0:
+            raise ValueError(f"std must be numbers above 0; got {' '.join(map(str, self.std))}")
 
     def crop_sizes(self) -> list[tuple[int, int]]:
         """Return the crop sizes in order, each with the step from which it holds.
@@ -211,6 +229,8 @@ class Recipe:
         Raises:
             ValueError: a field that does not exist, or a value out of range.
         """
+        if not isinstance(values, Mapping):
+            raise ValueError(f"a recipe must be a dict of its fields; got {values!r}")
         check_fields("a recipe", values, (field.name for field in dataclasses.fields(cls)))
         fields: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in values.items()}
         return cls(**fields)

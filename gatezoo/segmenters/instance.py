@@ -18,6 +18,7 @@ from torchvision.ops import roi_align
 from ..backbones.pyramid import Pyramid
 from ..backbones.wide_resnet import WiderResNet38
 from ..layers.normalize import channel_stats
+from ..utils.keyword_types import check_keyword
 from .base import BaseSegmenter
 from .roi_masks import RoIMasks
 from .targets import check_targets
@@ -106,6 +107,7 @@ class InstanceSegmenter(BaseSegmenter):
 
     @score_threshold.setter
     def score_threshold(self, value: float) -> None:
+        check_keyword("score_threshold", value, float)
         if not 0 <= value < 1:
             raise ValueError(f"score_threshold must be in 0 .. 1, 1 excluded; got {value}")
         self.roi_heads.score_thresh = value
@@ -117,6 +119,7 @@ class InstanceSegmenter(BaseSegmenter):
 
     @max_detections.setter
     def max_detections(self, value: int) -> None:
+        check_keyword("max_detections", value, int)
         if value < 1:
             raise ValueError(f"max_detections must be at least 1; got {value}")
         self.roi_heads.detections_per_img = value
@@ -138,6 +141,7 @@ class InstanceSegmenter(BaseSegmenter):
             ValueError: images or targets that are not of this form.
         """
         self._check_images(images)
+        self._check_shapes(images)
         if self.training:
             if targets is None:
                 raise ValueError("targets must be given in training; got None: pass targets, or call model.eval()")
@@ -157,6 +161,17 @@ class InstanceSegmenter(BaseSegmenter):
             _at_image_size(instances, inner, image.shape[-2:])
             for instances, inner, image in zip(found, batch.image_sizes, images)
         ]
+
+    def _check_shapes(self, images: Sequence[Tensor]) -> None:
+        """Refuse images so narrow that nothing of their short side is left when the long one is resized."""
+        for image in images:
+            short, long = sorted(image.shape[-2:])
+            scale = min(self.resize.min_size[-1] / short, self.resize.max_size / long)
+            if short * scale < 1:
+                raise ValueError(
+                    f"an image must have a side of at least 1 pixel when its longer one is resized to "
+                    f"{self.resize.max_size}; got {short} x {long}: cut it into parts"
+                )
 
     def maps(self, image: Tensor) -> list[Tensor]:
         """Return the five maps that the engine reads, float32, finest first, of a normalized batch (B, C, H, W)."""

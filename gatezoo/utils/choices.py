@@ -5,6 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from difflib import get_close_matches
 
+from .text import first_values, shorten
+
+# Characters of a list of choices in a message; of a longer one the first and the last are shown.
+_MAX_LISTED = 250
+
 
 def suggest(word: str, words: Iterable[str]) -> str:
     """Return ``". Did you mean a, b or c?"`` with up to three similar words, or an empty string."""
@@ -19,11 +24,14 @@ def check_choice(name: str, value: str, choices: Iterable[str]) -> str:
     """Return ``value`` if it is one of ``choices``.
 
     Raises:
-        ValueError: it is not; the message lists the choices and suggests similar ones.
+        ValueError: it is not; the message lists the choices, if they are not too many, and suggests similar ones.
     """
     choices = list(choices)
     if value not in choices:
-        raise ValueError(f"{name} must be one of {', '.join(choices)}; got {value!r}{suggest(value, choices)}")
+        listed = ", ".join(choices)
+        if len(listed) > _MAX_LISTED:
+            listed = first_values(choices)
+        raise ValueError(f"{name} must be one of {listed}; got {shorten(value)}{suggest(value, choices)}")
     return value
 
 

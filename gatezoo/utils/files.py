@@ -86,7 +86,8 @@ def write_bytes(path: Path, data: bytes | memoryview) -> None:
 
 def write_text(path: Path, text: str) -> None:
     """Write text as UTF-8, atomically; line ends stay as they are."""
-    write_bytes(path, text.encode("utf-8"))
+    # A file name that is no UTF-8 contains surrogates: what replaces them is JSON's way to write them, too.
+    write_bytes(path, text.encode("utf-8", "backslashreplace"))
 
 
 def write_json(path: Path, value: Any, indent: int | None = 1, allow_nan: bool = True) -> None:

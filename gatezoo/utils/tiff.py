@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -11,8 +12,12 @@ from PIL import Image
 
 from .optional import require_package
 
+# What tifffile logs about a damaged file would stand beside the line that refuses it.
+logging.getLogger("tifffile").addHandler(logging.NullHandler())
+
 # Numbers of the tags in the TIFF standard.
-_BITS, _PHOTOMETRIC, _CHANNELS = 258, 262, 277
+_BITS, _PHOTOMETRIC, _CHANNELS, _SAMPLE_FORMAT = 258, 262, 277, 339
+_SIGNED = 2
 _WHITE_IS_ZERO = 0
 
 
@@ -35,6 +40,8 @@ def pillow_keeps_values(path: Path) -> bool:
         with Image.open(path, formats=("TIFF",)) as image:
             tags = image.tag_v2
             channels, bits = tags.get(_CHANNELS, 1), tags.get(_BITS, (1,))
+            if _SIGNED in tags.get(_SAMPLE_FORMAT, ()) and max(bits) <= 8:  # which Pillow takes for unsigned
+                return False
             # Of 16 bits Pillow keeps one channel, and does not invert it where 0 means white.
             is_simple = channels == 1 and tags.get(_PHOTOMETRIC) != _WHITE_IS_ZERO
             return channels == len(image.getbands()) and (is_simple or max(bits) <= 8)

@@ -87,6 +87,8 @@ def test_train_and_eval(monkeypatch, capsys, shapes, tmp_path):
             ("predict", "dignet_mobilenetv2_8s", "absent.jpg", "--out", "o", "--checkpoint", "no.pt"),
             "there is none at no.pt",
         ),
+        (("info", "dignet\nresnet"), "got 'dignet\\nresnet'"),
+        (("gates", "dignet_mobilenetv2_8s", "a\nb.png", "--out", "o.png"), "there is none at a b.png"),
         (("eval", "dignet_mobilenetv2_8s", "--data", "nowhere"), "must hold the folders images and labels"),
     ],
 )

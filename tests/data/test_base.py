@@ -349,3 +349,5 @@ def test_parse_classes_and_ids(tmp_path):
     assert parse_ids(["0=0", "255=1"]) == {0: 0, 255: 1}
     with pytest.raises(ValueError, match="--label-map must be ID=CLASS, such as 255=1; got 255:1"):
         parse_ids(["255:1"])
+    with pytest.raises(ValueError, match="--label-map must be given once for each id; got 0=0 0=1"):
+        parse_ids(["0=0", "0=1"])

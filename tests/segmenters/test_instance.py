@@ -218,6 +218,8 @@ def test_refusals():
         model.score_threshold = 1
     with pytest.raises(ValueError, match="max_detections must be at least 1; got 0"):
         model.max_detections = 0
+    with pytest.raises(ValueError, match=r"an image must have a side of at least 1 pixel .* got 1 x 3000: cut it"):
+        model.eval()([torch.rand(3, 3000, 1)])
     with pytest.raises(ValueError, match=r"strides of backbone .* got 4"):
         network(backbone="vit_small_patch16_224")
 

@@ -13,11 +13,13 @@ def test_written_files_have_the_given_content(tmp_path):
     write_text(tmp_path / "t.txt", "Straße\r\n")
     write_json(tmp_path / "j.json", {"ä": [1, 2]})
     write_json(tmp_path / "line.json", {"ä": [1, 2]}, indent=None)
+    write_json(tmp_path / "name.json", os.fsdecode(b"\xe9.png"))
     assert (tmp_path / "b").read_bytes() == b"\x00\xff"
     assert (tmp_path / "t.txt").read_bytes() == "Straße\r\n".encode()
     assert (tmp_path / "j.json").read_text(encoding="utf-8") == '{\n "ä": [\n  1,\n  2\n ]\n}\n'
     assert (tmp_path / "line.json").read_text(encoding="utf-8") == '{"ä": [1, 2]}\n'
-    assert len(list(tmp_path.iterdir())) == 4, "no temporary file is left"
+    assert json.loads((tmp_path / "name.json").read_text(encoding="utf-8")) == os.fsdecode(b"\xe9.png")
+    assert len(list(tmp_path.iterdir())) == 5, "no temporary file is left"
 
 
 def test_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):

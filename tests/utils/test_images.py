@@ -184,6 +184,7 @@ def test_8_bits_are_those_of_pillow(tmp_path):
         (np.float32([[0, 200]]), None, r"in 0 \.\. 1; .*a\.tif holds 200: .* image_max \(--image-max\)"),
         (np.uint16([[0, 5000]]), 4095, r"in 0 \.\. 4095; .*a\.tif holds 5000"),
         (np.int32([[0, 7]]), None, r"of int32 numbers must come with image_max; .*a\.tif has none"),
+        (np.int8([[-7, 7]]), None, r"of int8 numbers must come with image_max; .*a\.tif has none"),
         (np.int32([[-7, 7]]), 9, r"in 0 \.\. 9; .*a\.tif holds -7"),
         (np.uint8([[0, 7]]), 4095, r"more than 8 bits if image_max is 4095; .*a\.tif has 8"),
         (np.uint8([[0, 7]]), 0, "image_max must be a positive number; got 0"),

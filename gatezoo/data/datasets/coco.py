@@ -90,7 +90,7 @@ class CocoInstances(Dataset):
                 boxes.append(box)
                 labels.append(self.category_ids.index(annotation["category_id"], 1))
                 masks.append(torch.from_numpy(mask))
-                crowds.append(int(annotation.get("iscrowd", 0)))
+                crowds.append(annotation.get("iscrowd") in (1, True))
         corners = torch.tensor(boxes, dtype=torch.float32).reshape(-1, 4)
         sample = {
             "image": image,

@@ -10,6 +10,7 @@ from pathlib import Path
 from torch import Tensor
 
 from ...utils.images import check_image_max, load_image
+from ...utils.keyword_types import check_keyword
 from ..base import ExtraMap, Sample, SegmentationDataset
 from ..files.depth import scaled_png
 from ..files.labels import Color
@@ -59,7 +60,7 @@ class FolderDataset(SegmentationDataset):
         image_max: float | None = None,
     ):
         label_format = LabelFormat(color_table, reduce_zero_label, ids, label_suffix)
-        root = Path(root)
+        root = Path(check_keyword("root", root, "str | Path"))
         images = list_folder_images(root)
         masks = [root / LABEL_DIR / f"{image.stem}{label_suffix}" for image in images]
         unlabeled = [image.name for image, mask in zip(images, masks) if not os.path.isfile(mask)]

@@ -6,17 +6,68 @@ Described at https://cocodataset.org/#format-data. Masks are drawn by pycocotool
 from __future__ import annotations
 
 import json
+import math
 import os
 import pickle
 from collections import defaultdict
+from collections.abc import Callable
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
 import numpy as np
 
 from ...utils.optional import require_package
+from ...utils.text import first_line, shorten
 
 Annotation = dict[str, Any]
+
+
+def _is_int(value: Any) -> bool:
+    return isinstance(value, int)
+
+
+def _is_side(value: Any) -> bool:
+    return isinstance(value, int) and value > 0
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _is_box(value: Any) -> bool:
+    return (
+        isinstance(value, list)
+        and len(value) == 4
+        and all(isinstance(number, int | float) and math.isfinite(number) for number in value)
+    )
+
+
+# What the records of each table must have.
+_FIELDS: dict[str, dict[str, Callable[[Any], bool]]] = {
+    "images": {"id": _is_int, "width": _is_side, "height": _is_side},
+    "categories": {"id": _is_int, "name": _is_text},
+    "annotations": {"image_id": _is_int, "category_id": _is_int, "bbox": _is_box},
+}
+
+
+def _records(content: Any, table: str, file: Path) -> list[Annotation]:
+    """Return a table of a COCO JSON file.
+
+    Raises:
+        ValueError: it is no list of dicts, or a field that is read is missing or of another type.
+    """
+    records = content.get(table) if isinstance(content, dict) else None
+    if not isinstance(records, list):
+        raise ValueError(
+            f"COCO annotations must hold images, annotations and categories; {file} does not: it has no list of {table}"
+        )
+    for record in records:
+        for key, is_right in _FIELDS[table].items():
+            if not (isinstance(record, dict) and is_right(record.get(key))):
+                raise ValueError(
+                    f"{table} of COCO annotations must have {key}; in {file} one is {shorten(record, 100)}"
+                )
+    return records
 
 
 class Annotations:
@@ -41,20 +92,20 @@ class Annotations:
             raise ValueError(f"COCO annotations must be a JSON file; there is none at {file}")
         try:
             content = json.loads(file.read_text(encoding="utf-8"))
-            self.images = sorted(content["images"], key=lambda record: record["id"])
-            categories = sorted(content["categories"], key=lambda record: record["id"])
-            annotations = content["annotations"]
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise ValueError(
-                f"COCO annotations must hold images, annotations and categories; {file} does not: {error!r}"
+                f"COCO annotations must be in JSON; {file} does not hold it: {first_line(error)}"
             ) from None
+        self.images = sorted(_records(content, "images", file), key=lambda record: record["id"])
+        categories = sorted(_records(content, "categories", file), key=lambda record: record["id"])
+        annotations = _records(content, "annotations", file)
         self.names = tuple(record["name"] for record in categories)
         self.category_ids = tuple(record["id"] for record in categories)
         by_image, categories_of_file = defaultdict(list), set(self.category_ids)
         for annotation in annotations:
             if annotation["category_id"] not in categories_of_file:
                 raise ValueError(
-                    f"annotations must be of the file's categories; in {file} annotation {annotation['id']} has "
+                    f"annotations must be of the file's categories; in {file} annotation {annotation.get('id')} has "
                     f"category {annotation['category_id']}"
                 )
             by_image[annotation["image_id"]].append(annotation)
@@ -71,7 +122,7 @@ class Annotations:
         Raises:
             ValueError: a ``file_name`` that is no text, absolute, or leads out of the folder.
         """
-        names = [record.get("file_name") for record in self.images]
+        names: list[Any] = [record.get("file_name") for record in self.images]
         for name in names:
             if not isinstance(name, str) or any(
                 path.drive or path.root or ".." in path.parts or not path.parts
@@ -111,12 +162,12 @@ class Annotations:
             mask = coco_mask.decode(runs).astype(bool)
         except Exception as error:  # pycocotools passes on any error of its C code
             raise ValueError(
-                f"segmentations must be polygons or run lengths; that of annotation {annotation['id']} in {self.file} "
-                f"({record['file_name']}) cannot be drawn: {error}"
+                f"segmentations must be polygons or run lengths; that of annotation {annotation.get('id')} in "
+                f"{self.file} ({record['file_name']}) cannot be drawn: {error}"
             ) from None
         if mask.shape != (height, width):
             raise ValueError(
-                f"run lengths must have the size of their image; annotation {annotation['id']} in {self.file} is "
+                f"run lengths must have the size of their image; annotation {annotation.get('id')} in {self.file} is "
                 f"{mask.shape}, {record['file_name']} {(height, width)}"
             )
         return mask

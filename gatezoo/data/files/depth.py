@@ -42,8 +42,9 @@ def metres_file(path: Path) -> np.ndarray:
             raise ValueError(f"depth must be a PNG of 16 bits, in millimetres, or an .npy in metres; {path} has 8 bits")
         return _scaled_png(path, 0.001, (0,))
     try:
-        depth = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+        # Mapped, a file that states more than it holds takes no memory.
+        depth = np.load(path, mmap_mode="r", allow_pickle=False)
+    except Exception as error:  # the header is evaluated as Python
         raise ValueError(f"depth must be an intact .npy file; {path} cannot be read: {first_line(error)}") from None
     if not isinstance(depth, np.ndarray) or depth.ndim != 2 or depth.dtype.kind != "f":
         raise ValueError(f"depth must be an array (H, W) of floating point numbers, in metres; {path} is not")

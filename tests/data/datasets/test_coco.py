@@ -101,6 +101,10 @@ def test_run_lengths_as_lists_and_parts(coco):
     ("edit", "message"),
     [
         (lambda c: c.pop("images"), r"must hold images, annotations and categories; .*train2017\.json does not"),
+        (lambda c: c.update(images=3), "does not: it has no list of images"),
+        (lambda c: c["images"][0].update(id=[1]), "images of COCO annotations must have id"),
+        (lambda c: c["images"][0].pop("width"), "images of COCO annotations must have width"),
+        (lambda c: c["annotations"][0].update(bbox=[1, 2]), "annotations of COCO annotations must have bbox"),
         (lambda c: c["annotations"][0].update(category_id=5), "annotation 0 has category 5"),
         (lambda c: c["annotations"][0].update(image_id=7), "some are of image 7"),
         (lambda c: c["images"][0].update(file_name="/etc/passwd"), r"file_name must be .* has '/etc/passwd'"),
