@@ -41,8 +41,8 @@ class Comparison:
     Attributes:
         name: of the table, unique in its file.
         title: of the table.
-        baseline: experiment that the others are compared with.
-        rivals: the others.
+        baseline: experiment of the first row.
+        others: experiments that are compared with it.
         seeds: of each of them.
         metrics: that the table shows.
     """
@@ -50,14 +50,14 @@ class Comparison:
     name: str
     title: str
     baseline: str
-    rivals: Sequence[str]
+    others: Sequence[str]
     seeds: Sequence[int]
     metrics: Sequence[str] = ("miou",)
 
     @property
     def rows(self) -> list[str]:
         """The names of all experiments, the baseline first."""
-        return [self.baseline, *self.rivals]
+        return [self.baseline, *self.others]
 
 
 @dataclass(frozen=True)

@@ -98,8 +98,8 @@ class Predictor:
         for name, given in (("iterations='auto'", iterations == "auto"), ("merge", merge is not None)):
             if given and whole_scale(mode) is None:
                 raise ValueError(f"{name} requires whole images at one scale; got {mode}: leave out the mode")
-        # What was told once is not told again.
-        self._told: set[str] = set()
+        # What was logged once is not logged again.
+        self._logged: set[str] = set()
 
     def predict(
         self,
@@ -268,8 +268,8 @@ class Predictor:
                 f"and single passes require; got {pixels / 1e6:.1f}: reduce it (--scales 0.5)"
             )
         message = f"images above {MAX_WHOLE_PIXELS / 1e6:g} megapixels are predicted in {LARGE_IMAGE_MODE}"
-        if message not in self._told:
-            self._told.add(message)
+        if message not in self._logged:
+            self._logged.add(message)
             _log.info("%s; --window-size chooses another size", message)
         return LARGE_IMAGE_MODE
 

@@ -2,7 +2,7 @@
 
 from ..utils.optional import require_extra
 
-# Whoever trains is told so before any work.
+# Before any work, not in the middle of it.
 require_extra("train", "training", "accelerate", "torchmetrics", "scipy")
 
 from .finetune import FinetuneResult, finetune  # noqa: E402

@@ -31,7 +31,7 @@ def track(items: Iterable[T], total: int, description: str = "working") -> Itera
 
 
 def _draw(items: Iterable[T], total: int, description: str) -> Iterator[T]:
-    """Yield items and draw a bar; the time left is told from the first item on, by the mean time of an item."""
+    """Yield items and draw a bar; the time left is shown from the first item on, by the mean time of an item."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 

@@ -45,7 +45,7 @@ def pillow_keeps_values(path: Path) -> bool:
             # Of 16 bits Pillow keeps one channel, and does not invert it where 0 means white.
             is_simple = channels == 1 and tags.get(_PHOTOMETRIC) != _WHITE_IS_ZERO
             return channels == len(image.getbands()) and (is_simple or max(bits) <= 8)
-    except Exception:  # a file that Pillow fails at is for tifffile to judge
+    except Exception:  # a file that Pillow fails at is for tifffile to read
         return False
 
 

@@ -17,7 +17,7 @@ def image_case(random, folder, networks):
         name, path, expected = image_files.irregular_file(random, folder)
     else:
         name, suffix, data, expected = random.choice(image_files.CONTENTS)(random)
-        path = folder / f"picture.{suffix}"
+        path = folder / f"photo.{suffix}"
         path.write_bytes(data)
     out = folder / "out"
     command = random.choice(("predict", "predict", "predict", "batch", "instances", "gates", "compare"))

@@ -41,7 +41,7 @@ NAMES = (
 )  # fmt: skip
 
 
-def picture(random, mode="RGB", size=(WIDTH, HEIGHT)):
+def photo(random, mode="RGB", size=(WIDTH, HEIGHT)):
     """An image of random pixels in a mode of Pillow."""
     width, height = size
     pixels = np.frombuffer(random.randbytes(width * height * 3), np.uint8).reshape(height, width, 3)
@@ -61,7 +61,7 @@ def picture(random, mode="RGB", size=(WIDTH, HEIGHT)):
 def encoded(random, suffix="png", mode="RGB", size=(WIDTH, HEIGHT), **options):
     """The bytes of an image file."""
     buffer = io.BytesIO()
-    image = picture(random, mode, size)
+    image = photo(random, mode, size)
     kind = {"jpg": "JPEG", "tif": "TIFF"}.get(suffix, suffix.upper())
     image.save(buffer, kind, **image.info, **options)
     return buffer.getvalue()
@@ -125,7 +125,7 @@ def other_content(random):
     data = NOT_IMAGES.get(kind)
     if kind.isupper():
         buffer = io.BytesIO()
-        picture(random).save(buffer, kind)
+        photo(random).save(buffer, kind)
         data = buffer.getvalue()
     elif data is None:
         size = random.randint(1, 500)
@@ -203,7 +203,7 @@ def exif(random):
 def animated(random):
     """Several images in one file, of which the first counts."""
     suffix = random.choice(("gif", "webp", "png", "tif"))
-    more = [picture(random) for _ in range(2)]
+    more = [photo(random) for _ in range(2)]
     return f"animated {suffix}", suffix, encoded(random, suffix, save_all=True, append_images=more), VALID
 
 

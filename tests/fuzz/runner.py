@@ -1,4 +1,4 @@
-"""Run one case of bad input within the process of the tests, and judge how it ended."""
+"""Run one case of bad input within the process of the tests, and check how it ended."""
 
 from __future__ import annotations
 

@@ -105,21 +105,21 @@ def _inference_tensor():
 
 
 def _other(random):
-    picture = image_files.picture(random)
+    photo = image_files.photo(random)
     return random.choice(
         (
-            ("None", None, WRONG), ("dict", {"image": picture}, WRONG), ("number", 3, WRONG), ("bytes", b"x", WRONG),
-            ("generator", (x for x in [picture]), EITHER), ("empty list", [], EITHER), ("list of None", [None], WRONG),
-            ("list", [picture, np.zeros((33, 40, 3))], VALID), ("tuple", (picture,), VALID), ("set", {1}, WRONG),
-            ("list of lists", [[[0.0] * 3] * 48] * 40, WRONG), ("nested list", [[picture]], WRONG),
+            ("None", None, WRONG), ("dict", {"image": photo}, WRONG), ("number", 3, WRONG), ("bytes", b"x", WRONG),
+            ("generator", (x for x in [photo]), EITHER), ("empty list", [], EITHER), ("list of None", [None], WRONG),
+            ("list", [photo, np.zeros((33, 40, 3))], VALID), ("tuple", (photo,), VALID), ("set", {1}, WRONG),
+            ("list of lists", [[[0.0] * 3] * 48] * 40, WRONG), ("nested list", [[photo]], WRONG),
             ("path to nothing", Path("nothing.png"), WRONG), ("text", "nothing.png", WRONG), ("no text", "", WRONG),
             ("text with zero", "a\0b.png", WRONG), ("long text", "x" * 5000, WRONG),
             ("class", Image.Image, WRONG), ("module", gatezoo, WRONG), ("bool", True, WRONG), ("nan", math.nan, WRONG),
             ("a folder", Path("/proc/self/fd"), WRONG), ("bytes path", b"/dev/zero", WRONG),
             ("URL", "https://x/y.png", WRONG),
-            *((f"PIL {mode}", image_files.picture(random, mode), VALID) for mode in PIL_MODES),
-            ("PIL HSV", picture.convert("HSV"), EITHER), ("PIL LAB", Image.new("LAB", (48, 40)), EITHER),
-            ("PIL I", picture.convert("I"), EITHER), ("PIL of no pixel", Image.new("RGB", (0, 5)), WRONG),
+            *((f"PIL {mode}", image_files.photo(random, mode), VALID) for mode in PIL_MODES),
+            ("PIL HSV", photo.convert("HSV"), EITHER), ("PIL LAB", Image.new("LAB", (48, 40)), EITHER),
+            ("PIL I", photo.convert("I"), EITHER), ("PIL of no pixel", Image.new("RGB", (0, 5)), WRONG),
         )
     )  # fmt: skip
 
@@ -160,7 +160,7 @@ def depth_case(random, folder, networks):
             ("sparse", torch.ones(40, 48).to_sparse(), WRONG), ("half", torch.ones(40, 48).half(), EITHER),
         )
     )  # fmt: skip
-    x = image_files.picture(random)
+    x = image_files.photo(random)
     model = networks.models["test_depthgate_given"]
     return Case(f"depth, {what}", lambda: gatezoo.predict(model, x, depth_map=depth), expected, "depth")
 

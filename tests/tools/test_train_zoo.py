@@ -31,8 +31,8 @@ experiments:
   test_dignet.camvid:
     {model: test_dignet, start: test_fcn.camvid, eval_iterations: 3, recipe: {steps: 40, log_interval: 1}}
 tables:
-  first: {title: Tiny, baseline: test_fcn.camvid, rivals: [test_dignet.camvid], seeds: [0, 1]}
-  second: {title: Alone, baseline: test_dignet.camvid, rivals: [], seeds: [1, 2]}
+  first: {title: Tiny, baseline: test_fcn.camvid, others: [test_dignet.camvid], seeds: [0, 1]}
+  second: {title: Alone, baseline: test_dignet.camvid, others: [], seeds: [1, 2]}
 """
 FCN, DIGNET = "test_fcn.camvid", "test_dignet.camvid"
 
@@ -58,8 +58,8 @@ def test_plan_goes_seed_by_seed_with_each_training_once_and_after_its_start(queu
 
 
 def test_paired_difference_is_that_of_common_seeds():
-    baseline, rival = {0: 0.50, 1: 0.52, 2: 0.51, 7: 0.9}, {2: 0.54, 0: 0.51, 1: 0.52, 8: 0.1}
-    found = zoo_tables.paired_difference(rival, baseline)
+    baseline, other = {0: 0.50, 1: 0.52, 2: 0.51, 7: 0.9}, {2: 0.54, 0: 0.51, 1: 0.52, 8: 0.1}
+    found = zoo_tables.paired_difference(other, baseline)
     # Differences .01, 0 and .03: mean .04 / 3, variance (.0001 + .0009) / 2 - 3 / 2 mean^2; t(.975, 2) = 4.302653.
     mean = 0.04 / 3
     half = 4.302653 * math.sqrt(((0.0001 + 0.0009) - 3 * mean**2) / 2 / 3)
@@ -125,7 +125,7 @@ def test_tables_of_the_recipes_page_are_up_to_date():
     assert train_zoo.main(["--check"]) == 0
 
 
-def test_rivals_of_the_zoo_have_one_recipe_or_one_network():
+def test_others_of_the_zoo_have_one_recipe_or_one_network():
     for queue in zoo_tables.zoo_queues():
         for table in queue.tables.values():
             rows = [queue.experiments[name] for name in table.rows]

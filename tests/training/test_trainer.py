@@ -137,7 +137,7 @@ def test_late_loss_is_the_loss_of_the_last_steps():
 
 
 def test_device_of_a_training(monkeypatch, tmp_path):
-    """Accelerate takes no device: it trains on the current one of the kind that it is told."""
+    """Accelerate takes no device: it trains on the current one of the kind that is set."""
     chosen = []
     monkeypatch.setattr(accelerator, "resolve_device", torch.device)
     monkeypatch.setattr(torch.cuda, "set_device", chosen.append)
