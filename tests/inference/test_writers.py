@@ -244,6 +244,13 @@ def hard_link(photos, out):
     return [photos / "street.view.png"]
 
 
+def soft_link(photos, out):
+    hard_link(photos, out)
+    (out / "street.view.png").unlink()
+    (out / "street.view.png").symlink_to(photos / "street.view.png")
+    return [photos / "street.view.png"]
+
+
 def other_input(photos, out):
     """The overlay of a.jpg would replace the second image."""
     out.mkdir()
@@ -289,6 +296,7 @@ def json_of_the_user(photos, out):
     [
         (linked_folder, "must not replace an input"),
         (hard_link, "must not replace an input"),
+        (soft_link, "must not replace an input"),
         (other_input, "must not replace an input"),
         (same_stem, "must not replace one another"),
         (ending_in_the_stem, "must not replace one another"),
