@@ -100,7 +100,7 @@ def test_forward_iterate_and_outputs_agree(image):
         torch.testing.assert_close(weights.sum(1), torch.ones(2, 9, 13))
     model.iterations = 4
     assert torch.equal(model(image), outputs.logits)
-    with pytest.raises(ValueError, match="iterations must be a whole number of passes, at least 1; got 0"):
+    with pytest.raises(ValueError, match="iterations must be a whole number of passes, 1 to 100; got 0"):
         model(image, iterations=0)
 
 
@@ -223,7 +223,7 @@ def test_depth_is_refused_by_a_network_that_takes_none(image, depth):
         (dict(feedback="logits"), "feedback must be one of feature, scores; got 'logits'"),
         (dict(unit="feet"), "unit must be one of metres, disparity; got 'feet'"),
         (dict(unit="disparity"), "unit must be 'metres' for a predicted depth; got 'disparity': pass gate='given'"),
-        (dict(loops=-1), "loops must be at least 0; got -1: pass 0 for a feed-forward network"),
+        (dict(loops=-1), "loops must be a whole number from 0 to 99; got -1"),
         (dict(loops=0, iterations=2), "iterations must be 1 for a network with loops=0; got 2: pass loops=1"),
         (dict(width=8), "width must be at least 16"),
         (dict(gate="average", hard=True), "hard must be of a gate that weights scales; got gate='average'"),

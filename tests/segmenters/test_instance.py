@@ -252,7 +252,7 @@ def test_a_hundred_masks_of_a_large_image_take_little_memory():
     """All of them at once are 4.8 GB as probabilities, 1.2 GB as bool."""
     code = """
 import torch
-from gatezoo.inference.writers import coco_annotations
+from gatezoo.inference.instance_files import coco_annotations
 from gatezoo.segmenters.roi_masks import RoIMasks
 
 def memory(field):

@@ -131,7 +131,7 @@ def test_iterations_can_be_set(dignet):
     dignet.iterations = 3
     assert torch.equal(dignet(image), three)
     for wrong in (0, -1, 1.5, True, "auto"):
-        with pytest.raises(ValueError, match="iterations must be a whole number of passes, at least 1; got"):
+        with pytest.raises(ValueError, match="iterations must be a whole number of passes, 1 to 100; got"):
             dignet.iterations = wrong
         with pytest.raises(ValueError, match="iterations must be"):
             dignet(image, iterations=wrong)
