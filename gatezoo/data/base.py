@@ -60,7 +60,7 @@ def class_table(num_classes: int, ignore_index: int, ids: Mapping[int, int] | No
     ids = {k: k for k in (*range(num_classes), ignore_index)} if ids is None else ids
     if not 0 <= min(ids, default=0) <= max(ids, default=0) <= MAX_ID:
         wrong = min(ids) if min(ids) < 0 else max(ids)
-        raise ValueError(f"ids of labels must be in 0 .. {MAX_ID}; got {wrong}: leave it out")
+        raise ValueError(f"ids of labels and ignore_index must be in 0 .. {MAX_ID}; got {wrong}: leave it out")
     table = np.full(max(255, *ids) + 1, UNKNOWN, dtype=np.int16)
     for label_id, k in ids.items():
         if not (0 <= k < num_classes or k == ignore_index):

@@ -42,6 +42,10 @@ class FolderOptions:
     image_max: float | None = None
     progress: Progress | None = None
 
+    def __post_init__(self) -> None:
+        if not 0 <= self.val_fraction <= 1:
+            raise ValueError(f"val_fraction must be in 0 .. 1; got {self.val_fraction}: 0.2 is usual")
+
     def folder_kwargs(self) -> dict[str, Any]:
         """Return how to read a folder, as keyword arguments of ``FolderDataset`` and ``check_folder``."""
         kwargs = self.label_format.folder_kwargs()

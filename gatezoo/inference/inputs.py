@@ -16,6 +16,8 @@ from torch import Tensor
 from ..segmenters.base import BaseSegmenter
 from ..utils.images import IMAGE_SUFFIXES, load_image, pil_to_tensor
 
+FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+
 
 def check_model(model: Any, task: str, hint: str) -> None:
     """Raise ValueError if ``model`` is not a network of the zoo, or of another task; see ``require_task``."""
@@ -74,7 +76,7 @@ def to_image_tensor(x: Any, in_chans: int = 3, image_max: float | None = None) -
             f"got {tuple(x.shape)}"
         )
     _check_dense("an image", x)
-    if x.is_floating_point():
+    if x.dtype in FLOATS:
         full = 1.0
     elif x.dtype in (torch.uint8, torch.uint16):
         full = torch.iinfo(x.dtype).max
@@ -142,7 +144,7 @@ def list_images(folder: str | os.PathLike) -> list[Path]:
 
 def iter_images(x: Any) -> tuple[list[Any], bool]:
     """Return the single images of a folder, a list or a batch (B, C, H, W), and whether ``x`` was a single image."""
-    if isinstance(x, (str, os.PathLike)) and Path(x).is_dir():
+    if isinstance(x, (str, os.PathLike)) and os.path.isdir(x):
         return list(list_images(x)), False
     if isinstance(x, (list, tuple)) or (isinstance(x, (Tensor, np.ndarray)) and x.ndim == 4):
         return list(x), False

@@ -81,7 +81,7 @@ def build_release(
             whose keywords are not the registered ones, or a folder whose logits are not those of the source.
     """
     folder = Path(folder)
-    if folder.is_dir() and any(folder.iterdir()):
+    if os.path.isdir(folder) and any(folder.iterdir()):
         raise ValueError(f"the folder to publish must be empty; {folder} is not: choose another")
     if source.endswith(".safetensors"):
         trained, cfg, weights_bytes = _from_training(source, tag, fields or {}, fp16)

@@ -177,6 +177,8 @@ class Recipe:
         check_keyword("scale_range", self.scale_range, "tuple[float, float]")
         for name in ("mean", "std"):
             check_keyword(name, getattr(self, name), "tuple[float, ...] | None")
+        if self.mean and not 0 <= min(self.mean) <= max(self.mean) <= 1:
+            raise ValueError(f"mean must be numbers in 0 .. 1; got {' '.join(map(str, self.mean))}")
         if self.std and min(self.std) <= 0:
             raise ValueError(f"std must be numbers above 0; got {' '.join(map(str, self.std))}")
 

@@ -80,6 +80,8 @@ def finetune(
         ValueError: the network is not a semantic segmentation network; and all errors of
             :func:`gatezoo.training.trainer.train`.
     """
+    if not 0 < epochs < math.inf:
+        raise ValueError(f"epochs must be a finite number above 0; got {epochs}")
     fields = dict(recipe or {})
     options = RunOptions(out, device, workers, resume)
     start = time.monotonic()

@@ -40,14 +40,14 @@ class RunFolder:
     def __init__(self, path: str | os.PathLike, resume: bool, metric_names: Sequence[str]):
         self.path, self._columns = Path(path), (*COLUMNS, *metric_names)
         self.state_path, self._summary = self.path / STATE, self.path / "summary.csv"
-        if self.state_path.exists() and not resume:
+        if os.path.exists(self.state_path) and not resume:
             raise ValueError(
                 f"the folder of a new training must not hold one yet; {path} does: pass --resume or choose another"
             )
 
     def load(self) -> dict[str, Any] | None:
         """Load the last saved state to the CPU; None if there is none."""
-        if not self.state_path.exists():
+        if not os.path.exists(self.state_path):
             return None
         return torch.load(self.state_path, weights_only=True, map_location="cpu")
 

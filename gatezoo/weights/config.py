@@ -95,7 +95,7 @@ def read_model_folder(folder: str | os.PathLike) -> tuple[ModelSpec, PretrainedC
         ValueError: no such folder, or a config that is damaged, of another program, or not plain data.
     """
     folder = Path(folder)
-    if not (folder / CONFIG).is_file():
+    if not os.path.isfile(folder / CONFIG):
         raise ValueError(f"a model folder must hold {CONFIG} and {WEIGHTS}; {folder} has no {CONFIG}")
     return read_config(folder / CONFIG, f"local-dir:{folder / WEIGHTS}")
 

@@ -98,7 +98,7 @@ def _remote_source(source: str, cfg: PretrainedCfg, cache_dir: str | os.PathLike
 
 
 def _checked(path: Path, cfg: PretrainedCfg) -> Path:
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise ValueError(f"the file {path} must exist; it does not: reinstall gatezoo, or restore the folder")
     verify(path, cfg)
     return path

@@ -153,7 +153,7 @@ def test_masks_of_floats_are_refused(shapes, disc):
 
 def test_ids_must_be_small_whole_numbers(shapes):
     for number in (-1, 10**12):
-        with pytest.raises(ValueError, match=rf"ids of labels must be in 0 \.\. 16777215; got {number}"):
+        with pytest.raises(ValueError, match=rf"and ignore_index must be in 0 \.\. 16777215; got {number}"):
             FolderDataset(shapes, 2, ids={0: 0, number: 1})
 
 

@@ -26,7 +26,7 @@ MAY_BE_INFINITE = {"clip_grad"}
 # Texts that must be one of several, so that "nope" is none of them.
 CHOICES = {
     "opt", "sched", "loss", "amp_dtype", "class_weights", "device", "dataset", "recipe", "merge",
-    "ablate", "scales", "log_with", "iterations", "task", "split", "train_split", "val_split", "pretrained_backbone",
+    "ablate", "scales", "log_with", "iterations", "task", "split", "train_split", "pretrained_backbone",
     "model_kwargs", "label_map", "data_kwargs", "trainable_prefix", "crop_schedule", "decay_steps", "label_suffix",
     "classes",
 }  # fmt: skip

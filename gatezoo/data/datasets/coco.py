@@ -157,7 +157,7 @@ def _draw(path: Path, annotations: Annotations, first: int, empty: int) -> np.nd
 def _files(root: str | os.PathLike, split: str) -> tuple[Path, Path]:
     root = Path(root)
     file = root / f"instances_{split}.json"
-    if not file.is_file():
+    if not os.path.isfile(file):
         file = root / "annotations" / file.name
     check_layout("COCO", "ROOT/annotations/instances_SPLIT.json and ROOT/SPLIT/*.jpg", root, file, root / split)
     return file, root / split

@@ -123,7 +123,7 @@ def list_dataset(  # noqa: PLR0913
     """
     label_format = LabelFormat(color_table, reduce_zero_label, ids)
     path = Path(path)
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise ValueError(f"a list of images and labels must be a text file; there is none at {path}")
     base = path.parent if root is None else Path(root)
     images, masks = [], []

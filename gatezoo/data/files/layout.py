@@ -25,7 +25,7 @@ def check_layout(name: str, tree: str, *paths: Path) -> None:
         ValueError: a missing path; names the first one, and the tree.
     """
     for path in paths:
-        if not path.exists():
+        if not os.path.exists(path):
             raise ValueError(f"{name} must be laid out as {tree}; there is no {path}")
 
 
@@ -74,7 +74,7 @@ def missing_files(paths: Iterable[Path]) -> list[Path]:
         by_folder[path.parent].append(path)
     missing = []
     for folder, members in by_folder.items():
-        existing = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+        existing = {path.name for path in folder.iterdir()} if os.path.isdir(folder) else set()
         missing += [path for path in members if path.name not in existing]
     return missing
 
