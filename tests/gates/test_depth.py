@@ -21,6 +21,7 @@ from gatezoo.gates.depth import (
 )
 from gatezoo.gates.scale_attention import SCALE_GATES
 from gatezoo.heads.depth_pooling import PoolingHead
+from gatezoo.inference.prediction import PassMaps
 from gatezoo.layers.conv import ConvNormAct
 from gatezoo.layers.depth_bins import scale_bins, scale_weights
 from gatezoo.losses import DepthLoss
@@ -273,9 +274,9 @@ def test_depth_metrics_equal_a_slow_loop():
             within[number] += ratio < bound
         relative += abs(p - m) / m
         squares += (p - m) ** 2
-    metric = DepthMetric()
+    metric = DepthMetric().start(3)
     for one in range(3):
-        metric.update(predicted[one], measured[one])
+        metric.update(PassMaps(torch.zeros(6, 7), depth=predicted[one]), {"depth": measured[one]})
     result = metric.compute()
     assert result.pixels == pixels == 3 * 42 - 9
     assert [result.delta1, result.delta2, result.delta3] == [count / pixels for count in within]
