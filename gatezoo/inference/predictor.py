@@ -93,6 +93,8 @@ class Predictor:
         self._iteration_kwargs = iteration_kwargs(model, iterations)
         if merge is not None:
             MergedPasses(merge)  # check the name
+            if "iterations" not in model.capabilities:
+                raise ValueError(f"merge requires a network that is unrolled; got {merge!r} for one pass: leave it out")
         if model.takes_depth and whole_scale(mode) != 1:
             raise ValueError(f"mode must be whole images for a network that takes depth; got {mode}: leave it out")
         for name, given in (("iterations='auto'", iterations == "auto"), ("merge", merge is not None)):

@@ -202,6 +202,8 @@ def test_wrong_arguments_are_refused_at_once(model, keywords, message):
 
 
 def test_names_and_other_tasks_are_refused():
+    with pytest.raises(ValueError, match="merge requires a network that is unrolled; got 'max' for one pass"):
+        Predictor(gatezoo.create_model("test_fcn"), merge="max")
     with pytest.raises(ValueError, match=r"model must be a network of the zoo; got str: pass gatezoo\.create_model"):
         gatezoo.predict("test_fcn", torch.zeros(3, 64, 64))
     with pytest.raises(ValueError, match=r"use gatezoo\.predict_instances"):
