@@ -52,7 +52,7 @@ def make_config(architecture: str, model_kwargs: Mapping[str, Any], cfg: Mapping
         "model_args": {key: value for key, value in model_kwargs.items() if key != "pretrained_backbone"},
         "pretrained_cfg": {key: value for key, value in cfg.items() if key in CFG_VALIDATORS},
     }
-    read_back = _check_plain_json(json.loads(json.dumps(config)))
+    read_back = check_plain_json(json.loads(json.dumps(config)))
     _check_cfg_fields(read_back["pretrained_cfg"], read_back["model_args"])
     return config
 
@@ -70,7 +70,7 @@ def read_config(path: Path, weights: str) -> tuple[ModelSpec, PretrainedCfg, dic
     try:
         if path.stat().st_size > MAX_BYTES:
             raise ValueError(f"it must have at most {MAX_BYTES} bytes; it has {path.stat().st_size}")
-        config = _check_plain_json(json.loads(path.read_text(encoding="utf-8")))
+        config = check_plain_json(json.loads(path.read_text(encoding="utf-8")))
         if not isinstance(config, dict):
             raise ValueError("it must be an object")
         for key, kind in (("architecture", str), ("model_args", dict), ("pretrained_cfg", dict)):
@@ -79,7 +79,7 @@ def read_config(path: Path, weights: str) -> tuple[ModelSpec, PretrainedCfg, dic
         version = check_version(config.get("format_version", 1))
         spec = get_model_spec(config["architecture"])
         model_args = upgrade_model_kwargs(config["model_args"])
-        _check_model_args(spec, model_args)
+        check_model_args(spec, model_args)
         fields = config["pretrained_cfg"]
         _check_cfg_fields(fields, model_args)
         cfg = PretrainedCfg.from_config(spec.name, {**fields, "format_version": version}, weights)
@@ -100,7 +100,7 @@ def read_model_folder(folder: str | os.PathLike) -> tuple[ModelSpec, PretrainedC
     return read_config(folder / CONFIG, f"local-dir:{folder / WEIGHTS}")
 
 
-def _check_plain_json(value: Any, depth: int = 0, count: list[int] | None = None) -> Any:
+def check_plain_json(value: Any, depth: int = 0, count: list[int] | None = None) -> Any:
     """Return the value; raise ValueError unless it is made of plain JSON types within the bounds above."""
     count = [0] if count is None else count
     count[0] += 1
@@ -108,11 +108,11 @@ def _check_plain_json(value: Any, depth: int = 0, count: list[int] | None = None
         raise ValueError(f"it must hold at most {MAX_ITEMS} values, {MAX_DEPTH} levels deep")
     if isinstance(value, dict):
         for key, item in value.items():
-            _check_plain_json(key, depth + 1, count)
-            _check_plain_json(item, depth + 1, count)
+            check_plain_json(key, depth + 1, count)
+            check_plain_json(item, depth + 1, count)
     elif isinstance(value, list):
         for item in value:
-            _check_plain_json(item, depth + 1, count)
+            check_plain_json(item, depth + 1, count)
     elif isinstance(value, str):
         if not is_plain_text(value):
             raise ValueError(f"a text must be printable and at most {MAX_TEXT} characters; got {shorten(value)}")
@@ -121,7 +121,7 @@ def _check_plain_json(value: Any, depth: int = 0, count: list[int] | None = None
     return value
 
 
-def _check_model_args(spec: ModelSpec, args: dict[str, Any]) -> None:
+def check_model_args(spec: ModelSpec, args: dict[str, Any]) -> None:
     """Raise ValueError unless all keywords are those of the model, of the right types and within bounds."""
     if "pretrained_backbone" in args:
         raise ValueError("model_args must not load other weights; got 'pretrained_backbone'")
@@ -197,11 +197,17 @@ assert set(CFG_VALIDATORS) <= {field.name for field in fields(PretrainedCfg)}
 
 
 def check_cfg_values(cfg: Mapping[str, Any]) -> None:
-    """Raise ValueError unless the value of every known field is valid."""
+    """Raise ValueError unless the values of all known fields are valid and consistent with each other."""
     for key in cfg.keys() & CFG_VALIDATORS.keys():
         if not CFG_VALIDATORS[key](cfg[key]):
             raise ValueError(f"{key} of pretrained_cfg must be valid; got {shorten(cfg[key])}")
     LabelFormat.from_dict(cfg.get("label_format", {}))
+    mean, std = (len(cfg.get(key, ())) for key in ("mean", "std"))
+    if mean != std:
+        raise ValueError(f"mean and std must be of one length; got {mean} and {std}")
+    for key in ("class_names", "palette"):
+        if cfg.get(key) and len(cfg[key]) != cfg.get("num_classes", len(cfg[key])):
+            raise ValueError(f"{key} must be one for each of {cfg['num_classes']} classes; got {len(cfg[key])}")
 
 
 def _check_cfg_fields(cfg: dict[str, Any], args: dict[str, Any]) -> None:
@@ -211,11 +217,6 @@ def _check_cfg_fields(cfg: dict[str, Any], args: dict[str, Any]) -> None:
     if missing := sorted({"num_classes", "mean", "std", "size", "sha256"} - set(cfg)):
         raise ValueError(f"pretrained_cfg must have the fields {', '.join(missing)}; got none of this name")
     check_cfg_values(cfg)
-    if len(cfg["mean"]) != len(cfg["std"]):
-        raise ValueError(f"mean and std must be of one length; got {len(cfg['mean'])} and {len(cfg['std'])}")
     for key in ("num_classes", "in_chans"):
         if key in args and args[key] != cfg.get(key, args[key]):
             raise ValueError(f"{key} must be the same in model_args and pretrained_cfg; got {args[key]}, {cfg[key]}")
-    for key in ("class_names", "palette"):
-        if cfg.get(key) and len(cfg[key]) != cfg["num_classes"]:
-            raise ValueError(f"{key} must be one for each of {cfg['num_classes']} classes; got {len(cfg[key])}")

@@ -8,11 +8,13 @@ from typing import Any
 
 from ..registry import ModelSpec
 from ..utils.text import shorten
-from .config import CFG_VALIDATORS, _check_model_args, _check_plain_json
+from .config import CFG_VALIDATORS, check_cfg_values, check_model_args, check_plain_json
 from .conversions import check_version
 
 # Without these a network cannot be built, or its images cannot be normalized.
 _REQUIRED = ("num_classes", "mean", "std")
+# Fields beside those of the config that a network is built from.
+_CHECKED = ("architecture", "model_kwargs")
 
 
 def check_metadata(metadata: Mapping[str, Any]) -> None:
@@ -28,16 +30,8 @@ def check_metadata(metadata: Mapping[str, Any]) -> None:
         if not isinstance(metadata.get(key, kind()), kind):
             raise ValueError(f"{key} must be of type {kind.__name__}; got {shorten(metadata[key])}")
     check_version(metadata.get("format_version", 1))
-    for key in CFG_VALIDATORS.keys() & metadata.keys():
-        if not CFG_VALIDATORS[key](metadata[key]):
-            raise ValueError(f"{key} must be valid; got {shorten(metadata[key])}")
-    _check_plain_json({key: metadata[key] for key in ("architecture", "model_kwargs") if key in metadata})
-    _check_plain_json({key: metadata[key] for key in CFG_VALIDATORS.keys() & metadata.keys()})
-    if len(metadata.get("mean", ())) != len(metadata.get("std", ())):
-        raise ValueError(f"mean and std must be of one length; got {metadata.get('mean')} and {metadata.get('std')}")
-    for key in ("class_names", "palette"):
-        if metadata.get(key) and len(metadata[key]) != metadata.get("num_classes", len(metadata[key])):
-            raise ValueError(f"{key} must be one for each of {metadata['num_classes']} classes")
+    check_cfg_values(metadata)
+    check_plain_json({key: value for key, value in metadata.items() if key in _CHECKED or key in CFG_VALIDATORS})
 
 
 def saved_kwargs(path: str | os.PathLike, spec: ModelSpec, metadata: Mapping[str, Any]) -> dict[str, Any]:
@@ -55,7 +49,7 @@ def saved_kwargs(path: str | os.PathLike, spec: ModelSpec, metadata: Mapping[str
     try:
         if "architecture" in metadata and (missing := [key for key in _REQUIRED if key not in metadata]):
             raise ValueError(f"it must have {', '.join(missing)}")
-        _check_model_args(spec, kwargs)
+        check_model_args(spec, kwargs)
     except ValueError as error:
         raise ValueError(f"the header of {path} must describe a {spec.name}; it does not: {error}") from None
     return kwargs

@@ -115,10 +115,10 @@ def test_safetensors_file_is_read_with_its_metadata(tmp_path):
 @pytest.mark.parametrize(
     ("fields", "text"),
     [
-        ({"label_format": {"ids": {"0": 999}}}, "label_format must be"),
-        ({"label_format": "x" * 10_000}, "label_format must be valid"),
-        ({"image_max": -1}, "image_max must be valid"),
-        ({"std": [0, 0, 0]}, "std must be valid"),
+        ({"label_format": {"ids": {"0": 999}}}, "ids of label_format must be"),
+        ({"label_format": "x" * 10_000}, "label_format of pretrained_cfg must be valid"),
+        ({"image_max": -1}, "image_max of pretrained_cfg must be valid"),
+        ({"std": [0, 0, 0]}, "std of pretrained_cfg must be valid"),
     ],
 )
 def test_header_with_impossible_facts_is_refused(tmp_path, fields, text):
