@@ -1,10 +1,10 @@
 """Creating models by name, with and without weights."""
 
 import importlib.util
-import json
 
 import pytest
 import torch
+from helpers.headers import header
 from safetensors.torch import save_file
 
 import gatezoo
@@ -201,15 +201,8 @@ def test_torch_hub_loads_from_the_checkout():
 
 
 def test_checkpoint_header_is_read(tmp_path):
-    metadata = {
-        "architecture": "test_fcn",
-        "num_classes": 4,
-        "mean": [0.1] * 3,
-        "std": [0.2] * 3,
-        "class_names": list("wxyz"),
-    }
     state = gatezoo.create_model("test_fcn", num_classes=4).state_dict()
-    save_file(state, tmp_path / "w.safetensors", {"gatezoo": json.dumps(metadata)})
+    save_file(state, tmp_path / "w.safetensors", header(classes="wxyz"))
     model = gatezoo.create_model("test_fcn", checkpoint_path=tmp_path / "w.safetensors")
     assert model.pretrained_cfg.name == "test_fcn.local"
     assert model.pretrained_cfg.mean == [0.1] * 3

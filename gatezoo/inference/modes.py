@@ -268,3 +268,24 @@ def make_inference_mode(
     if window is not None:
         inner = SlidingWindow(window, 0.5 if overlap is None else overlap)
     return MultiScale(tuple(scales) or (1.0,), flip, inner) if scales or flip else inner
+
+
+def whole_scale(mode: InferenceMode | None) -> float | None:
+    """Return the scale at which a mode shows the network the whole image, once; None if it does not."""
+    if mode in (None, WholeImage()):
+        return 1.0
+    if isinstance(mode, MultiScale) and mode == MultiScale(mode.scales[:1], flip=False):
+        return mode.scales[0]
+    return None
+
+
+def require_whole_images(mode: InferenceMode | None, what: str) -> float:
+    """Return the scale of the whole image, see :func:`whole_scale`.
+
+    Raises:
+        ValueError: the mode does not show the network whole images at one scale; the message names what requires it.
+    """
+    scale = whole_scale(mode)
+    if scale is None:
+        raise ValueError(f"{what} requires whole images at one scale; got {mode}: leave out the mode")
+    return scale

@@ -20,7 +20,17 @@ from ..utils.modules import copy_for_inference
 from ..utils.text import shorten
 from .ablation import without_gate
 from .inputs import check_model, error_context, to_depth_tensor, to_image_tensor, trained_image_max
-from .modes import Forward, InferenceMode, MultiScale, SlidingWindow, WholeImage, classes_of_logits, scaled, softmax_of
+from .modes import (
+    Forward,
+    InferenceMode,
+    SlidingWindow,
+    WholeImage,
+    classes_of_logits,
+    require_whole_images,
+    scaled,
+    softmax_of,
+    whole_scale,
+)
 from .passes import (
     TOLERANCE,
     Iterations,
@@ -98,8 +108,8 @@ class Predictor:
         if model.takes_depth and whole_scale(mode) != 1:
             raise ValueError(f"mode must be whole images for a network that takes depth; got {mode}: leave it out")
         for name, given in (("iterations='auto'", iterations == "auto"), ("merge", merge is not None)):
-            if given and whole_scale(mode) is None:
-                raise ValueError(f"{name} requires whole images at one scale; got {mode}: leave out the mode")
+            if given:
+                require_whole_images(mode, name)
         # What was logged once is not logged again.
         self._logged: set[str] = set()
 
@@ -172,11 +182,7 @@ class Predictor:
         scale = whole_scale(mode)
         # Where it is possible, probabilities are computed pass by pass, since instability compares two passes.
         if pass_by_pass or (probabilities and scale is not None and "iterations" in self.model.capabilities):
-            if scale is None:
-                raise ValueError(
-                    f"depth, and predictions of single passes, require whole images at one scale; got {mode}: leave "
-                    "out the mode"
-                )
+            scale = require_whole_images(mode, "a prediction of depth or of single passes")
             return self._run_passes(image, depth_map, scale, all_passes, probabilities, depth)
         extra = depth_kwargs(self.model, depth_map, image, self.device)
         forward = partial(self.model, **self._iteration_kwargs, **extra)
@@ -280,15 +286,6 @@ class Predictor:
         other = copy.copy(self)
         other.model = without_gate(self.model, name)
         return other
-
-
-def whole_scale(mode: InferenceMode | None) -> float | None:
-    """Return the scale at which a mode shows the network the whole image, once; None if it does not."""
-    if mode in (None, WholeImage()):
-        return 1.0
-    if isinstance(mode, MultiScale) and mode == MultiScale(mode.scales[:1], flip=False):
-        return mode.scales[0]
-    return None
 
 
 def _resizes(mode: InferenceMode | None) -> bool:

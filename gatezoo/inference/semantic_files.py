@@ -20,9 +20,10 @@ from ..visualization.figures import index_image, iterations_figure
 from ..visualization.overlay import overlay
 from ..visualization.pixels import confidence_image
 from .inputs import error_context
+from .modes import require_whole_images
 from .passes import check_depth_given, check_predicts_depth
 from .prediction import Prediction
-from .predictor import Predictor, whole_scale
+from .predictor import Predictor
 from .writers import PredictionWriter, Results
 
 # Endings of the names of depth files; ``gatezoo predict --depth`` writes the first.
@@ -75,10 +76,8 @@ class SemanticWriter(PredictionWriter):
             check_predicts_depth(predictor.model)
         check_depth_given(predictor.model, depth_map is not None)
         for option, given in (("show_iterations", show_iterations), ("depth", depth)):
-            if given and whole_scale(predictor.mode) is None:
-                raise ValueError(
-                    f"{option} requires whole images; got {predictor.mode}: leave out the mode or {option}"
-                )
+            if given:
+                require_whole_images(predictor.mode, option)
 
     @property
     def endings(self) -> list[str]:

@@ -139,35 +139,30 @@ PAPER = (
     "Depth-aware gating: recurrent scene parsing with perspective understanding in the loop "
     "(Kong and Fowlkes, CVPR 2018)"
 )
-BASELINE: dict[str, Any] = dict(gate="none", loops=0)
-AVERAGE: dict[str, Any] = dict(gate="average", tied=True, loops=0)
-SMALL: dict[str, Any] = dict(width=96)
+# The columns of the supplement's Table 1 that every backbone has.
+VARIANTS: dict[str, dict[str, Any]] = {
+    "baseline": dict(gate="none", loops=0),
+    "average": dict(gate="average", tied=True, loops=0),
+    "given": dict(gate="given", loops=0),
+    "attention": dict(gate="attention", loops=0),
+    "predicted": dict(loops=0),
+}
+R101: dict[str, Any] = dict(backbone="resnet101")
+# Fewer channels for small backbones.
+SMALL_MOBILENETV2: dict[str, Any] = dict(**MOBILENETV2, width=96)
+SMALL_LITE0: dict[str, Any] = dict(**LITE0, width=96)
 
 register_models(
     depthgate,
     {
         "depthgate_r50": dict(backbone="resnet50"),
-        "depthgate_r101": dict(backbone="resnet101"),
-        # The columns of the supplement's Table 1.
-        "depthgate_r101_baseline": dict(backbone="resnet101", **BASELINE),
-        "depthgate_r101_average": dict(backbone="resnet101", **AVERAGE),
-        "depthgate_r101_given_tied": dict(backbone="resnet101", gate="given", tied=True, loops=0),
-        "depthgate_r101_given": dict(backbone="resnet101", gate="given", loops=0),
-        "depthgate_r101_attention": dict(backbone="resnet101", gate="attention", loops=0),
-        "depthgate_r101_predicted": dict(backbone="resnet101", loops=0),
-        # The same on small backbones, with fewer channels.
-        "depthgate_mobilenetv2": dict(**MOBILENETV2, **SMALL),
-        "depthgate_mobilenetv2_baseline": dict(**MOBILENETV2, **SMALL, **BASELINE),
-        "depthgate_mobilenetv2_average": dict(**MOBILENETV2, **SMALL, **AVERAGE),
-        "depthgate_mobilenetv2_given": dict(**MOBILENETV2, **SMALL, gate="given", loops=0),
-        "depthgate_mobilenetv2_attention": dict(**MOBILENETV2, **SMALL, gate="attention", loops=0),
-        "depthgate_mobilenetv2_predicted": dict(**MOBILENETV2, **SMALL, loops=0),
-        "depthgate_lite0": dict(**LITE0, **SMALL),
-        "depthgate_lite0_baseline": dict(**LITE0, **SMALL, **BASELINE),
-        "depthgate_lite0_average": dict(**LITE0, **SMALL, **AVERAGE),
-        "depthgate_lite0_given": dict(**LITE0, **SMALL, gate="given", loops=0),
-        "depthgate_lite0_attention": dict(**LITE0, **SMALL, gate="attention", loops=0),
-        "depthgate_lite0_predicted": dict(**LITE0, **SMALL, loops=0),
+        "depthgate_r101": R101,
+        "depthgate_r101_given_tied": dict(**R101, gate="given", tied=True, loops=0),
+        "depthgate_mobilenetv2": SMALL_MOBILENETV2,
+        "depthgate_lite0": SMALL_LITE0,
+        **{f"depthgate_r101_{name}": {**R101, **row} for name, row in VARIANTS.items()},
+        **{f"depthgate_mobilenetv2_{name}": {**SMALL_MOBILENETV2, **row} for name, row in VARIANTS.items()},
+        **{f"depthgate_lite0_{name}": {**SMALL_LITE0, **row} for name, row in VARIANTS.items()},
         "test_depthgate": dict(backbone="test_resnet", width=32),
         "test_depthgate_given": dict(backbone="test_resnet", width=32, gate="given", loops=1),
     },

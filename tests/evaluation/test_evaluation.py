@@ -13,6 +13,7 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing
 from helpers.commands import run
+from helpers.headers import header
 from PIL import Image
 from safetensors.torch import save_file
 from torch.utils.data import Dataset
@@ -470,14 +471,7 @@ def test_eval_command_takes_a_data_set_by_name(monkeypatch, capsys, tmp_path):
     same = run(monkeypatch, capsys, "eval", "dignet_mobilenetv2_8s", "--data", tmp_path / "camvid/val", "-j", 0)
     assert same[1] == text
     # Weights of 11 classes with other names.
-    metadata = {
-        "architecture": "test_fcn",
-        "num_classes": 11,
-        "class_names": list("abcdefghijk"),
-        "mean": [0] * 3,
-        "std": [1] * 3,
-    }
-    save_file(network("test_fcn", 11).state_dict(), tmp_path / "other.safetensors", {"gatezoo": json.dumps(metadata)})
+    save_file(network("test_fcn", 11).state_dict(), tmp_path / "other.safetensors", header(classes="abcdefghijk"))
     code, _, err = run(monkeypatch, capsys, "eval", tmp_path / "other.safetensors", *arguments)
     assert code == 2
     assert "class 0 is 'a' in the network and 'sky' in the data" in err

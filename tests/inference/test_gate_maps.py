@@ -1,12 +1,12 @@
 """Gate maps of an image, and their figure."""
 
-import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from helpers.commands import run
+from helpers.headers import header
 from PIL import Image
 from safetensors.torch import save_file
 
@@ -163,15 +163,7 @@ def test_command_draws_gates_and_ablates_one(monkeypatch, capsys, shapes, tmp_pa
 )
 def test_errors_are_one_line(monkeypatch, capsys, shapes, arguments, message):
     monkeypatch.chdir(shapes / "images")
-    metadata = {
-        "architecture": "test_fcn",
-        "num_classes": 4,
-        "class_names": list("abcd"),
-        "mean": [0] * 3,
-        "std": [1] * 3,
-    }
-    plain = gatezoo.create_model("test_fcn", num_classes=4).state_dict()
-    save_file(plain, "plain.safetensors", {"gatezoo": json.dumps(metadata)})
+    save_file(gatezoo.create_model("test_fcn", num_classes=4).state_dict(), "plain.safetensors", header())
     code, _, err = run(monkeypatch, capsys, "gates", *arguments, "--out", "gates.png")
     assert code == 2
     assert message in err

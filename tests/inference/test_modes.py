@@ -272,6 +272,6 @@ def test_predict_takes_a_mode(tmp_path):
     (written,) = write_predictions(SemanticWriter(predictor), [tmp_path / "street.png"], tmp_path / "out")
     assert np.array_equal(np.array(Image.open(written.files[0])), listed)
     with pytest.raises(
-        ValueError, match=r"show_iterations requires whole images; got scales 0.75, 1 with flips, windows"
+        ValueError, match=r"show_iterations requires whole images at one scale; got scales 0.75, 1 with flips, windows"
     ):
         SemanticWriter(predictor, show_iterations=True)

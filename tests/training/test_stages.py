@@ -388,7 +388,7 @@ def test_predict_refuses_depth_where_there_is_none(model):
         ValueError, match="depth must be predicted by the network; test_fcn predicts none: choose a depth"
     ):
         gatezoo.predict(gatezoo.create_model("test_fcn"), image, depth=True)
-    with pytest.raises(ValueError, match="depth, and predictions of single passes, require whole images"):
+    with pytest.raises(ValueError, match="a prediction of depth or of single passes requires whole images"):
         gatezoo.predict(model, image, depth=True, mode=MultiScale())
     for several in (MultiScale((0.5, 1.0), flip=False), MultiScale((0.5,)), SlidingWindow(64)):
         with pytest.raises(ValueError, match="depth, and predictions of single passes, require whole"):
