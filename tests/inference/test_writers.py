@@ -397,5 +397,5 @@ def test_options_that_need_another_network_or_mode_are_refused_at_once(predictor
         SemanticWriter(predictor, depth=True)
     with pytest.raises(ValueError, match="iterations must be a whole number of passes, 1 to 100; got 101"):
         Predictor(predictor.model, iterations=101)
-    with pytest.raises(ValueError, match="show_iterations requires whole images; got windows of 48x48"):
+    with pytest.raises(ValueError, match="show_iterations requires whole images at one scale; got windows of 48x48"):
         SemanticWriter(Predictor(predictor.model, mode=SlidingWindow(48)), show_iterations=True)

@@ -391,7 +391,7 @@ def test_predict_refuses_depth_where_there_is_none(model):
     with pytest.raises(ValueError, match="a prediction of depth or of single passes requires whole images"):
         gatezoo.predict(model, image, depth=True, mode=MultiScale())
     for several in (MultiScale((0.5, 1.0), flip=False), MultiScale((0.5,)), SlidingWindow(64)):
-        with pytest.raises(ValueError, match="depth, and predictions of single passes, require whole"):
+        with pytest.raises(ValueError, match="a prediction of depth or of single passes requires whole"):
             gatezoo.predict(model, image, depth=True, mode=several)
     with pytest.raises(ValueError, match="blur must be a standard deviation in pixels, 0 or more; got -1"):
         gatezoo.predict(model, image, depth=True, blur=-1.0)
