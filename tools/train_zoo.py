@@ -166,7 +166,7 @@ class Scheduler:
     def training(self, run: Run) -> list[Any]:
         """Return the command that trains."""
         command: list[Any] = ["train", "--recipe", f"{self.queue.path}:{run.experiment.name}", "--seed", run.seed]
-        command += ["--out", run.folder, "--resume", *self.data_options()]
+        command += ["--out", run.folder, "--auto-resume", *self.data_options()]
         if self.args.pretrained_backbone:
             command += ["--pretrained-backbone", self.args.pretrained_backbone]
         return command + (["--initial-checkpoint", run.start.checkpoint] if run.start else [])

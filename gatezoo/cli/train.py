@@ -102,7 +102,7 @@ def train(
         task=get_model_spec(name).task,
         options=options,
     )
-    run = RunOptions(out, device, workers, resume, log_with)
+    run = RunOptions(out, device, workers, resume, log_with=log_with)
     if stages:
         if pretrained:
             raise ValueError("a training in stages must start from the backbone; got --pretrained: leave it out")

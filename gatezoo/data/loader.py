@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import random
-import signal
 from collections.abc import Callable, Sequence, Sized
 from functools import partial
 from typing import Any
@@ -12,6 +11,8 @@ from typing import Any
 import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
+
+from ..utils.parallel import init_data_worker
 
 
 class EpochStream(Dataset):
@@ -86,8 +87,7 @@ def create_loader(
 
 def _worker_init(worker: int, low_priority: bool) -> None:
     """Set up a worker process."""
-    # Ctrl-C reaches the whole group; the trainer decides when its workers end.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    init_data_worker()
     # Where all cores train, a worker that takes one delays the others: let it decode while they wait for each other.
     if low_priority and hasattr(os, "nice"):
         os.nice(10)

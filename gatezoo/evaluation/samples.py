@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from ..segmenters.base import BaseSegmenter
 from ..utils.distributed import get_rank_and_world_size
+from ..utils.parallel import init_data_worker
 from ..utils.progress import Progress
 from ..utils.text import shorten
 
@@ -86,7 +87,9 @@ def iterate_samples(
     """
     shard = _RankShard(data, keys)
     pin_memory = device.type == "cuda"
-    loader: DataLoader[Any] = DataLoader(shard, batch_size=None, num_workers=workers, pin_memory=pin_memory)
+    loader: DataLoader[Any] = DataLoader(
+        shard, batch_size=None, num_workers=workers, pin_memory=pin_memory, worker_init_fn=init_data_worker
+    )
     yield from progress(loader, len(shard)) if progress else loader
 
 

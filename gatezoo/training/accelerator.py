@@ -7,10 +7,12 @@ import os
 import torch
 from accelerate import Accelerator, DataLoaderConfiguration, DistributedDataParallelKwargs
 from accelerate.state import AcceleratorState, is_initialized
+from accelerate.utils import gather_object
 
 from ..recipes.recipe import Recipe
 from ..segmenters.base import BaseSegmenter
 from ..utils.devices import describe_device, resolve_device
+from .interrupts import watch_parent
 from .messages import log_info
 from .options import RunOptions
 from .tasks import has_auxiliary
@@ -37,7 +39,13 @@ def make_accelerator(model: BaseSegmenter, recipe: Recipe, options: RunOptions) 
         raise ValueError(f"batch_size must be a multiple of the {count} processes; got {recipe.batch_size}")
     if recipe.sync_bn and accelerator.device.type == "cpu":
         raise ValueError("sync_bn must run on GPUs; got a CPU, for which torch has none: leave it out, or freeze_bn")
-    log_info(f"running on {describe_device(accelerator.device)}")
+    where = describe_device(accelerator.device)
+    if count > 1:
+        watch_parent()
+        devices = ", ".join(gather_object([str(accelerator.device)]))
+        log_info(f"{count} processes, {recipe.batch_size // count} images each; only the first one logs and saves")
+        where = f"{where}; by process: {devices}"
+    log_info(f"running on {where}")
     return accelerator
 
 

@@ -1,16 +1,25 @@
-"""Handle interruptions of a long run: termination signals, lack of memory, killed workers."""
+"""Handle interruptions of a long run: termination signals, lack of memory, killed processes."""
 
 from __future__ import annotations
 
 import contextlib
+import functools
+import os
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
+import torch.distributed as dist
+
 from ..utils.allocator import is_out_of_memory
+from .messages import log_info
+
+# Seconds that a process has to save and end after the one that started it is gone.
+GRACE = 60
 
 
 class Interrupts:
@@ -41,9 +50,28 @@ class Interrupts:
         self._previous = {}
 
 
+@functools.cache
+def watch_parent() -> None:
+    """Stop this process as SIGTERM does when the one that started it (torchrun) is killed, so that none is left over.
+
+    The processes then save and end together; one that waits for another that is gone is ended after ``GRACE`` seconds.
+    """
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1)
+        log_info("the process that started this training is gone: stopping")
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(GRACE)
+        os._exit(128 + signal.SIGTERM)
+
+    threading.Thread(target=watch, name="watch_parent", daemon=True).start()
+
+
 @contextlib.contextmanager
 def explain_runtime_errors(folder: Path) -> Iterator[None]:
-    """Turn lack of memory and killed workers into a one-line ValueError with a suggested fix.
+    """Turn lack of memory and killed processes into a one-line ValueError with a suggested fix.
 
     Args:
         folder: where the training saves its state.
@@ -62,4 +90,6 @@ def explain_runtime_errors(folder: Path) -> Iterator[None]:
             raise ValueError(
                 f"data workers must stay alive; one was killed (memory?): use fewer workers; {saved}"
             ) from error
+        if isinstance(error, dist.DistError) or "gloo" in text:
+            raise ValueError(f"all processes of a training must stay alive; another one ended: {saved}") from error
         raise

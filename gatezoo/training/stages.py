@@ -60,6 +60,7 @@ def train_stages(
         folder = Path(options.out) / f"{number}_{stage.name}"
         recipe = Recipe.from_dict(dataclasses.asdict(stage.recipe) | dict(changes or {}))
         last = folder / "last.safetensors"
+        resume = "auto" if options.resume and number > 1 else options.resume
         metadata = checkpoint_metadata(last) if options.resume and last.exists() else {}
         if metadata.get("step") == recipe.steps:
             log_info(f"stage {number}, {stage.name}: done")
@@ -70,7 +71,7 @@ def train_stages(
                 train_data,
                 val_data,
                 recipe,
-                dataclasses.replace(options, out=folder),
+                dataclasses.replace(options, out=folder, resume=resume),
                 pretrained_backbone=pretrained_backbone if number == 1 else None,
                 initial_checkpoint=previous,
                 model_kwargs={**stage.model_kwargs, **(model_kwargs or {})},

@@ -9,15 +9,11 @@ import contextlib
 import math
 import os
 import signal
-import sys
-import time
 from collections.abc import Iterator
 from dataclasses import asdict, replace
-from typing import Any
+from typing import Any, Literal
 
 import torch
-from accelerate.utils import gather_object
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
@@ -28,13 +24,16 @@ from ..segmenters.base import BaseSegmenter
 from ..utils.environment import versions
 from ..weights.conversions import FORMAT_VERSION
 from .accelerator import make_accelerator
+from .identity import describe_training
 from .interrupts import Interrupts, explain_runtime_errors
 from .messages import log_info
 from .optimizers import create_optimizer, lr_factor
 from .options import RunOptions
 from .phases import LinearProbe, augmented_copies
 from .precision import mixed_precision, resolve_amp_dtype
+from .progress import StepProgress
 from .run_folder import RunFolder
+from .state import check_weights, collect_state, restore_state
 from .tasks import TASKS
 
 # Steps in a row that may be skipped for an infinite gradient.
@@ -50,7 +49,7 @@ def train(
     about: dict[str, Any] | None = None,
     device: str = "auto",
     workers: int = 1,
-    resume: bool = False,
+    resume: bool | Literal["auto"] = False,
     log_with: str | None = None,
 ) -> dict[str, Any]:
     """Train a network, evaluate it regularly, and keep the best and the last checkpoint in the folder ``out``.
@@ -68,7 +67,7 @@ def train(
         about: further metadata for the header of the checkpoints: name and keywords of the model, class names.
         device: "auto", "cpu", "cuda", "cuda:1", ...
         workers: processes that load images, for each process that trains; 0: none.
-        resume: continue the training in ``out``.
+        resume: continue the training in ``out``; "auto": if it holds one, else start it.
         log_with: tracker of Accelerate: "tensorboard", "wandb", ...
 
     Returns:
@@ -76,9 +75,10 @@ def train(
 
     Raises:
         ValueError: losses or gradients stay infinite, memory runs out, a worker was killed, or the folder cannot be
-            written; or ``out`` holds another training and ``resume`` is not set.
+            written; ``out`` holds a training and ``resume`` is not set, or one of another recipe, data or network and
+            it is; or another process trains into it.
     """
-    options = RunOptions(out, device, workers, resume, log_with)
+    options = RunOptions(out, device, workers, resume, log_with=log_with)
     return Trainer(model, train_data, val_data, recipe, options, about).run()
 
 
@@ -105,15 +105,17 @@ class Trainer:
     ):
         self.model, self.val_data, self.workers = model, val_data, options.workers
         self.task = TASKS[model.task]
+        check_weights(model)
         self.folder = RunFolder(options.out, options.resume, self.task.metric_names)
         self.accelerator = make_accelerator(model, recipe, options)
         self.device = self.accelerator.device
+        config = model.data_config
+        mean, std = recipe.mean or config.mean, recipe.std or config.std
+        self.identity = describe_training(model, train_data, val_data, replace(recipe, mean=mean, std=std))
         self.recipe = recipe = replace(recipe, amp_dtype=resolve_amp_dtype(recipe.amp_dtype, self.device))
         torch.use_deterministic_algorithms(recipe.deterministic)
         torch.manual_seed(recipe.seed + self.accelerator.process_index)
 
-        config = model.data_config
-        mean, std = recipe.mean or config.mean, recipe.std or config.std
         self.metadata = {"recipe": asdict(recipe), "mean": mean, "std": std, **(metadata or {})}
         self.metadata |= {"format_version": FORMAT_VERSION, "versions": versions()}
         if recipe.sync_bn:
@@ -139,7 +141,7 @@ class Trainer:
         self.rng: torch.Tensor | None = None
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=recipe.amp_dtype == "fp16")
         if state := self.folder.load():
-            self._restore(state)
+            restore_state(self, state, options.resume_with_changes)
         crops = recipe.batch_size * recipe.grad_accum_steps
         copies = augmented_copies(train_data, self.task, recipe, mean)
         (_, data), *later = [(step * crops, data) for step, data in copies]
@@ -150,32 +152,36 @@ class Trainer:
     def run(self) -> dict[str, Any]:
         """Train to the last step and return the metadata of the checkpoints, with the evaluations under "history"."""
         main = self.accelerator.is_main_process
-        if main:
-            self.folder.start(self.step)
-        self.accelerator.wait_for_everyone()
+        self.accelerator.wait_for_everyone()  # until all have read the state
+        with self.folder.lock() if main else contextlib.nullcontext():
+            if main:
+                self.folder.start()
+                if self.step:
+                    self.folder.restore_last(self._averaged_model().state_dict(), self._current_metadata())
+            self.accelerator.wait_for_everyone()
+            self._run_steps()
+        self.accelerator.end_training()
+        return {**self.metadata, "history": self.history}
+
+    def _run_steps(self) -> None:
         self.accelerator.init_trackers("log")
         if self.rng is not None:
             torch.set_rng_state(self.rng)
-        columns = (BarColumn(), MofNCompleteColumn(), TextColumn("loss {task.fields[loss]:.3f}"), TimeRemainingColumn())
+        images_per_step = self.recipe.batch_size * self.recipe.grad_accum_steps
         with (
             mixed_precision(self.model, self.device, self.recipe.amp_dtype) as self.autocast,
             explain_runtime_errors(self.folder.path),
             Interrupts() as interrupts,
-            Progress(*columns, disable=not (main and sys.stdout.isatty())) as progress,
+            StepProgress(self.recipe.steps, self.step, images_per_step, self.accelerator.is_main_process) as progress,
         ):
-            bar = progress.add_task("train", total=self.recipe.steps, completed=self.step, loss=math.nan)
-            batches, start_time, first_step = iter(self.loader), time.monotonic(), self.step
+            batches = iter(self.loader)
             while self.step < self.recipe.steps:
                 self.train_step(batches)
-                progress.update(bar, completed=self.step, loss=self._shown_loss())
-                images = (self.step - first_step) * self.recipe.batch_size * self.recipe.grad_accum_steps
-                self.on_step_end(images / (time.monotonic() - start_time), progress.disable)
+                self.on_step_end(progress)
                 if number := self.stop_signal(interrupts):
                     self._save()
                     log_info(f"stopped by {signal.Signals(number).name} after step {self.step}: --resume continues")
                     raise SystemExit(128 + number)
-        self.accelerator.end_training()
-        return {**self.metadata, "history": self.history}
 
     def train_step(self, batches: Iterator[Any]) -> None:
         """Run one step of the optimizer."""
@@ -215,16 +221,11 @@ class Trainer:
             self.loss_ema = value if self.loss_ema is None else 0.98 * self.loss_ema + 0.02 * value
         self.step += 1
 
-    def on_step_end(self, images_per_second: float, log_steps: bool) -> None:
-        """Log, evaluate and save at the recipe's intervals.
-
-        Args:
-            images_per_second: speed since the start of the run.
-            log_steps: log a message at ``log_interval`` too; otherwise only after an evaluation.
-        """
+    def on_step_end(self, progress: StepProgress) -> None:
+        """Log, evaluate and save at the recipe's intervals."""
         recipe, main = self.recipe, self.accelerator.is_main_process
         row = {"step": self.step, "loss": self.loss_ema, "lr": self.optimizer.param_groups[0]["lr"]}
-        row["images_per_s"] = images_per_second
+        row["images_per_s"] = progress.images_per_second(self.step)
         evaluates = self.step % recipe.eval_interval == 0 or self.step == recipe.steps
         if evaluates:
             network, device = self._averaged_model(), str(self.device)
@@ -237,9 +238,7 @@ class Trainer:
         if main and (evaluates or self.step % recipe.log_interval == 0):
             self.folder.log(row)
             self.accelerator.log({key: value for key, value in row.items() if key != "step"}, step=self.step)
-            if log_steps and not evaluates:
-                speed = f"{images_per_second:.2f} images/s"
-                log_info(f"step {self.step}/{recipe.steps} loss {self._shown_loss():.3f} {speed}")
+        progress.update(self.step, self._shown_loss(), recipe.log_interval, evaluates)
         if evaluates or (recipe.checkpoint_interval and self.step % recipe.checkpoint_interval == 0):
             self._save()
 
@@ -262,37 +261,16 @@ class Trainer:
         return math.nan if self.loss_ema is None else self.loss_ema
 
     def _save(self) -> None:
-        rng = gather_object([torch.get_rng_state()])
+        state = collect_state(self)
         if self.accelerator.is_main_process:
-            state = {
-                "model": self.model.state_dict(),
-                "optimizer": self.optimizer.state_dict(),
-                "ema_model": self.ema_model.state_dict() if self.ema_model else None,
-                "scaler": self.scaler.state_dict(),
-                "rng": rng,
-                "step": self.step,
-                "skipped": self.skipped,
-                "loss_ema": self.loss_ema,
-                "history": self.history,
-            }
-            metadata = {**self.metadata, "step": self.step, "history": self.history}
-            scores = [row[self.task.metric_names[0]] for row in self.history]
-            best = bool(scores) and self.history[-1]["step"] == self.step and scores[-1] == max(scores)
-            self.folder.save(state, self._averaged_model().state_dict(), metadata, best)
+            best = bool(self.history) and self.history[-1]["step"] == self.step and self._is_best()
+            self.folder.save(state, self._averaged_model().state_dict(), self._current_metadata(), best)
         self.accelerator.wait_for_everyone()
 
-    def _restore(self, state: dict[str, Any]) -> None:
-        try:
-            self.model.load_state_dict(state["model"])
-        except RuntimeError as error:
-            message = f"resume must continue with the network of {self.folder.state_path}; this is another"
-            raise ValueError(f"{message}: pass the same model, keywords and classes") from error
-        self.optimizer.load_state_dict(state["optimizer"])
-        if self.ema_model:
-            self.ema_model.load_state_dict(state["ema_model"])
-        self.step, self.skipped, self.loss_ema = state["step"], state["skipped"], state["loss_ema"]
-        self.history = state["history"]
-        if self.scaler.is_enabled():
-            self.scaler.load_state_dict(state["scaler"])
-        if len(state["rng"]) == self.accelerator.num_processes:
-            self.rng = state["rng"][self.accelerator.process_index]
+    def _is_best(self) -> bool:
+        """Return whether the last evaluation is the best, or the only one whose weights are there."""
+        scores = [row[self.task.metric_names[0]] for row in self.history]
+        return scores[-1] == max(scores) or not self.folder.has_best
+
+    def _current_metadata(self) -> dict[str, Any]:
+        return {**self.metadata, "step": self.step, "history": self.history}

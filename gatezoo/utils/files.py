@@ -24,11 +24,17 @@ def ensure_dir(path: Path) -> None:
         ) from None
 
 
-def atomic_write(path: Path, write: Callable[[Path], object]) -> None:
+def atomic_write(path: Path, write: Callable[[Path], object], previous: Path | None = None) -> None:
     """Call ``write`` with a temporary path beside ``path``, then rename that file to ``path``.
 
     The temporary file is in a new folder that this user alone can enter, so that nobody can put a link in its place;
-    its permissions are those of any new file. It is removed if ``write`` fails.
+    its permissions are those of any new file. It is removed if ``write`` fails. Its content is on the disk before it
+    is renamed, so that a loss of power leaves the old file or the new one.
+
+    Args:
+        path: the file.
+        write: function that writes a file at the path that it is given.
+        previous: where the file that is at ``path`` now is moved to; default: it is replaced.
 
     Raises:
         ValueError: the file cannot be written.
@@ -37,9 +43,32 @@ def atomic_write(path: Path, write: Callable[[Path], object]) -> None:
         with tempfile.TemporaryDirectory(prefix=".part", dir=path.parent, ignore_cleanup_errors=True) as folder:
             tmp_path = Path(folder) / path.name
             write(tmp_path)
+            flush_to_disk(tmp_path)
+            if previous and path.exists():
+                os.replace(path, previous)
             os.replace(tmp_path, path)
+        flush_to_disk(path.parent)
     except OSError as error:
         raise ValueError(f"the file {path} must be writable; {error.strerror or error}: choose another") from error
+
+
+def flush_to_disk(path: Path) -> None:
+    """Wait until the content of a file, or the names in a folder, are on the disk.
+
+    Names in a folder are left to the system where it cannot do so (Windows).
+    """
+    is_dir = path.is_dir()
+    try:
+        descriptor = os.open(path, os.O_RDONLY if is_dir else os.O_RDWR)
+    except PermissionError:  # a folder on Windows; a file that was written without the right to do so again
+        return
+    try:
+        os.fsync(descriptor)
+    except OSError:
+        if not is_dir:  # some network file systems cannot do it for folders
+            raise
+    finally:
+        os.close(descriptor)
 
 
 def check_outputs(outputs: Iterable[tuple[Path, Path]], inputs: Iterable[Path]) -> None:

@@ -202,6 +202,36 @@ def test_two_killed_processes_resume_to_the_same_weights(shapes, tmp_path):
     assert same(weights_in(tmp_path / "whole"), weights_in(tmp_path / "killed"))
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("victim", ["agent", "rank"])
+def test_killed_process_of_two_leaves_no_orphan(shapes, tmp_path, victim):
+    """Killing torchrun stops its processes, which save; killing one of them ends the other with a message."""
+    out = tmp_path / "out"
+    line = command(shapes, out, "-j", "1", steps=2000, processes=2)
+    with (tmp_path / "log").open("w") as log:
+        child = subprocess.Popen(line, env=environment(), stdout=log, stderr=log)
+    agent, deadline = psutil.Process(child.pid), time.monotonic() + 200
+    while not (out / "summary.csv").exists() or len((out / "summary.csv").read_text().splitlines()) < 8:
+        assert child.poll() is None, (tmp_path / "log").read_text()
+        assert time.monotonic() < deadline, (tmp_path / "log").read_text()
+        time.sleep(0.05)
+    family = agent.children(recursive=True)
+    ranks = [process for process in agent.children() if "gatezoo" in process.cmdline()]
+    assert len(ranks) == 2
+    assert len(family) >= 4  # and their data workers
+    (agent if victim == "agent" else ranks[1]).kill()
+    child.wait(100)
+    _, alive = psutil.wait_procs(family, timeout=50)
+    text = (tmp_path / "log").read_text()
+    assert not alive, text
+    if victim == "agent":
+        assert "the process that started this training is gone: stopping" in text
+        assert re.search(r"stopped by SIGTERM after step \d+: --resume continues", text)
+    else:
+        assert "all processes of a training must stay alive; another one ended" in text
+        assert (out / "trainer_state.pt").exists()
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_termination_signal_saves_first(shapes, tmp_path, number):
     code, text = start_and_signal(number, shapes, tmp_path / "out", 2, "--recovery-interval", "0", steps=500)
@@ -214,16 +244,22 @@ def test_termination_signal_saves_first(shapes, tmp_path, number):
 
 def test_two_processes_train_like_one(shapes, tmp_path):
     """The same losses at the same global batch, though the ignored pixels fall unevenly."""
-    losses = []
+    losses, histories = [], []
     for processes in (1, 2):
         out = tmp_path / str(processes)
-        phases = "--linear-probe-steps", "4", "--crop-schedule", "32@0,48@.5"
+        phases = "--linear-probe-steps", "4", "--crop-schedule", "32@0,48@.5", "--val-interval", "5"
         line = command(shapes, out, "--class-weights", "sqrt", *phases, steps=12, processes=processes)
         done = subprocess.run(line, env=environment(), capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
+        assert ("2 processes, 2 images each" in done.stdout) == (processes == 2)
+        assert "step 1/12 loss" in done.stdout
+        histories.append(json.loads((out / "history.json").read_text()))
         losses.append([float(row["loss"]) for row in csv.DictReader((out / "summary.csv").open())])
     assert len(losses[0]) == 12
     assert losses[1] == pytest.approx(losses[0], rel=1e-4)
+    assert [row["step"] for row in histories[1]] == [5, 10, 12]
+    for first, second in zip(*histories, strict=True):
+        assert second["miou"] == pytest.approx(first["miou"], abs=2e-3)
     first, second = weights_in(tmp_path / "1"), weights_in(tmp_path / "2")
     for key in first:
         torch.testing.assert_close(first[key], second[key], rtol=1e-3, atol=1e-4)
@@ -308,12 +344,16 @@ def test_averaged_weights_are_evaluated_and_saved(shapes, tmp_path):
     assert torch.equal(state["ema_model"]["module.head.2.weight"], saved["head.2.weight"])
 
 
-def test_infinite_losses_end_the_training(shapes, tmp_path):
+def test_infinite_losses_end_the_training(shapes, tmp_path, monkeypatch):
     model = gatezoo.create_model("test_fcn", num_classes=2)
-    nn.init.constant_(model.head.bias, float("nan"))
     data = FolderDataset(shapes, 2), FolderDataset(shapes, 2)
+    loss = SemanticObjective.forward
+    monkeypatch.setattr(SemanticObjective, "forward", lambda *args: loss(*args) * float("nan"))
     with pytest.raises(ValueError, match="losses and gradients must be finite; 10 steps up to step 9 were not"):
         train(model, *data, tmp_path / "out", Recipe(**QUICK, steps=20), workers=0)
+    nn.init.constant_(model.head.bias, float("nan"))
+    with pytest.raises(ValueError, match=r"weights to train from must be finite; head\.bias holds NaN or infinity"):
+        train(model, *data, tmp_path / "new", Recipe(**QUICK, steps=20), workers=0)
 
 
 @pytest.mark.parametrize(

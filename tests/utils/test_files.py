@@ -40,6 +40,17 @@ def test_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
     assert math.isnan(json.loads(path.read_text()))
 
 
+def test_content_is_on_the_disk_before_the_name_and_the_old_file_may_be_kept(tmp_path, monkeypatch):
+    path, previous, calls = tmp_path / "a", tmp_path / "b", []
+    path.write_text("old")
+    sync, replace = os.fsync, os.replace
+    monkeypatch.setattr(os, "fsync", lambda fd: calls.append(os.fstat(fd).st_ino) or sync(fd))
+    monkeypatch.setattr(os, "replace", lambda *paths: calls.append(paths[1].name) or replace(*paths))
+    atomic_write(path, lambda tmp_path: tmp_path.write_text("new"), previous)
+    assert calls == [path.stat().st_ino, "b", "a", tmp_path.stat().st_ino]
+    assert (path.read_text(), previous.read_text()) == ("new", "old")
+
+
 def test_folders_that_cannot_be_written(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(ValueError, match=f"the output folder must be writable; got {re.escape(str(tmp_path))}"):
