@@ -36,14 +36,19 @@ class CrossEntropy(nn.Module):
         self.ignore_index = ignore_index
 
     def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
+        total, count = self.sums(logits, labels)
+        return total / reduce_mean(count)
+
+    def sums(self, logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Return numerator and denominator of this process alone."""
         total = F.cross_entropy(logits, labels, self.weight, ignore_index=self.ignore_index, reduction="sum")
-        return total / self.count(labels, total)
+        return total, self.count(labels, total)
 
     def count(self, labels: Tensor, like: Tensor) -> Tensor:
-        """Return the denominator: the sum of the weights of the labeled pixels, averaged over processes."""
+        """Return the sum of the weights of the labeled pixels."""
         labeled = labels[labels != self.ignore_index]
         count = labeled.numel() if self.weight is None else self.weight[labeled].sum()
-        return reduce_mean(torch.as_tensor(count, dtype=like.dtype, device=like.device))
+        return torch.as_tensor(count, dtype=like.dtype, device=like.device)
 
 
 class Focal(CrossEntropy):
@@ -51,12 +56,12 @@ class Focal(CrossEntropy):
 
     gamma = 2.0
 
-    def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
+    def sums(self, logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         each = F.cross_entropy(logits, labels, ignore_index=self.ignore_index, reduction="none")
         weighted = F.cross_entropy(logits, labels, self.weight, ignore_index=self.ignore_index, reduction="none")
         # 1 - exp(-each), without loss of precision near 0.
         total = (-torch.expm1(-each)).pow(self.gamma).mul(weighted).sum()
-        return total / self.count(labels, total)
+        return total, self.count(labels, total)
 
 
 class OnlineHardExamples(nn.Module):

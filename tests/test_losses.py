@@ -96,5 +96,8 @@ def test_class_weights():
     assert root[:2].mean() == pytest.approx(1)
     assert class_weights(shares, "inverse")[1] / class_weights(shares, "inverse")[0] == pytest.approx(0.64 / 0.36)
     assert class_weights(torch.tensor([0.5, 0.3, 0.2]), "median").tolist() == pytest.approx([0.6, 1.0, 1.5])
+    for kind in ("inverse", "sqrt", "median"):
+        assert class_weights(torch.zeros(2), kind).tolist() == [0, 0]
+        assert class_weights(torch.tensor([1.0, 1e-12, 0.0]), kind).isfinite().all()
     with pytest.raises(ValueError, match="class weights must be one of none, inverse, sqrt, median; got 'enet'"):
         class_weights(shares, "enet")

@@ -50,10 +50,10 @@ from gatezoo.model_info import count_gmacs, count_parameters, on_meta
 from gatezoo.recipes.recipe import Recipe
 from gatezoo.segmenters.base import BaseSegmenter
 from gatezoo.training.launch import train_model
+from gatezoo.training.objectives import SemanticObjective
 from gatezoo.training.optimizers import create_optimizer
 from gatezoo.training.options import RunOptions
 from gatezoo.training.precision import mixed_precision, resolve_amp_dtype
-from gatezoo.training.tasks import SemanticObjective
 from gatezoo.utils.allocator import disable_malloc_trim
 
 

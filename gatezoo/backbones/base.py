@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from ..utils.choices import suggest
 from ..utils.text import first_line
 from .dilation import dilate, input_strides, is_dilatable
+from .layer_groups import layer_numbers
 from .published import fetch_published, overlay
 from .shape_probe import BackboneGeometry, probe_geometry
 
@@ -46,7 +47,8 @@ class TimmBackbone(nn.Module):
         self.name = name
         self.output_stride = output_stride
         plan = _plan(name, output_stride, in_chans, backbone_args or {})
-        self.net = _build(name, {**(backbone_args or {}), **plan.kwargs}, pretrained)
+        self._net_kwargs = {**(backbone_args or {}), **plan.kwargs}
+        self.net = _build(name, self._net_kwargs, pretrained)
         dilate(self.net, plan.input_strides, output_stride)
         cfg = _pretrained_cfg(name)
         self.mean, self.std = cfg.mean, cfg.std
@@ -74,6 +76,11 @@ class TimmBackbone(nn.Module):
                 f"backbone must support recomputing activations; got {self.name!r}, for which timm does not: "
                 "leave grad checkpointing off"
             ) from None
+
+    def group_matcher(self, coarse: bool = False) -> Callable[[str], int]:
+        """Return the function from a parameter's name to the number of its layer, for timm's ``group_parameters``."""
+        number = layer_numbers(self.name, self._net_kwargs)
+        return lambda parameter: number(parameter.removeprefix("net."))
 
     def _to_nchw(self, x: Tensor) -> Tensor:
         return x.permute(0, 3, 1, 2) if self._nhwc else x

@@ -150,6 +150,10 @@ class WiderResNet38(nn.Module):
         """In training, recompute the activations of each group in the backward pass."""
         self.grad_checkpointing = enable
 
+    def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
+        """Return patterns of the layers' names, for timm's ``group_parameters``: the stem, then each unit."""
+        return {"stem": r"^stem", "units": [(r"^groups\.(\d+)\.(\d+)", None), (r"^leave", (99999,))]}
+
     def forward(self, image: Tensor) -> list[Tensor]:
         maps = [self.stem(image)]
         recompute = self.grad_checkpointing and self.training and torch.is_grad_enabled()

@@ -25,6 +25,8 @@ def class_weights(class_frequencies: Tensor, kind: str = "none") -> Tensor | Non
     if check_choice("class weights", kind, _POWERS) == "none":
         return None
     occurs = class_frequencies > 0
+    if not occurs.any():
+        return torch.zeros(len(occurs))
     weights = torch.where(occurs, class_frequencies, 1.0) ** _POWERS[kind]
     scale = class_frequencies[occurs].median() if kind == "median" else 1 / weights[occurs].mean()
     return (weights * scale * occurs).float()

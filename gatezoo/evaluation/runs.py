@@ -20,7 +20,7 @@ class SemanticRun:
 
     Args:
         predictor: of the network.
-        outputs: what is needed in addition to classes: "probabilities", "depth".
+        outputs: what is needed in addition to classes: "probabilities", "depth", "logits".
         all_iterations: also return the maps of each pass.
 
     Attributes:
@@ -38,7 +38,7 @@ class SemanticRun:
                 "all_iterations requires one number of iterations for all images; got iterations='auto': pass a number"
             )
         self.predictor, self.device, self.all_iterations = predictor, predictor.device, all_iterations
-        self.outputs = {name: name in outputs for name in ("probabilities", "depth")}
+        self.outputs = {name: name in outputs for name in ("probabilities", "depth", "logits")}
         self.iterations = predictor.iterations or getattr(predictor.model, "iterations", None)
         self.passes = int(self.iterations or 1) if all_iterations else 0
         self.results = self.passes + (predictor.merge is not None) if all_iterations else 1

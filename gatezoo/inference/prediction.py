@@ -20,6 +20,7 @@ class PassMaps:
         depth: in metres, (H, W) of float32; None unless requested.
         scale_weights: weights of the scales, (S, h, w) of float32, 1 in sum; None unless depth is requested.
         iterations: number of passes that led to these maps, this one included.
+        logits: of each class, (K, H, W); None unless requested.
     """
 
     classes: Tensor
@@ -28,6 +29,7 @@ class PassMaps:
     depth: Tensor | None = None
     scale_weights: Tensor | None = None
     iterations: int = 1
+    logits: Tensor | None = None
 
 
 @dataclass(frozen=True)

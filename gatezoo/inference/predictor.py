@@ -157,6 +157,7 @@ class Predictor:
         all_passes: bool = False,
         probabilities: bool = False,
         depth: bool = False,
+        logits: bool = False,
     ) -> list[PassMaps]:
         """Compute the maps of one image on the device.
 
@@ -164,6 +165,7 @@ class Predictor:
             image: (C, H, W), values in 0 .. 255.
             depth_map: (H, W), in metres.
             all_passes, probabilities, depth: see :meth:`predict`.
+            logits: also return the logits, or the logarithm of probabilities that were averaged.
 
         Returns:
             The result last. With ``all_passes`` the maps of each pass precede it if passes are merged; if they are not,
@@ -183,7 +185,8 @@ class Predictor:
         # Where it is possible, probabilities are computed pass by pass, since instability compares two passes.
         if pass_by_pass or (probabilities and scale is not None and "iterations" in self.model.capabilities):
             scale = require_whole_images(mode, "a prediction of depth or of single passes")
-            return self._run_passes(image, depth_map, scale, all_passes, probabilities, depth)
+            flags = {"probabilities": probabilities, "depth": depth, "logits": logits}
+            return self._run_passes(image, depth_map, scale, all_passes, {name for name in flags if flags[name]})
         extra = depth_kwargs(self.model, depth_map, image, self.device)
         forward = partial(self.model, **self._iteration_kwargs, **extra)
         batch = image[None].to(self.device)
@@ -193,10 +196,11 @@ class Predictor:
             run = partial(self._run_unnormalized, forward)
         mode = mode or WholeImage()
         passes = self._iteration_kwargs.get("iterations", getattr(self.model, "iterations", 1))
-        if not probabilities:
+        if not (probabilities or logits):
             return [PassMaps(mode.classes(run, batch)[0], iterations=passes)]
-        logits = mode(run, batch)
-        return [PassMaps(classes_of_logits(logits)[0], softmax_of(logits)[0], iterations=passes)]
+        values = mode(run, batch)
+        found = softmax_of(values)[0] if probabilities else None
+        return [PassMaps(classes_of_logits(values)[0], found, iterations=passes, logits=values[0] if logits else None)]
 
     def _run_unnormalized(self, forward: Forward, batch: Tensor) -> Tensor:
         return forward(self._to_input(batch))
@@ -213,38 +217,34 @@ class Predictor:
         depth_map: Tensor | None,
         scale: float,
         all_passes: bool,
-        probabilities: bool,
-        depth: bool,
+        wanted: set[str],
     ) -> list[PassMaps]:
         """Run the passes over the whole image one after the other; see :meth:`run`."""
         batch = scaled(self._to_input(image[None].to(self.device)), scale)
         extra = depth_kwargs(self.model, depth_map, image, self.device)
-        outputs = self.model.iterate_outputs(batch, details=depth, **self._iteration_kwargs, **extra)
-        with_probabilities = probabilities or self.merge is not None
-        maps = self._maps_of_passes(outputs, image.shape[-2:], with_probabilities, depth)
+        outputs = self.model.iterate_outputs(batch, details="depth" in wanted, **self._iteration_kwargs, **extra)
+        needed = wanted if self.merge is None else wanted | {"probabilities"}
+        maps = self._maps_of_passes(outputs, image.shape[-2:], needed)
         merged = None if self.merge is None else MergedPasses(self.merge)
         kept: list[PassMaps] = []
         for one in until_stable(maps, self.tolerance) if self.iterations == "auto" else maps:
             if merged:
                 assert one.probabilities is not None
                 merged.update(one.probabilities)
-            kept = [
-                *(kept if all_passes else []),
-                one if probabilities else dataclasses.replace(one, probabilities=None),
-            ]
+            one = one if "probabilities" in wanted else dataclasses.replace(one, probabilities=None)
+            kept = [*(kept if all_passes else []), one]
         if merged:
             mixed = merged.compute()
             classes = classes_of_logits(mixed[None])[0]
-            result = dataclasses.replace(
-                kept[-1], classes=classes, probabilities=mixed if probabilities else None, instability=None
-            )
+            found = mixed if "probabilities" in wanted else None
+            log = mixed.log() if "logits" in wanted else None
+            result = dataclasses.replace(kept[-1], classes=classes, probabilities=found, instability=None, logits=log)
             kept = [*(kept if all_passes else []), result]
         return kept
 
-    def _maps_of_passes(
-        self, outputs: Iterator[PassOutput], size: torch.Size, with_probabilities: bool, with_depth: bool
-    ) -> Iterator[PassMaps]:
+    def _maps_of_passes(self, outputs: Iterator[PassOutput], size: torch.Size, wanted: set[str]) -> Iterator[PassMaps]:
         """Yield the maps (H, W) of the output of each pass, resized to the image."""
+        with_probabilities = "probabilities" in wanted
         before: Tensor | None = None
         for number, output in enumerate(outputs, start=1):
             logits, resized = output.logits, output.logits.shape[-2:] != size
@@ -257,12 +257,13 @@ class Predictor:
                 instability = (probabilities - before).abs_().sum(0) / 2
             before = probabilities if with_probabilities else None
             depth = weights = None
-            if with_depth:
+            if "depth" in wanted:
                 assert output.log_depth is not None
                 assert output.scales is not None
                 depth = decode_depth(resize_to(output.log_depth[:, None], size)[:, 0], self.blur)[0]
                 weights = output.scales[0].float()
-            yield PassMaps(classes, before, instability, depth, weights, number)
+            kept = resize_to(logits, size)[0] if "logits" in wanted else None
+            yield PassMaps(classes, before, instability, depth, weights, number, kept)
 
     def _to_input(self, batch: Tensor) -> Tensor:
         """Normalize a batch in 0 .. 255, and lay it out as convolutions like it best."""

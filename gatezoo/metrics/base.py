@@ -25,7 +25,7 @@ class Metric(ABC):
 
     Attributes:
         needs: keys that a sample must have.
-        outputs: what ``maps`` must have in addition to ``classes``: "probabilities", "depth".
+        outputs: what ``maps`` must have in addition to ``classes``: "probabilities", "depth", "logits".
         num_classes: K.
         ignore_index: label that does not count.
     """

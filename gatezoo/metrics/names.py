@@ -20,12 +20,14 @@ class MetricInfo:
             a unit; "count", a whole number.
         hub_type: name of the metric on the Hugging Face Hub, if it is listed in the header of a model card.
         is_headline: whether the metric may summarize a set of weights, see :func:`headline`.
+        lower_is_better: whether a smaller value is a better one.
     """
 
     title: str
     unit: Unit = "share"
     hub_type: str | None = None
     is_headline: bool = False
+    lower_is_better: bool = False
 
 
 # Each metric by its key in scores.json, in the manifest and in recipes. The first headline that is present summarizes.
@@ -37,8 +39,8 @@ METRICS: dict[str, MetricInfo] = {
     "boundary_f": MetricInfo("boundary F-score"),
     "iiou": MetricInfo("instance IoU"),
     "iou": MetricInfo("IoU"),
-    "ece": MetricInfo("calibration error"),
-    "absent": MetricInfo("absent classes", unit="count"),
+    "ece": MetricInfo("calibration error", lower_is_better=True),
+    "absent": MetricInfo("absent classes", unit="count", lower_is_better=True),
     "mask_ap": MetricInfo("mask AP", hub_type="mean_average_precision", is_headline=True),
     "mask_ap50": MetricInfo("mask AP50", is_headline=True),
     "mask_ap75": MetricInfo("mask AP75"),
@@ -61,10 +63,11 @@ METRICS: dict[str, MetricInfo] = {
     "delta1": MetricInfo("depth within 1.25", is_headline=True),
     "delta2": MetricInfo("depth within 1.25^2", is_headline=True),
     "delta3": MetricInfo("depth within 1.25^3", is_headline=True),
-    "abs_rel": MetricInfo("depth abs rel", unit="ratio"),
-    "rmse": MetricInfo("depth RMSE", unit="m"),
-    "rmse_log": MetricInfo("depth RMSE of the logarithm", unit="ratio"),
+    "abs_rel": MetricInfo("depth abs rel", unit="ratio", lower_is_better=True),
+    "rmse": MetricInfo("depth RMSE", unit="m", lower_is_better=True),
+    "rmse_log": MetricInfo("depth RMSE of the logarithm", unit="ratio", lower_is_better=True),
     "pixels": MetricInfo("pixels with known depth", unit="count"),
+    "val_loss": MetricInfo("validation loss", unit="ratio", lower_is_better=True),
 }
 
 # Titles of the metrics that a published set of weights keeps, by their keys.

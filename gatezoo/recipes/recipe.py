@@ -4,24 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-import math
-import numbers
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ..utils.choices import check_choice, check_fields
-from ..utils.keyword_types import check_keyword
-
-_AT_LEAST_ONE = ("steps", "batch_size", "grad_accum_steps", "crop_size", "eval_interval", "log_interval")
-# Least and largest value of the other numbers.
-_RANGES: dict[str, tuple[float, float]] = {
-    **dict.fromkeys(("lr", "head_lr_mult", "weight_decay", "power", "warmup", "linear_probe_steps"), (0, math.inf)),
-    **dict.fromkeys(("rotate", "color_jitter", "checkpoint_interval", "seed"), (0, math.inf)),
-    **dict.fromkeys(("iteration_loss_weight", "aux_loss_weight", "seg_loss_weight"), (0, math.inf)),
-    **dict.fromkeys(("depth_loss_weight", "scale_loss_weight"), (0, math.inf)),
-    **dict.fromkeys(("hflip", "cat_max_ratio", "momentum", "decay_share", "late_loss_start"), (0, 1)),
-}
+from ..utils.choices import check_fields
+from .checks import check_recipe
 
 
 def _field(default: Any, text: str, *flags: str) -> Any:
@@ -55,6 +43,9 @@ class Recipe:
     )
     lr: float = _field(0.01, "Learning rate of the backbone at the first step.")
     head_lr_mult: float = _field(10.0, "Multiplier of the learning rate of new layers (classifier, gates).")
+    layer_decay: float = _field(
+        1.0, "Factor by which the learning rate falls from each layer of the backbone to the one before; 1: none."
+    )
     momentum: float = _field(0.9, "Momentum of the optimizer.")
     weight_decay: float = _field(1e-4, "Weight decay; biases and norms have none.")
     sched: str = _field(
@@ -73,6 +64,12 @@ class Recipe:
         "Number of first steps that train new layers only, at their full learning rate, with the backbone and its "
         "batch norm frozen; warmup and schedule start after them.",
     )
+    init: str = _field(
+        "",
+        "linear-probe: begin as --linear-probe-steps does, by default for a tenth of the steps. Default: train all "
+        "layers from the first step on.",
+    )
+    freeze_backbone: bool = _field(False, "Train new layers only: the backbone keeps its weights and statistics.")
     clip_grad: float = _field(5.0, "Largest norm of the gradient.")
     loss: str = _field("cross_entropy", "Loss: cross_entropy, ohem, focal, dice, lovasz, or several joined by +.")
     late_loss: str = _field("", "Loss, as --loss, that replaces it from --late-loss-start on. Default: none.")
@@ -92,6 +89,11 @@ class Recipe:
         "", "Train only parameters whose names start with this, such as head.pooling.gate. Default: all."
     )
     class_weights: str = _field("sqrt", "Class weights by frequency: none, inverse, sqrt or median.")
+    repeat_thresh: float = _field(
+        0.0,
+        "Repeat images of rare classes, sqrt(this / share of the images that hold the class) times on average where "
+        "that is above 1; 0: all images equally often.",
+    )
     mean: tuple[float, ...] | None = _field(
         None, "Mean of the pixels in [0, 1]. Default: the one that the weights expect."
     )
@@ -117,6 +119,12 @@ class Recipe:
         "--val-interval",
         "--eval-every",
     )
+    best_metric: str = _field(
+        "",
+        "Score that chooses the best checkpoint: miou, rmse, mask_ap50, ..., or loss, that on the validation set. "
+        "Default: the first of the task, mIoU or mask AP.",
+    )
+    patience: int = _field(0, "Number of evaluations without a better score after which training ends; 0: no limit.")
     checkpoint_interval: int = _field(
         0,
         "Number of steps between saves; 0: save only at evaluations.",
@@ -128,59 +136,14 @@ class Recipe:
     deterministic: bool = _field(False, "Refuse operations whose results vary from run to run.")
 
     def __post_init__(self) -> None:
-        self._check_types()
-        for name in _AT_LEAST_ONE:
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1; got {getattr(self, name)}")
-        for name, choices in (("sched", ("poly", "cosine", "wsd", "step")), ("amp_dtype", ("none", "bf16", "fp16"))):
-            check_choice(name, getattr(self, name), choices)
-        for name, (low, high) in _RANGES.items():
-            value = getattr(self, name)
-            if not (low <= value <= high and value < math.inf):
-                limits = f"{low} or more" if high == math.inf else f"in {low} .. {high}"
-                raise ValueError(f"{name} must be a finite number, {limits}; got {value}")
-        for name in ("clip_grad", "decay_share"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"{name} must be above 0; got {getattr(self, name)}")
-        low, high = self.scale_range
-        if not 0 < low <= high < math.inf:
-            raise ValueError(f"scale_range must be two finite numbers above 0, the smaller first; got {low} {high}")
-        if not (self.seg_loss_weight or self.depth_loss_weight or self.scale_loss_weight):
-            raise ValueError(
-                "a training must have a loss; seg_loss_weight, depth_loss_weight and scale_loss_weight are all 0: "
-                "raise one of them"
-            )
-        if not 0 <= self.ema_decay < 1:
-            raise ValueError(f"ema_decay must be in [0, 1); got {self.ema_decay}")
-        if self.linear_probe_steps >= self.steps:
-            raise ValueError(
-                f"linear_probe_steps must be less than steps, {self.steps}; got {self.linear_probe_steps}: "
-                "pass trainable_prefix='head' to train new layers only"
-            )
-        if self.linear_probe_steps and self.trainable_prefix.startswith("backbone"):
-            raise ValueError(
-                f"trainable_prefix must include new layers if linear_probe_steps is set; got {self.trainable_prefix!r}"
-            )
-        self.crop_sizes()
-        milestones = self.milestones()
-        if self.sched == "step" and not milestones:
-            raise ValueError("decay_steps must be given for sched='step'; got none: pass such as 60000,80000")
+        check_recipe(self)
 
-    def _check_types(self) -> None:
-        """Raise ValueError for a value of another type than its field."""
-        kinds = {int: (numbers.Integral, "a whole number"), float: (numbers.Real, "a number"), str: (str, "a text")}
-        for field in dataclasses.fields(self):
-            value = getattr(self, field.name)
-            kind, what = kinds.get(type(field.default), (object, ""))
-            if not isinstance(value, kind):
-                raise ValueError(f"{field.name} must be {what}; got {value!r}")
-        check_keyword("scale_range", self.scale_range, "tuple[float, float]")
-        for name in ("mean", "std"):
-            check_keyword(name, getattr(self, name), "tuple[float, ...] | None")
-        if self.mean and not 0 <= min(self.mean) <= max(self.mean) <= 1:
-            raise ValueError(f"mean must be numbers in 0 .. 1; got {' '.join(map(str, self.mean))}")
-        if self.std and min(self.std) <= 0:
-            raise ValueError(f"std must be numbers above 0; got {' '.join(map(str, self.std))}")
+    @property
+    def probe_steps(self) -> int:
+        """Number of first steps that train new layers only."""
+        if self.linear_probe_steps or not self.init:
+            return self.linear_probe_steps
+        return max(1, self.steps // 10)
 
     def crop_sizes(self) -> list[tuple[int, int]]:
         """Return the crop sizes in order, each with the step from which it holds.

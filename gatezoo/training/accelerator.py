@@ -14,8 +14,8 @@ from ..segmenters.base import BaseSegmenter
 from ..utils.devices import describe_device, resolve_device
 from .interrupts import watch_parent
 from .messages import log_info
+from .objectives import has_auxiliary
 from .options import RunOptions
-from .tasks import has_auxiliary
 
 
 def make_accelerator(model: BaseSegmenter, recipe: Recipe, options: RunOptions) -> Accelerator:

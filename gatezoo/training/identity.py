@@ -17,9 +17,15 @@ from ..utils.parallel import parallel_map
 from ..utils.text import shorten
 
 # Fields of a recipe that decide how a training runs, not what it learns.
-FREE = ("log_interval", "checkpoint_interval", "eval_interval", "grad_checkpointing", "torchcompile", "deterministic")
+FREE = (
+    *("log_interval", "checkpoint_interval", "eval_interval", "patience"),
+    *("grad_checkpointing", "torchcompile", "deterministic"),
+)
 # What an optimizer's state belongs to.
-FIXED = ("opt", "trainable_prefix", "ema_decay", "model", "num_classes", "in_chans", "model_kwargs")
+FIXED = (
+    *("opt", "trainable_prefix", "freeze_backbone", "layer_decay", "ema_decay"),
+    *("model", "num_classes", "in_chans", "model_kwargs"),
+)
 
 Identity = dict[str, Any]
 

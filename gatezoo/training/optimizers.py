@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from timm.models import group_parameters
 from timm.optim import create_optimizer_v2, list_optimizers
 from torch import nn
 from torch.optim import Optimizer
@@ -13,21 +14,37 @@ from ..segmenters.base import BaseSegmenter
 from ..utils.choices import check_choice
 
 
+def check_optimizer(name: str) -> None:
+    """Raise ValueError for a name that is no optimizer of timm."""
+    check_choice("opt", name, map(str, list_optimizers()))
+
+
 def create_optimizer(model: BaseSegmenter, recipe: Recipe) -> Optimizer:
     """Create timm's optimizer ``recipe.opt`` over the parameters of a network.
 
-    The backbone learns at ``lr``, new layers at ``lr * head_lr_mult``; biases and norms have no weight decay.
-    Parameters whose names do not start with ``recipe.trainable_prefix`` no longer require gradients.
+    New layers learn at ``lr * head_lr_mult``, the backbone at ``lr``. With layer decay d, layer l of the backbone's L
+    learns at ``lr * d^(L - l)``, l = 0 .. L - 1, the stem first: new layers count as layer L. Layers are timm's.
+    Biases and norms have no weight decay. Parameters whose names do not start with ``recipe.trainable_prefix``, and
+    those of a frozen backbone, no longer require gradients.
 
     Raises:
         ValueError: an unknown optimizer, or a prefix of no parameter.
     """
-    check_choice("opt", recipe.opt, map(str, list_optimizers()))
-    groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
+    check_optimizer(recipe.opt)
+    layers: dict[str, int] = {}
+    if recipe.layer_decay != 1:
+        layers = group_parameters(model.backbone, model.backbone.group_matcher(), reverse=True)
+    count = 1 + max(layers.values(), default=0)
+    groups: dict[tuple[bool, float, bool], list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
-        parameter.requires_grad_(parameter.requires_grad and name.startswith(recipe.trainable_prefix))
+        in_backbone = name.startswith("backbone.")
+        trained = name.startswith(recipe.trainable_prefix) and not (in_backbone and recipe.freeze_backbone)
+        parameter.requires_grad_(parameter.requires_grad and trained)
         if parameter.requires_grad:
-            groups.setdefault((name.startswith("backbone."), parameter.ndim > 1), []).append(parameter)
+            scale = recipe.head_lr_mult
+            if in_backbone:
+                scale = recipe.layer_decay ** (count - layers[name.removeprefix("backbone.")]) if layers else 1.0
+            groups.setdefault((in_backbone, scale, parameter.ndim > 1), []).append(parameter)
     if not groups:
         raise ValueError(
             f"trainable_prefix must begin the name of a parameter of the network; got {recipe.trainable_prefix!r}: "
@@ -36,10 +53,10 @@ def create_optimizer(model: BaseSegmenter, recipe: Recipe) -> Optimizer:
     parameters = [
         {
             "params": members,
-            "lr": recipe.lr * (1 if in_backbone else recipe.head_lr_mult),
+            "lr": recipe.lr * scale,
             "weight_decay": recipe.weight_decay if has_decay else 0.0,
         }
-        for (in_backbone, has_decay), members in groups.items()
+        for (_, scale, has_decay), members in groups.items()
     ]
     return create_optimizer_v2(parameters, recipe.opt, lr=recipe.lr, momentum=recipe.momentum)
 
@@ -49,11 +66,11 @@ def lr_factor(step: int, recipe: Recipe) -> float:
 
     It is 1 during the linear probe, after which both start.
     """
-    if step < recipe.linear_probe_steps:
+    if step < recipe.probe_steps:
         return 1.0
-    since = step - recipe.linear_probe_steps
+    since = step - recipe.probe_steps
     warmup = min(1.0, (since + 1) / recipe.warmup) if recipe.warmup else 1.0
-    progress = since / (recipe.steps - recipe.linear_probe_steps)
+    progress = since / (recipe.steps - recipe.probe_steps)
     match recipe.sched:
         case "poly":
             factor = (1 - progress) ** recipe.power

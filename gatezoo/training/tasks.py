@@ -13,14 +13,16 @@ from ..data.class_weights import class_weights
 from ..data.instances import detection_collate
 from ..data.transforms import train_transform
 from ..evaluation.instance import evaluate_instances
-from ..evaluation.loop import evaluate
+from ..evaluation.loop import default_metrics, evaluate
 from ..layers.normalize import Normalize
 from ..losses import DepthLoss, make_loss
+from ..metrics.names import METRICS
 from ..recipes.recipe import Recipe
 from ..segmenters.base import BaseSegmenter, SemanticSegmenter
 from ..segmenters.instance import InstanceSegmenter
-from ..segmenters.recurrent import IterativeSegmenter
-from ..segmenters.segmenter import Segmenter
+from .messages import log_info
+from .objectives import InstanceObjective, SemanticObjective
+from .validation_loss import ValidationLoss
 
 Transform = Callable[[dict[str, Any]], dict[str, Any]]
 
@@ -29,17 +31,19 @@ class TrainingTask(ABC):
     """A task as the trainer sees it. Data sets are those of :mod:`gatezoo.data`, or others with their attributes.
 
     Attributes:
-        metric_names: metrics of an evaluation that the log shows. The first one selects the best checkpoint.
-        metric_title: title of the first one.
+        metric_names: scores of an evaluation that the log shows. The first one selects the best checkpoint by default.
     """
 
     metric_names: ClassVar[tuple[str, ...]]
-    metric_title: ClassVar[str]
 
     @property
     def collate(self) -> Callable[[Sequence[Any]], Any] | None:
         """Function items -> batch; None for torch's own."""
         return None
+
+    @abstractmethod
+    def score_names(self, model: BaseSegmenter, data: Any) -> list[str]:
+        """Return the names of all scores of an evaluation that are single numbers, the default first."""
 
     @abstractmethod
     def make_module(
@@ -97,8 +101,16 @@ class TrainingTask(ABC):
 class SemanticTask(TrainingTask):
     """Semantic segmentation: a class for every pixel."""
 
-    metric_names = ("miou", "pixel_accuracy", "mean_accuracy")
-    metric_title = "mIoU"
+    metric_names = ("miou", "pixel_accuracy", "mean_accuracy", "val_loss")
+
+    def score_names(self, model: BaseSegmenter, data: Any) -> list[str]:
+        """Return the names of the scores of classes, and those that the data and the network add."""
+        sample = data[0] if len(data) else {}
+        names = [*self.metric_names, "weighted_iou"]
+        names += ["iiou"] if "instance" in sample else []
+        if "depth" in sample and "depth" in model.capabilities:
+            names += ["delta1", "delta2", "delta3", "abs_rel", "rmse", "rmse_log"]
+        return names
 
     def make_module(
         self, model: BaseSegmenter, data: Any, recipe: Recipe, mean: Sequence[float], std: Sequence[float]
@@ -106,6 +118,8 @@ class SemanticTask(TrainingTask):
         """Make the objective with the recipe's losses and class weights."""
         assert isinstance(model, SemanticSegmenter)
         class_frequencies = data.class_frequencies(present_only=recipe.class_weights == "median")
+        if absent := [data.classes[k] for k, share in enumerate(class_frequencies.tolist()) if share == 0]:
+            log_info(f"no labeled pixel of {', '.join(absent)} in the training data: their class weight is 0")
         weight = class_weights(class_frequencies, recipe.class_weights)
         loss = make_loss(recipe.loss, weight, data.ignore_index)
         late_loss = make_loss(recipe.late_loss, weight, data.ignore_index) if recipe.late_loss else None
@@ -129,17 +143,22 @@ class SemanticTask(TrainingTask):
     def evaluate(
         self, network: BaseSegmenter, data: Any, module: nn.Module, device: str, workers: int
     ) -> dict[str, Any]:
-        """Return the scores of :func:`gatezoo.evaluate`."""
+        """Return the scores of :func:`gatezoo.evaluate`, and the loss of :class:`ValidationLoss`."""
         assert isinstance(network, SemanticSegmenter)
         assert isinstance(module, SemanticObjective)
-        return evaluate(network, data, normalize=module.normalize, device=device, workers=workers).scores.to_dict()
+        metrics = [*default_metrics(network, data), ValidationLoss(module.label_loss)]
+        options: dict[str, Any] = {"normalize": module.normalize, "device": device, "workers": workers}
+        return evaluate(network, data, metrics=metrics, **options).scores.to_dict()
 
 
 class InstanceTask(TrainingTask):
     """Instance segmentation, with the detector's own losses."""
 
     metric_names = ("mask_ap", "mask_ap50", "box_ap")
-    metric_title = "mask AP"
+
+    def score_names(self, model: BaseSegmenter, data: Any) -> list[str]:
+        """Return the names of all average precisions and recalls; the detector has no loss in evaluation."""
+        return [name for name in METRICS if name.startswith(("mask_", "box_"))]
 
     @property
     def collate(self) -> Callable[[Sequence[Any]], Any]:
@@ -181,109 +200,3 @@ class InstanceTask(TrainingTask):
 
 
 TASKS: dict[str, TrainingTask] = {"semantic": SemanticTask(), "instance": InstanceTask()}
-
-
-def has_auxiliary(model: BaseSegmenter) -> bool:
-    """Return whether a network has auxiliary heads."""
-    return isinstance(model, Segmenter) and len(model.auxiliary) > 0
-
-
-class SemanticObjective(nn.Module):
-    """Network and losses of semantic segmentation: ``(uint8 images (B, C, H, W), labels (B, H, W)) -> loss``.
-
-    loss = L(last pass) + iteration_loss_weight * sum of L(each pass before it)
-    + aux_loss_weight * sum of loss(auxiliary logits, labels), where for one pass
-    L = seg_loss_weight * loss(logits, labels) + depth_loss(depth, scales).
-
-    Args:
-        model: the network.
-        normalize: uint8 images -> input of the network.
-        loss: of logits and labels.
-        iteration_loss_weight: weight of the earlier passes of an unrolled network; with 0 only the last is trained, as
-            in most papers.
-        aux_loss_weight: weight of the auxiliary heads of a network that has some; with 0 they are not run.
-        seg_loss_weight: weight of ``loss`` in a pass.
-        depth_loss: for networks that predict depth; the module is then called with the depth too.
-        late_loss: that replaces ``loss`` while the attribute ``late`` is set.
-    """
-
-    def __init__(
-        self,
-        model: SemanticSegmenter,
-        normalize: Normalize,
-        loss: nn.Module,
-        iteration_loss_weight: float = 0.0,
-        aux_loss_weight: float = 0.4,
-        seg_loss_weight: float = 1.0,
-        depth_loss: DepthLoss | None = None,
-        late_loss: nn.Module | None = None,
-    ):
-        super().__init__()
-        if depth_loss is not None and not model.predicts_depth:
-            raise ValueError(
-                "a depth loss needs a network that predicts depth; this one does not: "
-                "set depth_loss_weight and scale_loss_weight to 0"
-            )
-        self.model = model
-        self.normalize = normalize
-        self.loss = loss
-        self.iteration_loss_weight = iteration_loss_weight
-        self.aux_loss_weight = aux_loss_weight if has_auxiliary(model) else 0.0
-        self.seg_loss_weight = seg_loss_weight
-        self.depth_loss = depth_loss
-        self.late_loss, self.late = late_loss, False
-
-    def forward(self, images: Tensor, labels: Tensor, depth: Tensor | None = None) -> Tensor:
-        """Compute the loss.
-
-        Args:
-            images: uint8 (B, C, H, W).
-            labels: (B, H, W).
-            depth: (B, H, W) in metres, NaN where it is unknown; None for data without depth.
-        """
-        images, labels = self.normalize(images), labels.long()
-        label_loss = self.late_loss if self.late and self.late_loss is not None else self.loss
-        extra = self.model.extra_inputs({} if depth is None else {"depth": depth})
-        all_passes = self.iteration_loss_weight and isinstance(self.model, IterativeSegmenter)
-        if self.depth_loss is None and not all_passes and not self.aux_loss_weight:
-            return self.seg_loss_weight * label_loss(self.model(images, **extra).float(), labels)
-        if self.depth_loss is not None and depth is None:
-            raise ValueError(
-                "a depth loss needs data with depth; these have none: "
-                "open them with depth, or set depth_loss_weight and scale_loss_weight to 0"
-            )
-        outputs = self.model.outputs(images, **extra)
-        total: Tensor | float = 0.0
-        for number, logits in enumerate(outputs.iterations):
-            weight = 1.0 if number == len(outputs.iterations) - 1 else self.iteration_loss_weight
-            if not weight:
-                continue
-            value = self.seg_loss_weight * label_loss(logits.float(), labels) if self.seg_loss_weight else 0.0
-            if self.depth_loss is not None:
-                predicted = outputs.log_depth[number], outputs.scale_logits[number]
-                value = value + self.depth_loss(*predicted, depth, self.model.thresholds)
-            total = total + weight * value
-        for logits in outputs.auxiliary if self.aux_loss_weight else ():
-            total = total + self.aux_loss_weight * label_loss(logits.float(), labels)
-        assert isinstance(total, Tensor)  # a recipe has at least one loss
-        return total
-
-
-class InstanceObjective(nn.Module):
-    """Network and losses of instance segmentation: ``(uint8 images [(C, H, W)], targets) -> sum of the losses``.
-
-    Args:
-        model: the network. From now on it normalizes by ``mean`` and ``std``.
-        mean: of the pixels in [0, 1].
-        std: of the pixels in [0, 1].
-    """
-
-    def __init__(self, model: InstanceSegmenter, mean: Sequence[float], std: Sequence[float]):
-        super().__init__()
-        self.model = model
-        model.normalization = (tuple(mean), tuple(std))
-
-    def forward(self, images: Sequence[Tensor], targets: Sequence[dict[str, Tensor]]) -> Tensor:
-        """Compute the loss."""
-        losses = self.model([image.as_subclass(Tensor) / 255 for image in images], targets)
-        return torch.stack([loss.float() for loss in losses.values()]).sum()

@@ -19,6 +19,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from ..data.create import AnyDataset
 from ..data.loader import EpochStream, create_loader
+from ..data.repeat import repeat_factors
 from ..recipes.recipe import Recipe
 from ..segmenters.base import BaseSegmenter
 from ..utils.environment import versions
@@ -27,12 +28,13 @@ from .accelerator import make_accelerator
 from .identity import describe_training
 from .interrupts import Interrupts, explain_runtime_errors
 from .messages import log_info
-from .optimizers import create_optimizer, lr_factor
+from .optimizers import check_optimizer, create_optimizer, lr_factor
 from .options import RunOptions
 from .phases import LinearProbe, augmented_copies
 from .precision import mixed_precision, resolve_amp_dtype
 from .progress import StepProgress
 from .run_folder import RunFolder
+from .selection import Selection, flat_scores
 from .state import check_weights, collect_state, restore_state
 from .tasks import TASKS
 
@@ -106,7 +108,9 @@ class Trainer:
         self.model, self.val_data, self.workers = model, val_data, options.workers
         self.task = TASKS[model.task]
         check_weights(model)
-        self.folder = RunFolder(options.out, options.resume, self.task.metric_names)
+        check_optimizer(recipe.opt)
+        self.selection = Selection(recipe, self.task.metric_names, self.task.score_names(model, val_data))
+        self.folder = RunFolder(options.out, options.resume, self.selection.shown)
         self.accelerator = make_accelerator(model, recipe, options)
         self.device = self.accelerator.device
         config = model.data_config
@@ -128,7 +132,7 @@ class Trainer:
             self.objective.compile()
         self.optimizer = create_optimizer(model, recipe)
         self.objective.train()  # now that it is settled which parameters are trained
-        self.probe = LinearProbe(model, recipe.linear_probe_steps)
+        self.probe = LinearProbe(model, recipe.probe_steps)
         self.base_lrs = [group["lr"] for group in self.optimizer.param_groups]
         self.ema_model: AveragedModel | None = None
         if recipe.ema_decay:
@@ -145,7 +149,8 @@ class Trainer:
         crops = recipe.batch_size * recipe.grad_accum_steps
         copies = augmented_copies(train_data, self.task, recipe, mean)
         (_, data), *later = [(step * crops, data) for step, data in copies]
-        stream = EpochStream(data, recipe.steps * crops, recipe.seed, self.step * crops, later)
+        repeats = repeat_factors(train_data, recipe.repeat_thresh)
+        stream = EpochStream(data, recipe.steps * crops, recipe.seed, self.step * crops, later, repeats)
         loader = create_loader(stream, recipe.batch_size, options.workers, self.device.type, self.task.collate)
         self.wrapped, self.loader = self.accelerator.prepare(self.objective, loader)
 
@@ -175,13 +180,15 @@ class Trainer:
             StepProgress(self.recipe.steps, self.step, images_per_step, self.accelerator.is_main_process) as progress,
         ):
             batches = iter(self.loader)
-            while self.step < self.recipe.steps:
+            while self.step < self.recipe.steps and not self.selection.is_over(self.history):
                 self.train_step(batches)
                 self.on_step_end(progress)
                 if number := self.stop_signal(interrupts):
                     self._save()
                     log_info(f"stopped by {signal.Signals(number).name} after step {self.step}: --resume continues")
                     raise SystemExit(128 + number)
+        if self.step < self.recipe.steps:
+            log_info(f"training ends after step {self.step}: the score was not better {self.recipe.patience} times")
 
     def train_step(self, batches: Iterator[Any]) -> None:
         """Run one step of the optimizer."""
@@ -232,9 +239,11 @@ class Trainer:
             scores = self.task.evaluate(network, self.val_data, self.objective, device, self.workers)
             self.objective.train()
             self.history.append({"step": self.step, "loss": self.loss_ema, **scores})
-            row |= {name: scores[name] for name in self.task.metric_names}
-            score = scores[self.task.metric_names[0]]
-            log_info(f"step {self.step}: loss {self._shown_loss():.3f}, val {self.task.metric_title} {score:.4f}")
+            flat = flat_scores(scores)
+            row |= {name: flat[name] for name in self.selection.shown}
+            val_loss = f", val loss {flat['val_loss']:.3f}" if flat.get("val_loss") is not None else ""
+            best = self.selection.describe(scores)
+            log_info(f"step {self.step}: loss {self._shown_loss():.3f}{val_loss}, {best}")
         if main and (evaluates or self.step % recipe.log_interval == 0):
             self.folder.log(row)
             self.accelerator.log({key: value for key, value in row.items() if key != "step"}, step=self.step)
@@ -269,8 +278,7 @@ class Trainer:
 
     def _is_best(self) -> bool:
         """Return whether the last evaluation is the best, or the only one whose weights are there."""
-        scores = [row[self.task.metric_names[0]] for row in self.history]
-        return scores[-1] == max(scores) or not self.folder.has_best
+        return self.selection.is_best(self.history) or not self.folder.has_best
 
     def _current_metadata(self) -> dict[str, Any]:
         return {**self.metadata, "step": self.step, "history": self.history}

@@ -10,7 +10,7 @@ from gatezoo.layers.conv import SingletonBatchNorm2d
 from gatezoo.losses import make_loss
 from gatezoo.model_info import count_gmacs, count_parameters, on_meta
 from gatezoo.registry import get_model_spec
-from gatezoo.training.tasks import SemanticObjective
+from gatezoo.training.objectives import SemanticObjective
 
 FUSIONS = ["concat", "addition", "fpn", "gated_fpn", "gff"]
 # Computed by hand for ResNet-101 and 19 classes: laterals with norm, two 3x3 with norm a level, and what the

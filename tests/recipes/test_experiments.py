@@ -8,6 +8,7 @@ import pytest
 
 from gatezoo.data import DATASETS, dataset_for_task
 from gatezoo.model_info import on_meta
+from gatezoo.recipes.checks import LOSS_NAMES
 from gatezoo.recipes.experiments import experiments, find_experiment, format_metrics
 from gatezoo.recipes.recipe import Recipe
 from gatezoo.registry import get_model_spec
@@ -68,9 +69,28 @@ def test_recipe_refuses_unknown_names_and_values():
     ("fields", "text"),
     [
         (dict(lr=math.nan), "lr must be a finite number, 0 or more; got nan"),
-        (dict(rotate=math.inf), "rotate must be a finite number, 0 or more; got inf"),
+        (dict(rotate=math.inf), r"rotate must be a finite number, in 0 \.\. 180; got inf"),
         (dict(weight_decay=-1), "weight_decay must be a finite number, 0 or more; got -1"),
-        (dict(momentum=1.5), r"momentum must be a finite number, in 0 \.\. 1; got 1.5"),
+        (dict(momentum=1), r"momentum must be in \[0, 1\); got 1"),
+        (dict(batch_size=True), "batch_size must be a whole number; got True"),
+        (dict(sync_bn="no"), "sync_bn must be True or False; got 'no'"),
+        (dict(seed=2**63), r"seed must be a finite number, in 0 \.\. 9223372036854775807; got 9223372036854775808"),
+        (dict(layer_decay=0), "layer_decay must be above 0; got 0"),
+        (dict(loss="dise"), "loss must be one of cross_entropy, ohem, .*; got 'dise'. Did you mean dice"),
+        (dict(late_loss="dice+"), "late_loss must be one of cross_entropy, .*, or several joined by .; got ''"),
+        (dict(late_loss="lovasz"), "class_weights must be none for the lovasz loss alone; got sqrt: pass"),
+        (dict(class_weights="enet"), "class_weights must be one of none, inverse, sqrt, median; got 'enet'"),
+        (dict(best_metric="mio"), "best_metric must be one of loss, miou, .*; got 'mio'. Did you mean miou"),
+        (dict(init="probe"), "init must be one of linear-probe; got 'probe'"),
+        (dict(steps=20, warmup=20), "warmup must be less than the 20 steps that follow .*; got 20: lower it"),
+        (dict(steps=20, warmup=10, linear_probe_steps=10), "warmup must be less than the 10 steps"),
+        (dict(decay_steps="50"), "decay_steps are read with sched='step' alone; got sched='poly': pass"),
+        (dict(steps=60, sched="step", decay_steps="50,60"), "decay_steps must be less than steps, 60; got 60"),
+        (dict(late_loss="ohem", late_loss_start=1), "late_loss_start must leave steps for late_loss; got 1 of 1000"),
+        (dict(steps=40, eval_interval=10, patience=3), "patience must end before the last step, 40; got 3"),
+        (dict(freeze_backbone=True, init="linear-probe"), "linear_probe_steps must be left out if freeze_backbone"),
+        (dict(freeze_backbone=True, layer_decay=0.5), "layer_decay must be left out if freeze_backbone is set"),
+        (dict(freeze_backbone=True, trainable_prefix="backbone"), "trainable_prefix must include new layers if"),
         (dict(late_loss_start=math.nan), r"late_loss_start must be a finite number, in 0 \.\. 1; got nan"),
         (dict(clip_grad=-1), "clip_grad must be above 0; got -1"),
         (dict(decay_share=0), "decay_share must be above 0; got 0"),
@@ -96,3 +116,26 @@ def test_crop_sizes_begin_at_shares_of_the_steps():
     assert Recipe(crop_size=224).crop_sizes() == [(0, 224)]
     recipe = Recipe(steps=2000, crop_schedule="160@0,256@.5,320@.8")
     assert recipe.crop_sizes() == [(0, 160), (1000, 256), (1600, 320)]
+
+
+def test_init_by_a_linear_probe_takes_a_tenth_of_the_steps():
+    assert Recipe(steps=500).probe_steps == 0
+    assert Recipe(steps=500, init="linear-probe").probe_steps == 50
+    assert Recipe(steps=500, init="linear-probe", linear_probe_steps=7).probe_steps == 7
+
+
+def test_names_of_losses_are_those_of_the_registry():
+    from gatezoo.losses import LOSSES
+
+    assert tuple(LOSSES) == LOSS_NAMES
+    for name in LOSS_NAMES:
+        Recipe(loss=name, class_weights="none")
+
+
+def test_every_number_of_a_recipe_is_refused_when_it_is_not_one():
+    for field in dataclasses.fields(Recipe):
+        if type(field.default) in (int, float):
+            with pytest.raises(ValueError, match=f"^{field.name} must be "):
+                Recipe(**{field.name: math.nan})
+            with pytest.raises(ValueError, match=f"^{field.name} must be "):
+                Recipe(**{field.name: -1})

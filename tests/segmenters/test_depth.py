@@ -15,8 +15,8 @@ from gatezoo.layers.depth_bins import scale_weights
 from gatezoo.layers.resize import resize_to
 from gatezoo.losses import DepthLoss
 from gatezoo.segmenters.depth import RecurrentDepthSegmenter
+from gatezoo.training.objectives import SemanticObjective
 from gatezoo.training.run_folder import RunFolder
-from gatezoo.training.tasks import SemanticObjective
 
 SIZE = (65, 97)
 

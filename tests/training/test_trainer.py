@@ -25,12 +25,12 @@ from gatezoo.losses import make_loss
 from gatezoo.recipes.recipe import Recipe
 from gatezoo.training import accelerator, tasks
 from gatezoo.training.launch import train_model
+from gatezoo.training.objectives import SemanticObjective
 from gatezoo.training.optimizers import create_optimizer, lr_factor
 from gatezoo.training.options import RunOptions
-from gatezoo.training.tasks import SemanticObjective
 from gatezoo.training.trainer import train
 
-QUICK = dict(batch_size=4, crop_size=48, lr=0.01, warmup=5, class_weights="none", amp_dtype="none")
+QUICK = dict(batch_size=4, crop_size=48, lr=0.01, class_weights="none", amp_dtype="none")
 MODEL_KWARGS = {"output_stride": 8, "head": "fcn"}
 
 

@@ -102,6 +102,13 @@ class CocoInstances(Dataset):
         }
         return self.transform(sample) if self.transform else sample
 
+    def classes_of(self, index: int) -> set[int]:
+        """Return the classes of an image's instances, crowds left out, without reading the image."""
+        found = self.annotations.of(self._indices[index])
+        return {
+            self.category_ids.index(item["category_id"], 1) for item in found if item.get("iscrowd") not in (1, True)
+        }
+
     def subset(self, indices: Iterable[int]) -> CocoInstances:
         """Return the data set of these images only, in this order."""
         part, indices = copy.copy(self), list(indices)
