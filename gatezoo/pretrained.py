@@ -227,6 +227,21 @@ def of_architecture(architecture: str) -> list[PretrainedCfg]:
     return [cfg for cfg in manifest().values() if cfg.architecture == architecture]
 
 
+def read_manifest(path: Path) -> dict[str, Any]:
+    """Return the content of a manifest, with the entries under "weights".
+
+    Raises:
+        ValueError: a file that cannot be read, or is no manifest.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(content["weights"], dict):
+            raise TypeError("'weights' is no object")
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"a manifest must be JSON with the key 'weights'; {path} is not: {error}") from None
+    return content
+
+
 def replace_entry(path: Path, cfg: PretrainedCfg) -> None:
     """Write an entry into a manifest: in the place of the entry of this name, else as the last one.
 
@@ -235,11 +250,8 @@ def replace_entry(path: Path, cfg: PretrainedCfg) -> None:
     Raises:
         ValueError: a manifest that cannot be read or written.
     """
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        entries = content["weights"]
-    except (OSError, ValueError, KeyError) as error:
-        raise ValueError(f"a manifest must be JSON with the key 'weights'; {path} is not: {error}") from None
+    content = read_manifest(path)
+    entries = content["weights"]
     fields = {key: value for key, value in cfg.to_dict().items() if value or key not in _OPTIONAL_FIELDS}
     entries[cfg.name] = {key: value for key, value in fields.items() if key not in ("architecture", "tag")}
     write_json(path, content)

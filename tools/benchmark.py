@@ -52,7 +52,7 @@ from gatezoo.segmenters.base import BaseSegmenter
 from gatezoo.training.launch import train_model
 from gatezoo.training.objectives import SemanticObjective
 from gatezoo.training.optimizers import create_optimizer
-from gatezoo.training.options import RunOptions
+from gatezoo.training.options import ModelSource, RunOptions
 from gatezoo.training.precision import mixed_precision, resolve_amp_dtype
 from gatezoo.utils.allocator import disable_malloc_trim
 
@@ -188,7 +188,7 @@ def measure_training(name: str, folder: Path, steps: int, batch: int, size: int,
 
     def trainer() -> float:
         with tempfile.TemporaryDirectory() as out, contextlib.redirect_stdout(io.StringIO()):
-            train_model(name, train_data, val_data.subset([0]), recipe, RunOptions(out, workers=workers))
+            train_model(ModelSource(name), train_data, val_data.subset([0]), recipe, RunOptions(out, workers=workers))
             with (Path(out) / "summary.csv").open() as file:
                 pace = {int(row["step"]): float(row["images_per_s"]) for row in csv.DictReader(file)}
         # The workers start and the caches fill during the first fifth.

@@ -138,13 +138,19 @@ def with_label_options(command: Command) -> Command:
     return _with_options(command, "labels", options, lambda values: LabelOptions(**values))
 
 
-def with_recipe_options(command: Command) -> Command:
-    """Give a command an option for each field of the recipe; those given are passed to it as the dict ``changes``."""
+def with_recipe_options(command: Command, defaults: Mapping[str, str] | None = None) -> Command:
+    """Give a command an option for each field of the recipe; those given are passed to it as the dict ``changes``.
+
+    Args:
+        command: to give the options to.
+        defaults: text for the help, by field, of the defaults that are the command's own.
+    """
     hints = get_type_hints(Recipe)
     options = []
     for field in dataclasses.fields(Recipe):
         hint = tuple[float, float, float] if field.name in ("mean", "std") else hints[field.name]
-        default = "" if field.default in (None, "") else f" Default: {field.default}."
+        value = (defaults or {}).get(field.name, field.default)
+        default = "" if value in (None, "") else f" Default: {value}."
         option = typer.Option(
             *field.metadata["flags"],
             help=field.metadata["help"] + default,

@@ -11,12 +11,14 @@ import typer
 
 def publish(
     source: Annotated[
-        str | None, typer.Argument(help="Checkpoint of 'gatezoo train', or NAME.TAG of the manifest.")
+        str | None, typer.Argument(help="Model folder, checkpoint of 'gatezoo train', or NAME.TAG of the manifest.")
     ] = None,
     repo: Annotated[str | None, typer.Option(help="ORG/NAME: publish to this repository of the Hub.")] = None,
     all_: Annotated[bool, typer.Option("--all", help="Publish every bundled entry, each to ORG/NAME.TAG.")] = False,
     org: Annotated[str | None, typer.Option(help="With --all: publish to repositories of this organization.")] = None,
-    tag: Annotated[str | None, typer.Option(help="Tag of new weights.")] = None,
+    tag: Annotated[
+        str | None, typer.Option(help="Tag of new weights. Default: the end of --repo, TAG of ORG/NAME.TAG.")
+    ] = None,
     license: Annotated[str | None, typer.Option(help="License of the weights, such as CC-BY-4.0.")] = None,
     data_license: Annotated[str | None, typer.Option(help="License of the training data.")] = None,
     train_data: Annotated[str | None, typer.Option(help="Training data, such as 'CamVid, 367 images'.")] = None,

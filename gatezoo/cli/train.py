@@ -8,18 +8,30 @@ import sys
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
 from ..recipes.experiments import Stage
+from ..recipes.finetuning import FINETUNE_DEFAULTS, FinetuneContext, finetune_recipe
 from ..recipes.recipe import Recipe
 from ..utils.allocator import disable_malloc_trim
 from .option_groups import LabelOptions, with_label_options, with_recipe_options
 from .options import DataKwargs, Device, ModelKwargs, Workers, parse_kwargs
 
 Out = Annotated[Path, typer.Option("--out", "--output", help="Folder for checkpoints and logs.")]
-Resume = Annotated[bool, typer.Option(help="Continue the training in --out.")]
+Resume = Annotated[bool, typer.Option("--resume", help="Continue the training in --out.")]
+AutoResume = Annotated[
+    bool, typer.Option("--auto-resume", help="Continue the training in --out if it holds one, else start it.")
+]
+ResumeWithChanges = Annotated[
+    bool,
+    typer.Option(
+        "--resume-with-changes", help="Continue the training in --out although recipe, data or model have changed."
+    ),
+]
+LogWith = Annotated[str | None, typer.Option(help="Also log to tensorboard, wandb or another tracker of Accelerate.")]
+FINETUNE_TEXTS = {name: default.text for name, default in FINETUNE_DEFAULTS.items()}
 
 
 @with_recipe_options
@@ -57,9 +69,9 @@ def train(
     workers: Workers = 1,
     device: Device = "auto",
     resume: Resume = False,
-    log_with: Annotated[
-        str | None, typer.Option(help="Also log to tensorboard, wandb or another tracker of Accelerate.")
-    ] = None,
+    auto_resume: AutoResume = False,
+    resume_with_changes: ResumeWithChanges = False,
+    log_with: LogWith = None,
     changes: dict[str, Any],
 ) -> None:
     """Train a model on a data set, by the options given here or by an experiment of a paper.
@@ -70,9 +82,9 @@ def train(
     from ..data.splits import create_splits
     from ..recipes.experiments import find_experiment
     from ..registry import get_model_spec
-    from ..training.launch import train_model
-    from ..training.options import RunOptions
-    from ..training.stages import train_stages
+    from ..training.launch import check_run, train_model
+    from ..training.options import ModelSource, RunOptions
+    from ..training.stages import stage_recipes, train_stages
 
     base_recipe, overrides = Recipe(), parse_kwargs(model_kwargs or [])
     stages: tuple[Stage, ...] = ()
@@ -91,6 +103,15 @@ def train(
             )
     if name is None:
         raise ValueError("a training must have a model: pass NAME or --recipe")
+    if stages and pretrained:
+        raise ValueError("a training in stages must start from the backbone; got --pretrained: leave it out")
+    run = RunOptions(out, device, workers, _resume(resume, auto_resume), resume_with_changes, log_with)
+    source = ModelSource(name, pretrained, pretrained_backbone, initial_checkpoint, builder_kwargs, freeze_bn)
+    # All of this before the data are read.
+    final_recipe = Recipe.from_dict(dataclasses.asdict(base_recipe) | changes)
+    if stages:
+        stage_recipes(stages, changes)
+    check_run(run)
     train_data, val_data = create_splits(
         data_dir,
         dataset or "folder",
@@ -102,38 +123,14 @@ def train(
         task=get_model_spec(name).task,
         options=options,
     )
-    run = RunOptions(out, device, workers, resume, log_with=log_with)
     if stages:
-        if pretrained:
-            raise ValueError("a training in stages must start from the backbone; got --pretrained: leave it out")
-        train_stages(
-            name,
-            stages,
-            train_data,
-            val_data,
-            run,
-            changes=changes,
-            model_kwargs=overrides,
-            pretrained_backbone=pretrained_backbone,
-            initial_checkpoint=initial_checkpoint,
-            freeze_bn=freeze_bn,
-        )
-        return
-    train_model(
-        name,
-        train_data,
-        val_data,
-        Recipe.from_dict(dataclasses.asdict(base_recipe) | changes),
-        run,
-        pretrained=pretrained,
-        pretrained_backbone=pretrained_backbone,
-        initial_checkpoint=initial_checkpoint,
-        model_kwargs=builder_kwargs,
-        freeze_bn=freeze_bn,
-    )
+        # The keywords of the model are the stages' own.
+        train_stages(dataclasses.replace(source, model_kwargs=overrides), stages, train_data, val_data, run, changes)
+    else:
+        train_model(source, train_data, val_data, final_recipe, run)
 
 
-@with_recipe_options
+@partial(with_recipe_options, defaults=FINETUNE_TEXTS)
 @with_label_options
 def finetune(
     *,
@@ -153,39 +150,75 @@ def finetune(
         float, typer.Option(help="Share of the images to hold out if there is no folder to evaluate on.")
     ] = 0.2,
     labels: LabelOptions,
+    data_license: Annotated[
+        str, typer.Option(help="License of the data, to be stored with the weights.", show_default=False)
+    ] = "",
     epochs: Annotated[float, typer.Option(help="Number of epochs; ignored if --steps is given.")] = 20,
     workers: Workers = 1,
     device: Device = "auto",
     resume: Resume = False,
+    auto_resume: AutoResume = False,
+    resume_with_changes: ResumeWithChanges = False,
+    log_with: LogWith = None,
     changes: dict[str, Any],
 ) -> None:
     """Fine-tune published weights on your own images and write a folder that create_model and predict read.
 
-    All files of a folder are checked first. Held-out images are used for the final score only, never for checkpoint
-    selection.
+    For classes or, with the weights of an instance segmentation network, for instances. All files of a folder are
+    checked first. Held-out images are used for the final score only, never for checkpoint selection.
     """
     disable_malloc_trim()
-    from ..data.base import SegmentationDataset
     from ..data.splits import create_splits
+    from ..factory import parse_model_source, resolve_pretrained_cfg
+    from ..metrics.names import format_metric, headline_key, metric_info
     from ..training.finetune import finetune
+    from ..training.launch import check_run
+    from ..training.messages import log_info
+    from ..training.options import RunOptions
     from ..utils.progress import track
+    from ..utils.text import is_plain_text, require_plain_text
 
+    options = RunOptions(out, device, workers, _resume(resume, auto_resume), resume_with_changes, log_with)
+    task, cfg = parse_model_source(name, None)[0].task, resolve_pretrained_cfg(name)
+    # All of this before the data are read.
+    finetune_recipe(changes, FinetuneContext(task, epochs, cfg.recipe))
+    require_plain_text("--data-license", [data_license])
+    check_run(options)
     folder = labels.folder_options(
         val_fraction=val_fraction,
-        seed=changes.get("seed", 0),
+        seed=changes.get("seed", Recipe.seed),
         check=True,
         in_chans=_in_chans(name, {}, pretrained=True),
         progress=partial(track, description="checking the data"),
     )
-    train_data, val_data = create_splits(data_dir, dataset, val=val, classes=labels.classes, folder=folder)
-    assert isinstance(train_data, SegmentationDataset)
-    assert isinstance(val_data, SegmentationDataset)
-    print(f"{len(train_data)} images to train on, {len(val_data)} held out")
+    train_data, val_data = create_splits(data_dir, dataset, val=val, classes=labels.classes, folder=folder, task=task)
+    log_info(f"{len(train_data)} images to train on, {len(val_data)} held out")
+    data_name = data_dir.resolve().name if dataset == "folder" else dataset
     command = shlex.join(["gatezoo", *sys.argv[1:]])
-    result = finetune(name, train_data, val_data, out, changes, epochs, workers, device, resume, command)
-    print(f"mIoU on the held-out images: {result.before.miou:.4f} before, {result.after.miou:.4f} after")
-    print(f"{result.seconds:.0f} s; model folder: {result.folder}")
-    print(f"use it: gatezoo predict local-dir:{result.folder} IMAGE --out OUT")
+    result = finetune(
+        name,
+        train_data,
+        val_data,
+        changes,
+        options,
+        epochs=epochs,
+        data_name=data_name if is_plain_text(data_name) else "unnamed data",
+        data_license=data_license,
+        command=command,
+    )
+    key = headline_key(result.after)
+    assert key is not None  # evaluation refuses data without a label
+    before, after = (format_metric(key, scores[key], percent=False) for scores in (result.before, result.after))
+    log_info(f"{metric_info(key).title} on the held-out images: {before} before, {after} after")
+    log_info(f"{result.seconds:.0f} s; model folder: {result.folder}")
+    log_info(f"use it: gatezoo predict local-dir:{result.folder} IMAGE --out OUT")
+
+
+def _resume(resume: bool, auto_resume: bool) -> bool | Literal["auto"]:
+    """Return the value of ``RunOptions.resume`` for the two options."""
+    if resume and auto_resume:
+        raise ValueError("--resume and --auto-resume must not be given together: leave one out")
+    return "auto" if auto_resume else resume
 
 
 def _in_chans(name: str, model_kwargs: Mapping[str, Any], pretrained: bool) -> int:

@@ -102,6 +102,14 @@ def headline_key(metrics: Mapping[str, Any]) -> str | None:
     return next((key for key in HEADLINES if key in metrics), None)
 
 
+def headline_metrics(scores: Mapping[str, Any]) -> dict[str, Any]:
+    """Return those scores of an evaluation that are kept with weights: the headlines, and the IoU of each class."""
+    kept = {key: scores[key] for key in HEADLINES if scores.get(key) is not None}
+    if "iou" in scores:
+        kept["iou"] = [None if value is None or math.isnan(value) else value for value in scores["iou"]]
+    return kept
+
+
 def headline(metrics: Mapping[str, Any]) -> str:
     """Summarize the metrics of a manifest entry: "mIoU 63.0 % on CamVid val", or "not measured"."""
     key = headline_key(metrics)

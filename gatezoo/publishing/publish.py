@@ -22,7 +22,7 @@ from ..segmenters.base import BaseSegmenter
 from ..utils.environment import versions
 from ..utils.files import write_bytes
 from ..utils.text import shorten
-from ..weights.config import CARD, WEIGHTS
+from ..weights.config import CARD, CONFIG, WEIGHTS
 from ..weights.integrity import sha256_of
 from ..weights.sources import resolve_weights
 from .golden import FP16_TOLERANCE, FP32_TOLERANCE, GOLDEN, check_golden, golden_image, golden_logits, logit_error
@@ -68,12 +68,14 @@ def build_release(
     Nothing is uploaded.
 
     Args:
-        source: a checkpoint of ``gatezoo train``, or ``name.tag`` of the manifest, whose file is copied.
+        source: a checkpoint of ``gatezoo train``, a model folder (``local-dir:FOLDER`` or its path), or ``name.tag``
+            of the manifest, whose file is copied.
         folder: an empty or missing one.
         repo: where it will be uploaded to, for the card.
-        tag: of the new entry; weights of the manifest keep theirs.
-        fields: fields of :class:`PretrainedCfg` that a checkpoint lacks: train_data, license, data_license, command,
-            metrics.
+        tag: of the new entry; default: the end of the repository's name, TAG of ORG/NAME.TAG. Weights of the manifest
+            keep theirs.
+        fields: fields of :class:`PretrainedCfg` in place of those that the checkpoint or folder has: train_data,
+            license, data_license, command, metrics.
         fp16: round the weights to half precision.
 
     Raises:
@@ -83,8 +85,9 @@ def build_release(
     folder = Path(folder)
     if os.path.isdir(folder) and any(folder.iterdir()):
         raise ValueError(f"the folder to publish must be empty; {folder} is not: choose another")
-    if source.endswith(".safetensors"):
-        trained, cfg, weights_bytes = _from_training(source, tag, fields or {}, fp16)
+    file = _trained_file(source)
+    if file:
+        trained, cfg, weights_bytes = _from_training(file, tag or _tag_of(repo), fields or {}, fp16)
     else:
         trained, cfg, weights_bytes = _from_manifest(source, tag, fields or {})
     _check_cfg(cfg)
@@ -118,9 +121,12 @@ def publish(
         The entry, with the source ``hf-hub:REPO@COMMIT/model.safetensors``.
 
     Raises:
-        ValueError: the Hub refuses, or returns other bytes than were uploaded. Then no entry is written.
+        ValueError: a manifest that cannot be read, before the upload; the Hub refuses, or returns other bytes than
+            were uploaded. Then no entry is written.
     """
     cfg, folder = release.cfg, release.folder
+    target = Path(manifest) if manifest else pretrained.manifest_path()
+    pretrained.read_manifest(target)
     commit = hub.upload(folder, repo, f"{cfg.name}, sha256 {cfg.sha256[:12]}", private)
     with tempfile.TemporaryDirectory() as cache_dir:
         for path in sorted(folder.iterdir()):
@@ -134,7 +140,7 @@ def publish(
     entry = dataclasses.replace(
         cfg, file=cfg.file or f"{cfg.name}.safetensors", sources=(*kept, f"hf-hub:{repo}@{commit}/{WEIGHTS}")
     )
-    pretrained.replace_entry(Path(manifest) if manifest else pretrained.manifest_path(), entry)
+    pretrained.replace_entry(target, entry)
     return entry
 
 
@@ -171,13 +177,27 @@ def push_to_hub(
         return hub.upload(Path(folder), repo, message, private)
 
 
+def _trained_file(source: str) -> Path | None:
+    """Return the weights file of a checkpoint or of a model folder; None for a name of the manifest."""
+    if source.endswith(".safetensors"):
+        return Path(source)
+    folder = source.removeprefix("local-dir:")
+    return Path(folder) / WEIGHTS if folder != source or os.path.isdir(folder) else None
+
+
+def _tag_of(repo: str) -> str:
+    """Return the tag that a repository is named after: "eyes" of "org/dignet_mobilenetv2_8s.eyes" and "org/eyes"."""
+    return repo.rpartition("/")[2].rpartition(".")[2]
+
+
 def _from_training(
-    path: str, tag: str | None, fields: Mapping[str, Any], fp16: bool
+    path: Path, tag: str, fields: Mapping[str, Any], fp16: bool
 ) -> tuple[BaseSegmenter, PretrainedCfg, bytes]:
     """Return the trained network, its entry, and the bytes of the file to publish."""
-    if not tag or not tag.replace("_", "").replace("-", "").isalnum():
+    if not tag.replace("_", "").replace("-", "").isalnum():
         raise ValueError(f"tag must consist of letters, digits, - and _; got {tag!r}: pass --tag, such as camvid")
-    model = load_model(path)
+    is_folder = path.name == WEIGHTS and (path.parent / CONFIG).is_file()
+    model = create_model(f"local-dir:{path.parent}", pretrained=True) if is_folder else load_model(str(path))
     assert model.architecture is not None
     if changed := sorted(get_model_spec(model.architecture).architecture_kwargs(model.model_kwargs)):
         raise ValueError(
@@ -187,17 +207,16 @@ def _from_training(
     tensors = {key: value.detach().contiguous() for key, value in model.state_dict().items()}
     if fp16:
         tensors = {key: value.half() if value.is_floating_point() else value for key, value in tensors.items()}
-    fields = dict(fields)
-    if metrics := dict(fields.get("metrics") or {}):
-        if metrics.pop("weights", {}).get("sha256") != sha256_of(Path(path)):
+    cfg = make_pretrained_cfg(model) | {"tag": tag, "file": "", "sources": (), "versions": versions(), **fields}
+    if metrics := dict(cfg.get("metrics") or {}):  # of a model folder, its own
+        if "metrics" in fields and metrics.pop("weights", {}).get("sha256") != sha256_of(path):
             raise ValueError(
                 f"scores must be of the published file; these are not of {path}: evaluate it with 'gatezoo eval'"
             )
         if fp16:
             metrics["protocol"] += "; measured before the weights were rounded to half precision"
-        fields["metrics"] = metrics
+        cfg["metrics"] = metrics
     known = {field.name for field in dataclasses.fields(PretrainedCfg)}
-    cfg = make_pretrained_cfg(model) | {"tag": tag, "file": "", "sources": (), "versions": versions(), **fields}
     return model, PretrainedCfg(**{key: value for key, value in cfg.items() if key in known}), save(tensors)
 
 
@@ -205,7 +224,9 @@ def _from_manifest(name: str, tag: str | None, fields: Mapping[str, Any]) -> tup
     """Return the network of a manifest entry, the entry, and the bytes of its file."""
     cfg = get_pretrained_cfg(name)
     if cfg is None:
-        raise ValueError(f"the source must have weights; {name} has none: give a checkpoint of 'gatezoo train'")
+        raise ValueError(
+            f"the source must have weights; {name} has none: give a checkpoint of 'gatezoo train' or a model folder"
+        )
     if tag not in (None, cfg.tag) or fields:
         raise ValueError(f"weights {cfg.name} must be published as in the manifest: leave out the tag and the fields")
     model = create_model(cfg.name, pretrained=True)

@@ -6,16 +6,18 @@ from ..utils.optional import require_extra
 require_extra("train", "training", "accelerate", "torchmetrics", "scipy")
 
 from .finetune import FinetuneResult, finetune  # noqa: E402
-from .launch import train_model  # noqa: E402
-from .options import RunOptions  # noqa: E402
+from .launch import prepare_model, train_model  # noqa: E402
+from .options import ModelSource, RunOptions  # noqa: E402
 from .stages import train_stages  # noqa: E402
 from .trainer import Trainer, train  # noqa: E402
 
 __all__ = [
     "FinetuneResult",
+    "ModelSource",
     "RunOptions",
     "Trainer",
     "finetune",
+    "prepare_model",
     "train",
     "train_model",
     "train_stages",

@@ -1,9 +1,8 @@
-"""Build a network by name and train it: the steps behind ``gatezoo train`` and ``gatezoo finetune``."""
+"""Build a network by name and train it: the steps that training, stages and fine-tuning have in common."""
 
 from __future__ import annotations
 
 import dataclasses
-import os
 from typing import Any
 
 import torch
@@ -16,37 +15,24 @@ from ..recipes.recipe import Recipe
 from ..registry import get_model_spec
 from ..segmenters.base import BaseSegmenter
 from ..segmenters.depth import DepthGated
+from ..utils.devices import resolve_device
 from .messages import log_info
-from .options import RunOptions
+from .options import ModelSource, RunOptions
+from .run_folder import RunFolder
 from .trainer import Trainer
 
 
 def train_model(
-    name: str,
-    train_data: AnyDataset,
-    val_data: AnyDataset,
-    recipe: Recipe,
-    options: RunOptions,
-    *,
-    pretrained: bool = False,
-    pretrained_backbone: str | None = None,
-    initial_checkpoint: str | os.PathLike | None = None,
-    model_kwargs: dict[str, Any] | None = None,
-    freeze_bn: bool = True,
+    source: ModelSource, train_data: AnyDataset, val_data: AnyDataset, recipe: Recipe, options: RunOptions
 ) -> dict[str, Any]:
     """Build a network by name and train it on a data set.
 
     Args:
-        name: of the model, as ``NAME`` or ``NAME.TAG``.
+        source: the network, and the weights that it starts from.
         train_data: images to train on.
         val_data: images to evaluate on.
         recipe: how the network is trained.
         options: output folder, device and further options of the run.
-        pretrained: start from the model's published weights.
-        pretrained_backbone: "timm" for timm's published weights of the backbone, or a local file of them.
-        initial_checkpoint: a checkpoint of any network of the zoo; its tensors that fit are loaded.
-        model_kwargs: further keywords of the model's builder. They are stored in the checkpoint.
-        freeze_bn: keep the running statistics of batch norm: those of the backbone, and all of a recurrent network.
 
     Returns:
         As :func:`gatezoo.training.trainer.train`.
@@ -55,19 +41,49 @@ def train_model(
         ValueError: as :func:`gatezoo.training.trainer.train`.
     """
     torch.manual_seed(recipe.seed)
+    model, metadata = prepare_model(source, train_data)
+    return Trainer(model, train_data, val_data, recipe, options, metadata).run()
+
+
+def check_run(options: RunOptions) -> None:
+    """Check device and folder of a run, before any data are read.
+
+    Raises:
+        ValueError: a device that is not there, or a folder that holds another training.
+    """
+    resolve_device(options.device)
+    RunFolder(options.out, options.resume, ())
+
+
+def prepare_model(source: ModelSource, data: AnyDataset) -> tuple[BaseSegmenter, dict[str, Any]]:
+    """Build a network for the classes of a data set, with the weights that it starts from.
+
+    Its thresholds between scales of depth are those of the data, unless ``source`` gives them.
+
+    Args:
+        source: the network, and the weights that it starts from.
+        data: images to train on.
+
+    Returns:
+        The network, and the metadata of its checkpoints: what ``create_model`` needs to build it again.
+
+    Raises:
+        ValueError: as :func:`gatezoo.create_model`.
+    """
+    backbone = source.pretrained_backbone
     model = create_model(
-        name,
-        pretrained=pretrained,
-        num_classes=train_data.num_classes,
-        pretrained_backbone=True if pretrained_backbone == "timm" else pretrained_backbone,
-        freeze_bn=freeze_bn,
-        **(model_kwargs or {}),
+        source.name,
+        pretrained=source.pretrained,
+        num_classes=data.num_classes,
+        pretrained_backbone=True if backbone == "timm" else backbone,
+        freeze_bn=source.freeze_bn,
+        **source.model_kwargs,
     )
-    _set_classes(model, train_data)
-    if initial_checkpoint:
-        log_info(str(load_checkpoint(model, initial_checkpoint, strict=False)))
-    _set_depth_thresholds(model, train_data)
-    return Trainer(model, train_data, val_data, recipe, options, _checkpoint_metadata(model, train_data)).run()
+    _set_classes(model, data)
+    if source.initial_checkpoint:
+        log_info(str(load_checkpoint(model, source.initial_checkpoint, strict=False)))
+    _set_depth_thresholds(model, data)
+    return model, _checkpoint_metadata(model, data)
 
 
 def _set_classes(model: BaseSegmenter, data: AnyDataset) -> None:

@@ -1,10 +1,11 @@
-"""Options of a training run."""
+"""What a training starts from, and where and how it runs."""
 
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 
 @dataclass(frozen=True)
@@ -26,3 +27,24 @@ class RunOptions:
     resume: bool | Literal["auto"] = False
     resume_with_changes: bool = False
     log_with: str | None = None
+
+
+@dataclass(frozen=True)
+class ModelSource:
+    """The network of a training, and the weights that it starts from.
+
+    Attributes:
+        name: of the model, as :func:`gatezoo.create_model` takes it.
+        pretrained: start from the model's published weights.
+        pretrained_backbone: "timm" for timm's published weights of the backbone, or a local file of them.
+        initial_checkpoint: a checkpoint of any network of the zoo; its tensors that fit are loaded.
+        model_kwargs: further keywords of the model's builder. They are stored in the checkpoint.
+        freeze_bn: keep the running statistics of batch norm: those of the backbone, and all of a recurrent network.
+    """
+
+    name: str
+    pretrained: bool = False
+    pretrained_backbone: str | None = None
+    initial_checkpoint: str | os.PathLike | None = None
+    model_kwargs: Mapping[str, Any] = field(default_factory=dict)
+    freeze_bn: bool = True

@@ -16,14 +16,14 @@ from gatezoo.factory import load_checkpoint
 from gatezoo.recipes.experiments import experiments
 from gatezoo.recipes.recipe import Recipe
 from gatezoo.training.launch import train_model
-from gatezoo.training.options import RunOptions
+from gatezoo.training.options import ModelSource, RunOptions
 
 
 @pytest.fixture
 def trained(shapes, tmp_path, capsys):
     recipe = Recipe(steps=2, eval_interval=2, batch_size=2, crop_size=48, amp_dtype="none")
     data = [FolderDataset(shapes, ["ground", "disc"]) for _ in range(2)]
-    train_model("test_dignet", *data, recipe, RunOptions(tmp_path / "trained", workers=0))
+    train_model(ModelSource("test_dignet"), *data, recipe, RunOptions(tmp_path / "trained", workers=0))
     capsys.readouterr()
     return tmp_path / "trained/best.safetensors"
 

@@ -120,6 +120,59 @@ def test_checkpoint_becomes_a_repository_and_an_entry(hub, trained, manifest, sc
     assert hub.counted() == []
 
 
+NAMES = ("caf\u00e9\u00a0noir", "\U0001f468\u200d\U0001f469\u200d\U0001f467")
+
+
+@pytest.fixture
+def model_folder(tmp_path):
+    """A folder that tells all that is published: names with a no-break space and joined emoji, metrics, licenses."""
+    model = gatezoo.create_model("test_fcn", num_classes=2)
+    metrics = {"miou": 0.5, "iou": [0.6, None], "protocol": "discs, held-out images"}
+    facts = {"class_names": NAMES, "palette": ((0, 0, 0), (250, 120, 0)), "metrics": metrics, "base_model": "a.b"}
+    model.pretrained_cfg = pretrained.PretrainedCfg("test_fcn", "local", 2, (0.5,) * 3, (0.2,) * 3, **FIELDS, **facts)
+    return gatezoo.save_pretrained(model, tmp_path / "model")
+
+
+@pytest.mark.parametrize("scheme", ["", "local-dir:"])
+def test_model_folder_is_published_without_options(hub, model_folder, manifest, monkeypatch, capsys, scheme):
+    arguments = (f"{scheme}{model_folder}", "--repo", "org/test_fcn.discs", "--manifest", manifest, "--yes")
+    code, _, err = run(monkeypatch, capsys, "publish", *arguments)
+    assert code == 0, err
+    entry = json.loads(manifest.read_text())["weights"]["test_fcn.discs"]
+    assert entry["class_names"] == list(NAMES)
+    assert entry["metrics"] == {"miou": 0.5, "iou": [0.6, None], "protocol": "discs, held-out images"}
+    assert (entry["base_model"], entry["command"]) == ("a.b", FIELDS["command"])
+    assert entry["sha256"] == sha256_of(model_folder / "model.safetensors")
+    commit = hub.repos["org/test_fcn.discs"].refs["main"]
+    model = gatezoo.create_model(f"hf-hub:org/test_fcn.discs@{commit}", pretrained=True)
+    assert tuple(model.class_names) == NAMES
+    card = hub.repos["org/test_fcn.discs"].commits[commit]["README.md"].data.decode()
+    assert f"Semantic segmentation of: {', '.join(NAMES)}." in card
+    assert f"| IoU of {NAMES[1]} | absent |" in card
+    assert "Base model: a.b." in card
+
+
+def test_scores_measured_on_a_model_folder_are_published(hub, shapes, model_folder, monkeypatch, capsys, tmp_path):
+    code, _, err = run(
+        monkeypatch, capsys, "eval", f"local-dir:{model_folder}", "--data", shapes, "-j", 0, "--out", tmp_path / "s"
+    )
+    assert code == 0, err
+    metrics = load_scores(tmp_path / "s/scores.json")
+    release = build_release(str(model_folder), tmp_path / "a", "org/x", fields={"metrics": metrics}, fp16=True)
+    assert release.cfg.metrics["miou"] == metrics["miou"] != 0.5
+    assert release.cfg.metrics["protocol"].endswith("before the weights were rounded to half precision")
+    other = metrics | {"weights": {"sha256": "0" * 64}}
+    with pytest.raises(ValueError, match="scores must be of the published file"):
+        build_release(str(model_folder), tmp_path / "b", "org/x", fields={"metrics": other})
+
+
+def test_absent_manifest_is_told_before_the_upload(hub, trained, tmp_path):
+    release = build_release(str(trained), tmp_path / "out", "org/x", "discs", FIELDS)
+    with pytest.raises(ValueError, match="a manifest must be JSON with the key 'weights'"):
+        publish(release, "org/x", manifest=tmp_path / "absent.json")
+    assert hub.counted() == []
+
+
 def test_golden_image_and_logits_are_those_of_the_network(hub, trained, tmp_path):
     build_release(str(trained), tmp_path / "out", "org/x", "discs", FIELDS)
     held = load_file(tmp_path / "out/golden.safetensors")
@@ -213,7 +266,7 @@ def test_invalid_releases_are_refused(trained, scores, tmp_path):
             build_release(str(source), tmp_path / "out", "org/x", tag, {**FIELDS, **fields})
         assert not (tmp_path / "out").exists()
 
-    attempt("tag must consist of letters", tag=None)
+    attempt("tag must consist of letters", tag="a b")
     attempt("tag must consist of letters", tag="a.b")
     attempt("metrics must have a protocol and the command", metrics=load_scores(scores), command="")
     attempt("must be published as in the manifest: leave out", source="dignet_mobilenetv2_8s.camvid", tag=None)

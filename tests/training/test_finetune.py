@@ -6,14 +6,18 @@ import shutil
 
 import numpy as np
 import pytest
+import typer.main
 from helpers.commands import run
 from PIL import Image
 
 import gatezoo
+from gatezoo.cli.app import app
 from gatezoo.cli.option_groups import LabelOptions
 from gatezoo.data import FolderDataset
 from gatezoo.pretrained import PretrainedCfg
 from gatezoo.publishing.model_folder import save_pretrained
+from gatezoo.recipes.finetuning import FINETUNE_DEFAULTS, FinetuneContext, finetune_recipe
+from gatezoo.training import RunOptions
 
 BASE = "test_dignet.local, license CC-BY-NC-4.0, trained on CamVid, 367 images (research use)"
 
@@ -45,7 +49,7 @@ def finetuned(monkeypatch, capsys, masks, tmp_path):
     code, out, err = run(
         monkeypatch, capsys, "finetune", f"local-dir:{weights}", "--data", masks, "--classes", "background,nucleus",
         "--ids", "0=0", "--ids", "255=1", "--label-suffix", "_m.png", "--out", tmp_path / "out", "--steps", 16, "-b", 2,
-        "--crop", 48, "--lr", 0.02, "--image-max", 4095, "--amp", "none", "-j", 0,
+        "--crop", 48, "--lr", 0.02, "--image-max", 4095, "--amp", "none", "-j", 0, "--data-license", "CC0 1.0",
     )  # fmt: skip
     assert code == 0, err
     return tmp_path / "out/model", out
@@ -85,7 +89,9 @@ def test_fine_tuned_folder_keeps_license_and_origin(finetuned, masks, monkeypatc
     cfg = gatezoo.create_model(f"local-dir:{folder}", pretrained=True).pretrained_cfg
     assert (cfg.license, cfg.base_model) == ("CC-BY-NC-4.0", BASE)
     # Nothing is claimed about the new data that was true of the old.
-    assert (cfg.train_data, cfg.data_license) == ("", "")
+    data = "shapes, 18 images, 6 more held out; pixels: background 87.8 %, nucleus 12.2 %"
+    assert (cfg.train_data, cfg.data_license) == (data, "CC0 1.0")
+    assert len(cfg.metrics["iou"]) == 2
     assert cfg.command.startswith("gatezoo finetune local-dir:")
     assert "--ids 255=1" in cfg.command
     assert cfg.image_max == 4095
@@ -111,3 +117,61 @@ def test_names_with_tabs_are_refused_before_the_training(masks, monkeypatch, cap
     assert "class names must be printable, without tabs" in err
     assert len(err.strip().splitlines()) == 1
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("command", ["train", "finetune"])
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["-b", 0], "batch_size must be"),
+        (["--steps", 0], "steps must be"),
+        (["--lr", "nan"], "lr must be"),
+        (["--device", "cuda:99"], "device"),
+        (["--resume", "--auto-resume"], "--resume and --auto-resume must not be given together"),
+    ],
+)
+def test_wrong_options_are_told_before_the_data_are_read(monkeypatch, capsys, tmp_path, command, options, message):
+    arguments = ("--data", tmp_path / "absent", "--classes", "a,b", "--out", tmp_path / "out", *options)
+    code, _, err = run(monkeypatch, capsys, command, "dignet_mobilenetv2_8s", *arguments)
+    assert code == 2
+    assert message in err
+    assert len(err.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize("command", ["train", "finetune"])
+def test_occupied_folder_is_told_before_the_data_are_read(monkeypatch, capsys, tmp_path, command):
+    (tmp_path / "trainer_state.pt").write_bytes(b"")
+    arguments = ("--data", tmp_path / "absent", "--classes", "a,b", "--out", tmp_path)
+    code, _, err = run(monkeypatch, capsys, command, "dignet_mobilenetv2_8s", *arguments)
+    assert code == 2
+    assert "the folder of a new training must not hold one yet" in err
+
+
+def test_help_shows_the_defaults_that_are_used():
+    context = FinetuneContext(epochs=3, weights_recipe={"crop_size": 256}, images=50)
+    recipe = finetune_recipe({"grad_accum_steps": 2, "rotate": 5.0}, context)
+    assert (recipe.lr, recipe.opt, recipe.crop_size, recipe.batch_size) == (0.005, "momentum", 256, 8)
+    assert (recipe.steps, recipe.eval_interval, recipe.checkpoint_interval) == (10, 10, 1)  # 3 * 50 / 16
+    assert recipe.rotate == 5.0
+    assert finetune_recipe({}, dataclasses.replace(context, images=5)).batch_size == 5
+    commands = typer.main.get_command(app).commands
+    texts = {param.name: param.help for param in commands["finetune"].params if param.name in FINETUNE_DEFAULTS}
+    assert texts.keys() == FINETUNE_DEFAULTS.keys()
+    assert all(text.endswith(f" Default: {FINETUNE_DEFAULTS[name].text}.") for name, text in texts.items())
+    assert FINETUNE_DEFAULTS["lr"].text == "0.005; of instances, 0.0001"
+    (train_text,) = (param.help for param in commands["train"].params if param.name == "lr")
+    assert train_text.endswith(" Default: 0.01.")
+
+
+def test_resumed_fine_tuning_compares_with_the_first_weights(masks, tmp_path):
+    data = [
+        FolderDataset(masks / part, 2, ids={0: 0, 255: 1}, label_suffix="_m.png", image_max=4095)
+        for part in ("train", "val")
+    ]
+    name = save_pretrained(gatezoo.create_model("test_fcn", num_classes=2), tmp_path / "weights")
+    recipe = dict(steps=2, batch_size=2, crop_size=48, amp_dtype="none", lr=0.1)
+    options = RunOptions(tmp_path / "out", workers=0)
+    first = gatezoo.finetune(f"local-dir:{name}", *data, recipe, options)
+    again = gatezoo.finetune(f"local-dir:{name}", *data, recipe, dataclasses.replace(options, resume=True))
+    assert (again.before.miou, again.after.miou) == (first.before.miou, first.after.miou)
+    assert first.before.miou != first.after.miou

@@ -17,9 +17,8 @@ from gatezoo.evaluation.instance import evaluate_instances
 from gatezoo.inference.instance import InstancePredictor
 from gatezoo.recipes.recipe import Recipe
 from gatezoo.training import tasks
-from gatezoo.training.finetune import finetune
 from gatezoo.training.launch import train_model
-from gatezoo.training.options import RunOptions
+from gatezoo.training.options import ModelSource, RunOptions
 
 QUICK = dict(
     batch_size=4, crop_size=64, scale_range=(0.9, 1.1), lr=0.05, head_lr_mult=1, warmup=5, amp_dtype="none", opt="sgd"
@@ -50,7 +49,7 @@ def run(discs, out, resume=False, **changes):
     recipe = Recipe(**{**QUICK, "steps": 4, "eval_interval": 2, **changes})
     data = create_splits(discs, "nuclei", task="instance")
     options = RunOptions(out, workers=0, resume=resume)
-    return train_model("test_zigzag_maskrcnn", *data, recipe, options, freeze_bn=False)
+    return train_model(ModelSource("test_zigzag_maskrcnn", freeze_bn=False), *data, recipe, options)
 
 
 @pytest.mark.slow
@@ -257,11 +256,23 @@ def test_evaluation_refuses_unfit_data(discs):
         evaluate_instances(model, semantic)
 
 
-def test_fine_tuning_is_only_for_semantic_segmentation(discs, folder, tmp_path):
-    data = create_splits(discs, "nuclei", task="instance")
-    message = r"task must be 'semantic'; got .* of task 'instance': train instance segmentation with 'gatezoo train"
-    with pytest.raises(ValueError, match=message):
-        finetune(f"local-dir:{folder}", *data, tmp_path / "out")
+def test_fine_tuning_of_instances_in_one_command(discs, folder, tmp_path, monkeypatch, capsys):
+    out = tmp_path / "out"
+    arguments = ("--dataset", "nuclei", "--data", discs, "--out", out, "-j", 0, "--steps", 4, "-b", 4, "--crop", 64)
+    assert command(monkeypatch, "finetune", f"local-dir:{folder}", *arguments, "--data-license", "CC0 1.0") == 0
+    printed = capsys.readouterr().out
+    assert "12 images to train on, 12 held out" in printed
+    model = gatezoo.from_pretrained(out / "model")
+    cfg = model.pretrained_cfg
+    scores = gatezoo.evaluate(model, create_dataset("nuclei_instances", discs, "val")).scores
+    assert "mask AP on the held-out images: " in printed
+    assert f"before, {scores.mask_ap:.4f} after" in printed
+    assert cfg.metrics["mask_ap"] == pytest.approx(scores.mask_ap)
+    assert cfg.metrics["protocol"].startswith("nuclei, held-out images; mode whole images, COCO's evaluator")
+    assert (cfg.train_data, cfg.data_license) == ("nuclei, 12 images, 12 more held out", "CC0 1.0")
+    assert (cfg.recipe["opt"], cfg.recipe["lr"], cfg.recipe["head_lr_mult"]) == ("adamw", 1e-4, 5.0)
+    assert command(monkeypatch, "predict", f"local-dir:{out / 'model'}", discs / "val/images", "--out", out / "p") == 0
+    capsys.readouterr()
 
 
 def test_data_set_readers_by_task():

@@ -17,6 +17,7 @@ from gatezoo.data.splits import create_splits, random_split
 from gatezoo.recipes.experiments import experiments
 from gatezoo.registry import get_model_spec
 from gatezoo.training.finetune import finetune
+from gatezoo.training.options import RunOptions
 
 # On the smallest backbone, small crops, two steps.
 SMALL = ["--steps", 2, "-b", 2, "--crop", 48, "--amp", "none", "-j", 0, "--no-sync-bn"]
@@ -63,11 +64,11 @@ def weights(shapes, tmp_path):
     from gatezoo.publishing.model_folder import save_pretrained
     from gatezoo.recipes.recipe import Recipe
     from gatezoo.training.launch import train_model
-    from gatezoo.training.options import RunOptions
+    from gatezoo.training.options import ModelSource
 
     data = [FolderDataset(shapes, ["ground", "disc"]) for _ in range(2)]
     recipe = Recipe(steps=2, batch_size=2, crop_size=48, amp_dtype="none")
-    train_model("test_dignet", *data, recipe, RunOptions(tmp_path / "first", workers=0))
+    train_model(ModelSource("test_dignet"), *data, recipe, RunOptions(tmp_path / "first", workers=0))
     model = gatezoo.create_model("test_dignet", checkpoint_path=tmp_path / "first/last.safetensors")
     return save_pretrained(model, tmp_path / "weights")
 
@@ -86,7 +87,9 @@ def test_fine_tuning_in_one_command(monkeypatch, capsys, shapes, weights, tmp_pa
     model = gatezoo.create_model(f"local-dir:{out / 'model'}", pretrained=True)
     assert model.pretrained_cfg.class_names == ("ground", "disc", "never")
     assert model.pretrained_cfg.metrics["miou"] > 0.5
-    assert model.pretrained_cfg.metrics["protocol"] == "5 images held out, single scale"
+    assert model.pretrained_cfg.metrics["protocol"] == (
+        "shapes, held-out images; mode whole images, iterations 2, precision float32, images 5"
+    )
     code, _, err = run(
         monkeypatch, capsys, "predict", f"local-dir:{out / 'model'}", shapes / "images/00.png", "--out", tmp_path / "p"
     )
@@ -130,7 +133,7 @@ def test_fine_tuning_stops_at_bad_data(monkeypatch, capsys, shapes, weights, tmp
 def test_fine_tuning_starts_from_the_weights(shapes, weights, tmp_path):
     data = random_split(FolderDataset(shapes, ["ground", "disc"]), 0.2, 0)
     recipe = dict(steps=1, lr=1e-30, batch_size=2, crop_size=48, amp_dtype="none")
-    result = finetune(f"local-dir:{weights}", *data, tmp_path / "out", recipe, workers=0)
+    result = finetune(f"local-dir:{weights}", *data, recipe, RunOptions(tmp_path / "out", workers=0))
     first = gatezoo.create_model(f"local-dir:{weights}", pretrained=True).state_dict()
     last = gatezoo.create_model(f"local-dir:{result.folder}", pretrained=True).state_dict()
     assert all(torch.allclose(first[key], last[key]) for key in first)

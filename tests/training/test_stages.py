@@ -26,7 +26,7 @@ from gatezoo.recipes.experiments import Stage, experiments
 from gatezoo.recipes.recipe import Recipe
 from gatezoo.training import stages
 from gatezoo.training.launch import train_model
-from gatezoo.training.options import RunOptions
+from gatezoo.training.options import ModelSource, RunOptions
 from gatezoo.training.stages import train_stages
 from gatezoo.weights.checkpoint_files import checkpoint_metadata, read_checkpoint
 
@@ -53,14 +53,8 @@ def splits(rooms, depth=True):
 
 def run(rooms, out, name="test_depthgate", depth=True, model_kwargs=None, resume=False, freeze_bn=True, **changes):
     recipe = Recipe(**{**QUICK, **changes})
-    return train_model(
-        name,
-        *splits(rooms, depth),
-        recipe,
-        RunOptions(out, workers=0, resume=resume),
-        model_kwargs=model_kwargs,
-        freeze_bn=freeze_bn,
-    )
+    source = ModelSource(name, model_kwargs=model_kwargs or {}, freeze_bn=freeze_bn)
+    return train_model(source, *splits(rooms, depth), recipe, RunOptions(out, workers=0, resume=resume))
 
 
 def weights_in(folder):
@@ -198,10 +192,8 @@ def test_trainable_prefix_restricts_what_is_trained(rooms, tmp_path):
     start = weights_in(tmp_path / "first")
     recipe = Recipe(**{**QUICK, "seg_loss_weight": 0.0, "trainable_prefix": "head.pooling.gate", **DEPTH_LOSSES})
     first = tmp_path / "first/last.safetensors"
-    train_model(
-        "test_depthgate", *splits(rooms), recipe, RunOptions(tmp_path / "second", workers=0),
-        initial_checkpoint=first, model_kwargs=model_kwargs,
-    )  # fmt: skip
+    source = ModelSource("test_depthgate", initial_checkpoint=first, model_kwargs=model_kwargs)
+    train_model(source, *splits(rooms), recipe, RunOptions(tmp_path / "second", workers=0))
     end = weights_in(tmp_path / "second")
     changed = {key for key in start if not torch.equal(start[key], end[key])}
     assert changed
@@ -223,7 +215,7 @@ def test_stages_run_in_turn_and_resume_between_and_inside(rooms, tmp_path, monke
 
     def go(out, resume=False):
         options = RunOptions(tmp_path / out, workers=0, resume=resume)
-        return train_stages("test_depthgate", STAGES, *splits(rooms), options)
+        return train_stages(ModelSource("test_depthgate"), STAGES, *splits(rooms), options)
 
     metadata = go("whole")
     assert metadata["history"][-1]["step"] == 4
@@ -269,7 +261,7 @@ def test_stages_run_in_turn_and_resume_between_and_inside(rooms, tmp_path, monke
 
 def test_stage_starts_from_the_weights_of_the_previous_one(rooms, tmp_path):
     frozen = [STAGES[0], Stage("gating", {"loops": 0}, Recipe(**QUICK | {"lr": 0.0}))]
-    train_stages("test_depthgate", frozen, *splits(rooms), RunOptions(tmp_path, workers=0))
+    train_stages(ModelSource("test_depthgate"), frozen, *splits(rooms), RunOptions(tmp_path, workers=0))
     before, after = weights_in(tmp_path / "1_baseline"), weights_in(tmp_path / "2_gating")
     # The running statistics of new norms follow the data even at a learning rate of 0.
     shared = {key for key in before.keys() & after.keys() if not key.startswith("head") or key.endswith(".weight")}
@@ -291,7 +283,7 @@ def test_stages_of_the_papers_have_valid_recipes_and_keywords():
             assert stage.recipe.steps == experiment.recipe.steps, name
         assert not experiment.stages or experiment.stages[-1].model_kwargs == experiment.model_kwargs, name
     with pytest.raises(ValueError, match="a training in stages must have at least one; got none"):
-        train_stages("test_depthgate", [], None, None, RunOptions("nowhere"))
+        train_stages(ModelSource("test_depthgate"), [], None, None, RunOptions("nowhere"))
 
 
 # ---- command line

@@ -27,7 +27,7 @@ from gatezoo.training import accelerator, tasks
 from gatezoo.training.launch import train_model
 from gatezoo.training.objectives import SemanticObjective
 from gatezoo.training.optimizers import create_optimizer, lr_factor
-from gatezoo.training.options import RunOptions
+from gatezoo.training.options import ModelSource, RunOptions
 from gatezoo.training.trainer import train
 
 QUICK = dict(batch_size=4, crop_size=48, lr=0.01, class_weights="none", amp_dtype="none")
@@ -38,7 +38,8 @@ def run(shapes, out, resume=False, model_kwargs=MODEL_KWARGS, freeze_bn=False, *
     recipe = Recipe(**{**QUICK, "steps": 60, "eval_interval": 60, **changes})
     data = [FolderDataset(shapes, ["ground", "disc"]) for _ in range(2)]
     options = RunOptions(out, workers=0, resume=resume)
-    return train_model("test_dignet", *data, recipe, options, model_kwargs=model_kwargs, freeze_bn=freeze_bn)
+    source = ModelSource("test_dignet", model_kwargs=model_kwargs, freeze_bn=freeze_bn)
+    return train_model(source, *data, recipe, options)
 
 
 def weights_in(folder):
@@ -382,7 +383,8 @@ def test_initial_checkpoint_loads_the_tensors_that_fit(shapes, tmp_path, caplog)
     data = [FolderDataset(shapes, 3) for _ in range(2)]
     recipe = Recipe(**{**QUICK, "steps": 1, "eval_interval": 1, "lr": 0.0})
     caplog.set_level(logging.INFO, logger="gatezoo")
-    train_model("test_fcn", *data, recipe, RunOptions(tmp_path / "second", workers=0), initial_checkpoint=start)
+    source = ModelSource("test_fcn", initial_checkpoint=start)
+    train_model(source, *data, recipe, RunOptions(tmp_path / "second", workers=0))
     report = r"\d+ loaded, 2 missing \(head\.weight, head\.bias\), \d+ unexpected \(feedback\."
     assert re.search(report, caplog.text)
     first = gatezoo.create_model("test_dignet", checkpoint_path=start).state_dict()
