@@ -13,9 +13,10 @@ from .data.label_format import LabelFormat
 from .metrics.names import headline
 from .pretrained import of_architecture
 from .registry import get_model_spec, get_pretrained_cfg, model_entrypoint
-from .segmenters.base import MIN_SIZE, BaseSegmenter
+from .segmenters.base import BaseSegmenter
 from .segmenters.recurrent import IterativeSegmenter, RecurrentSegmenter
 from .utils.autograd import count_weighted_layers
+from .utils.images import MIN_SIZE
 
 
 def on_meta(name: str, **model_kwargs: Any) -> BaseSegmenter:

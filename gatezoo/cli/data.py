@@ -21,7 +21,9 @@ def _data() -> None:
 @app.command()
 @with_label_options
 def check(
-    folder: Annotated[Path, typer.Argument(help="Folder that contains images/ and labels/.")],
+    folder: Annotated[
+        Path, typer.Argument(help="Folder that contains images/ and labels/, or what --images and --labels say.")
+    ],
     *,
     labels: LabelOptions,
     all_: Annotated[bool, typer.Option("--all", help="Print every issue, not ten of each kind.")] = False,
@@ -37,13 +39,11 @@ def check(
     from ..data.classes import parse_classes
     from ..utils.progress import track
 
-    options = labels.folder_options()
+    options = labels.folder_options(in_chans=None)
     report = check_folder(
         folder,
         parse_classes(labels.classes)[0],
-        options.ignore_index,
-        **options.label_format.folder_kwargs(),
-        image_max=options.image_max,
+        **options.folder_kwargs(),
         progress=partial(track, description="reading"),
     )
     Console().print(report_table(report))

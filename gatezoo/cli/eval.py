@@ -13,6 +13,7 @@ from .options import (
     Checkpoint,
     DataKwargs,
     DepthBlur,
+    DepthMap,
     Device,
     Flip,
     Iterations,
@@ -69,10 +70,7 @@ def evaluate(
         bool, typer.Option("--calibration", help="Also compute the expected calibration error, in 15 bins.")
     ] = False,
     depth_blur: DepthBlur = 0.0,
-    depth_map: Annotated[
-        Path | None,
-        typer.Option(help="Folder with the depth NAME.png of each image, in millimetres, 16 bits, 0 = not measured."),
-    ] = None,
+    depth_map: DepthMap = None,
     data_kwargs: DataKwargs = None,
     iiou: Annotated[
         bool, typer.Option("--iiou", help="Also compute the instance-weighted IoU, if the data set has instances.")
@@ -194,27 +192,28 @@ def _open_data(
 def _open_folder(model: BaseSegmenter, root: Path, labels: LabelOptions, options: dict[str, Any]) -> FolderDataset:
     """Open a folder of images and labels, after a check of its files."""
     from ..data import FolderDataset
-    from ..data.check.check import check_folder
+    from ..data.check.check import require_valid_folder
     from ..data.classes import parse_classes
     from ..evaluation.samples import check_num_classes
+    from ..segmenters.base import SemanticSegmenter
     from ..utils.progress import track
 
+    assert isinstance(model, SemanticSegmenter)
     for option in options.keys() - FOLDER_OPTIONS:
         raise ValueError(f"the options of a folder are {', '.join(FOLDER_OPTIONS)}; got {option!r}")
     # What was not given is as in the training data of the weights.
     kwargs = labels.folder_options(model.pretrained_cfg, in_chans=model.in_chans).folder_kwargs()
     data = FolderDataset(root, parse_classes(labels.classes)[0] or model.num_classes, **kwargs, **options)
     check_num_classes(model, data)
-    check_folder(root, data.classes, **kwargs, progress=partial(track, description="checking")).raise_errors()
+    require_valid_folder(
+        root, data.classes, **kwargs, min_size=model.min_size, progress=partial(track, description="checking")
+    )
     return data
 
 
-def _add_depth(data: SegmentationDataset, folder: Path) -> None:
-    """Add the depth of each image: 16-bit PNGs of millimetres in a folder."""
+def _add_depth(data: SegmentationDataset, source: Path) -> None:
+    """Add the depth of each image, from files as ``gatezoo predict`` takes them."""
     from ..data.base import ExtraMap
-    from ..data.files.depth import scaled_png
-    from ..data.files.layout import check_files_exist
+    from ..data.files.depth import depth_files, metres_file
 
-    files = [folder / f"{image.stem}.png" for image in data.images]
-    check_files_exist(f"the depth of each image in {folder}", files)
-    data.layers["depth"] = ExtraMap(files, scaled_png(0.001))
+    data.layers["depth"] = ExtraMap(depth_files(data.images, source), metres_file)

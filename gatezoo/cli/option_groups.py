@@ -24,7 +24,9 @@ class LabelOptions:
     """Values of the label options; None or False for those that were not given.
 
     Attributes:
-        classes: class names separated by commas, or a file.
+        classes: class names separated by commas, a file, or their number.
+        images: pattern of the image files.
+        labels: pattern of the label files.
         ignore_index: label that does not count.
         rgb: labels are RGB images in the colors of the class file.
         reduce_zero_label: ids start at 1, and 0 does not count.
@@ -34,6 +36,8 @@ class LabelOptions:
     """
 
     classes: str | None = None
+    images: str | None = None
+    labels: str | None = None
     ignore_index: int | None = None
     rgb: bool = False
     reduce_zero_label: bool = False
@@ -45,6 +49,8 @@ class LabelOptions:
     def given(self) -> list[str]:
         """Names of the options that describe the files of a folder and were given."""
         values = {
+            "images": self.images is not None,
+            "labels": self.labels is not None,
             "ids": self.label_map,
             "rgb": self.rgb,
             "reduce-zero-label": self.reduce_zero_label,
@@ -81,7 +87,8 @@ class LabelOptions:
 
         Args:
             remembered: weights whose training data gives the options that were not given, to evaluate on data of the
-                same kind; default: index PNGs, 255 ignored.
+                same kind; default: index PNGs, 255 ignored. Patterns are never remembered: they are about the names
+                of one user's files.
             others: further fields of the options.
 
         Raises:
@@ -94,9 +101,13 @@ class LabelOptions:
         if remembered:
             label_format = LabelFormat.from_dict(remembered.label_format)
             stored = FolderOptions(remembered.ignore_index, label_format, image_max=remembered.image_max)
+        if self.labels is not None and self.label_suffix is not None:
+            raise ValueError("--labels and --label-suffix both say what label files are called: leave out one of them")
         return FolderOptions(
             stored.ignore_index if self.ignore_index is None else self.ignore_index,
             self.label_format(stored.label_format),
+            self.images,
+            self.labels,
             image_max=stored.image_max if self.image_max is None else self.image_max,
             **others,
         )
@@ -109,7 +120,20 @@ def with_label_options(command: Command) -> Command:
             "classes",
             str | None,
             None,
-            "Class names separated by commas, or a file with a line NAME or NAME R G B for each class.",
+            "Class names separated by commas, a file with a line NAME or NAME R G B for each class, or their number.",
+        ),
+        _label_option(
+            "images",
+            str | None,
+            None,
+            "Pattern of the image files in the folder, such as 'images/*_training.tif'. Default: 'images/*'.",
+        ),
+        _label_option(
+            "labels",
+            str | None,
+            None,
+            "Pattern of the label files, such as '1st_manual/*_manual1.gif': the part at * is that of the image. "
+            "Default: 'labels/*.png'.",
         ),
         _label_option("ignore_index", int | None, None, "Label that does not count. Default: 255."),
         _label_option("rgb", bool, False, "Read labels as RGB images in the colors of --classes.", "--rgb"),

@@ -85,6 +85,7 @@ def train(
     from ..training.launch import check_run, train_model
     from ..training.options import ModelSource, RunOptions
     from ..training.stages import stage_recipes, train_stages
+    from ..utils.progress import track
 
     base_recipe, overrides = Recipe(), parse_kwargs(model_kwargs or [])
     stages: tuple[Stage, ...] = ()
@@ -119,7 +120,11 @@ def train(
         val_split,
         val,
         labels.classes,
-        labels.folder_options(in_chans=_in_chans(name, builder_kwargs, pretrained)),
+        labels.folder_options(
+            check=True,
+            in_chans=_in_chans(name, builder_kwargs, pretrained),
+            progress=partial(track, description="checking the data"),
+        ),
         task=get_model_spec(name).task,
         options=options,
     )

@@ -5,6 +5,7 @@ from .classes import read_classes
 from .create import DATASETS, create_dataset, dataset_for_task
 from .datasets.coco import CocoInstances, coco_masks
 from .datasets.folder import FolderDataset, list_dataset
+from .files.pairs import FolderLayout
 from .instances import InstanceMaskDataset, detection_collate
 
 __all__ = [
@@ -12,6 +13,7 @@ __all__ = [
     "CocoInstances",
     "ExtraMap",
     "FolderDataset",
+    "FolderLayout",
     "InstanceMaskDataset",
     "Sample",
     "SegmentationDataset",

@@ -18,7 +18,8 @@ from torchvision.transforms.v2 import functional as F
 from ..utils.images import load_image
 from ..utils.palette import voc_palette
 from ..utils.parallel import parallel_map
-from ..utils.text import first_values, require_plain_text
+from ..utils.text import first_values
+from .classes import check_class_list
 from .files.labels import Color, Decoder, index_png
 
 if TYPE_CHECKING:
@@ -120,7 +121,7 @@ class SegmentationDataset(Dataset):
         transform: Callable[[Sample], Sample] | None = None,
     ):
         self.classes = tuple(map(str, range(classes))) if isinstance(classes, int) else tuple(classes)
-        require_plain_text("class names", self.classes)
+        check_class_list(self.classes)
         self.num_classes = len(self.classes)
         if not (1 <= self.num_classes <= 256 and 0 <= ignore_index <= 255):
             raise ValueError(

@@ -7,9 +7,12 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
+from ..utils.text import require_plain_text, shorten
 from .files.labels import Color
 
 ClassList = tuple[tuple[str, ...], tuple[Color, ...] | None]
+
+MAX_CLASSES = 256
 
 # Characters of a name, and digits of a number, that a message shows.
 _MAX_SHOWN = 60
@@ -19,16 +22,18 @@ def read_classes(path: str | os.PathLike) -> ClassList:
     """Read the names of the classes, in the order of the labels, and their colors or None.
 
     A line is ``name`` or ``name R G B``; empty lines and lines that begin with # are skipped. Either all lines have a
-    color or none.
+    color or none. Names are of any script; only spaces and tabs around them are cut off.
 
     Raises:
-        ValueError: no such file, no classes, a repeated name, an invalid or repeated color, colors on some lines only.
+        ValueError: no such file, no classes, a name that is repeated or does not print, an invalid or repeated color,
+            colors on some lines only.
     """
     path = Path(path)
     if not os.path.isfile(path):
         raise ValueError(f"a class list must be a text file with one class a line; there is none at {path}")
     try:
-        lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
+        # splitlines() would also cut at control characters, which are to be refused.
+        lines = [line.strip(" \t") for line in path.read_text(encoding="utf-8-sig").split("\n")]
     except (OSError, UnicodeDecodeError) as error:
         raise ValueError(f"a class list must be a text file in UTF-8; {path} cannot be read: {error}") from None
     lines = [line for line in lines if line and not line.startswith("#")]
@@ -36,11 +41,9 @@ def read_classes(path: str | os.PathLike) -> ClassList:
         raise ValueError(f"a class list must name a class on each line; {path} names none")
     pairs = [_split_color(line) for line in lines]
     names = tuple(name for name, _ in pairs)
-    name, count = Counter(names).most_common(1)[0]
-    if count > 1:
-        raise ValueError(f"class names must differ; {path} has {name[:_MAX_SHOWN]!r} {count} times")
     colors = [color for _, color in pairs if color]
     if not colors:
+        check_class_list(names, str(path))
         return names, None
     if len(colors) < len(names):
         first = next(name for name, color in pairs if color is None)
@@ -51,6 +54,7 @@ def read_classes(path: str | os.PathLike) -> ClassList:
     for name, color in zip(names, colors):
         if max(color) > 255 or counts[color] > 1:
             raise ValueError(f"colors must be different and in 0 .. 255; in {path} {name[:_MAX_SHOWN]!r} has {color}")
+    check_class_list(names, str(path))
     return names, tuple(colors)
 
 
@@ -68,21 +72,47 @@ def class_names(text: str) -> ClassList:
     """Return the names and, where they are known, the colors of classes.
 
     Args:
-        text: a file (see :func:`read_classes`), "sky,road,...", or "camvid".
+        text: a file (see :func:`read_classes`), "sky,road,...", "camvid", or a number: "3" names them "0", "1", "2".
 
     Raises:
-        ValueError: see :func:`read_classes`; empty or repeated names.
+        ValueError: see :func:`read_classes` and :func:`check_class_list`; a number beyond 1 .. 256.
     """
     if text == "camvid":
         from .datasets.camvid import CLASSES, PALETTE
 
         return CLASSES, PALETTE
+    if text.isdecimal():
+        return tuple(map(str, range(_parse_count(text)))), None
     if "," not in text:
         return read_classes(text)
-    names = tuple(name.strip() for name in text.split(","))
-    if "" in names or len(set(names)) < len(names):
-        raise ValueError(f"classes must have names, all different; got {text!r}")
+    names = tuple(name.strip(" ") for name in text.split(","))
+    check_class_list(names)
     return names, None
+
+
+def check_class_list(names: Sequence[str], source: str = "the list") -> None:
+    """Check the names of classes.
+
+    Args:
+        names: in the order of the labels.
+        source: where they come from, for messages.
+
+    Raises:
+        ValueError: a name that is empty, repeated, or has control characters or marks that turn the direction of text.
+    """
+    require_plain_text("class names", names)
+    for name, count in Counter(names).most_common(1):
+        if count > 1:
+            raise ValueError(f"class names must differ; {source} has {name[:_MAX_SHOWN]!r} {count} times")
+    if blank := [name for name in names if not name.strip()]:
+        raise ValueError(f"class names must not be empty; {source} has {blank[0]!r}: name the class")
+
+
+def _parse_count(text: str) -> int:
+    """Return a number of classes; Python takes long to read one of thousands of digits."""
+    if len(text) > 9 or not 1 <= int(text) <= MAX_CLASSES:
+        raise ValueError(f"the number of classes must be in 1 .. {MAX_CLASSES}; got {shorten(text)}")
+    return int(text)
 
 
 def parse_classes(text: str | None) -> tuple[int | tuple[str, ...] | None, tuple[Color, ...] | None]:
@@ -92,7 +122,7 @@ def parse_classes(text: str | None) -> tuple[int | tuple[str, ...] | None, tuple
         text: a number, or an argument of :func:`class_names`; None gives (None, None).
     """
     if text is None or text.isdecimal():
-        return (None if text is None else int(text)), None
+        return (None if text is None else _parse_count(text)), None
     return class_names(text)
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from ..utils.text import first_values, is_plain_text, shorten
 from .base import ids_from_one
 from .files.labels import Color, Decoder, color_png, index_png
+from .files.pairs import FolderLayout
 
 # Bounds of a stored format: ids or colors, the largest id, classes, and characters of the suffix.
 MAX_IDS, MAX_ID, MAX_CLASSES, MAX_SUFFIX = 1 << 16, 0xFFFFFF, 256, 100
@@ -72,7 +73,7 @@ class LabelFormat:
             "color_table": self.color_table,
             "reduce_zero_label": self.reduce_zero_label,
             "ids": self.ids,
-            "label_suffix": self.suffix,
+            "layout": FolderLayout(label_suffix=self.suffix),
         }
 
     def to_dict(self) -> dict[str, Any]:

@@ -12,10 +12,11 @@ import torch
 
 from ..utils.progress import Progress
 from .base import SegmentationDataset
-from .check.check import check_folder
+from .check.check import require_valid_folder
 from .classes import class_names
 from .create import AnyDataset, check_options, create_dataset, dataset_for_task
 from .datasets.folder import FolderDataset
+from .files.pairs import FolderLayout
 from .label_format import LabelFormat
 
 
@@ -26,6 +27,7 @@ class FolderOptions:
     Args:
         ignore_index: value of pixels that do not count.
         label_format: encoding of the classes in the label files.
+        images, labels: patterns of the files' names, see :class:`~gatezoo.data.files.pairs.FolderLayout`.
         val_fraction: share of the images to hold out if the folder has no validation part.
         seed: seed of the draw of these images.
         check: check every file first (see :func:`~gatezoo.data.check.check.check_folder`).
@@ -35,10 +37,12 @@ class FolderOptions:
 
     ignore_index: int = 255
     label_format: LabelFormat = field(default_factory=LabelFormat)
+    images: str | None = None
+    labels: str | None = None
     val_fraction: float = 0.2
     seed: int = 0
     check: bool = False
-    in_chans: int = 3
+    in_chans: int | None = 3
     image_max: float | None = None
     progress: Progress | None = None
 
@@ -46,9 +50,16 @@ class FolderOptions:
         if not 0 <= self.val_fraction <= 1:
             raise ValueError(f"val_fraction must be in 0 .. 1; got {self.val_fraction}: 0.2 is usual")
 
+    @property
+    def layout(self) -> FolderLayout:
+        """Names of the files; a pattern of the labels takes the place of their suffix."""
+        return FolderLayout(
+            self.images, self.labels, FolderLayout.label_suffix if self.labels else self.label_format.suffix
+        )
+
     def folder_kwargs(self) -> dict[str, Any]:
         """Return how to read a folder, as keyword arguments of ``FolderDataset`` and ``check_folder``."""
-        kwargs = self.label_format.folder_kwargs()
+        kwargs = self.label_format.folder_kwargs() | {"layout": self.layout}
         return kwargs | {"ignore_index": self.ignore_index, "in_chans": self.in_chans, "image_max": self.image_max}
 
 
@@ -72,7 +83,8 @@ def create_splits(
             if it exists, else the folder itself.
         val_split: split to evaluate on; default: "val". Of a folder, the subfolder of that name; by default "val" if
             it exists, else a share of the training images is held out.
-        val: another folder that holds the data to evaluate on.
+        val: another folder that holds the data to evaluate on; of a folder of images and labels, with ``val_split``
+            the subfolder of that name in it.
         classes: of a folder: see :func:`~gatezoo.data.classes.class_names`.
         folder: how to read and split a folder.
         task: task of the network. A folder has semantic labels; instances come as COCO or nuclei.
@@ -88,12 +100,16 @@ def create_splits(
     if dataset != "folder":
         if folder and folder.image_max is not None:
             raise ValueError(f"image_max must be given for folders only; got {folder.image_max} for {dataset}: drop it")
+        if folder and not folder.layout.is_default:
+            raise ValueError(
+                f"patterns of images and labels must be given for folders only; got them for {dataset}: drop them"
+            )
         return (
             create_dataset(dataset, root, train_split or "train", **(options or {})),
             create_dataset(dataset, val or root, val_split or "val", **(options or {})),
         )
     train_dir = root / (train_split or "train")
-    val_dir = Path(val) if val else root / (val_split or "val")
+    val_dir = Path(val) / (val_split or "") if val else root / (val_split or "val")
     return _folder_splits(
         train_dir if train_split or os.path.isdir(train_dir) else root,
         val_dir if val or val_split or os.path.isdir(val_dir) else None,
@@ -115,7 +131,7 @@ def _folder_splits(
     if folder.check:
         for root in (train_dir, val_dir):
             if root:
-                check_folder(root, names, **kwargs, progress=folder.progress).raise_errors()
+                require_valid_folder(root, names, **kwargs, progress=folder.progress)
     kwargs |= {"palette": palette, **options}
     train_data = FolderDataset(train_dir, names, **kwargs)
     if val_dir is None:

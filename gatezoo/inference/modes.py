@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..layers.resize import resize_to
-from ..segmenters.base import MIN_SIZE
+from ..utils.images import MIN_SIZE
 from ..utils.keyword_types import check_keyword
 
 Forward = Callable[[Tensor], Tensor]

@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from ..data.base import SegmentationDataset
-from ..data.files.depth import metres_file
+from ..data.files.depth import depth_files, metres_file
 from ..data.files.layout import match_files
 from ..data.label_format import LabelFormat
 from ..segmenters.base import SemanticSegmenter
@@ -25,9 +25,6 @@ from .passes import check_depth_given, check_predicts_depth
 from .prediction import Prediction
 from .predictor import Predictor
 from .writers import PredictionWriter, Results
-
-# Endings of the names of depth files; ``gatezoo predict --depth`` writes the first.
-DEPTH_ENDINGS = ("_depth.png", ".npy", ".png")
 
 
 class SemanticWriter(PredictionWriter):
@@ -169,11 +166,6 @@ def label_maps(model: SemanticSegmenter, images: Sequence[Path], source: Path) -
         ids=label_format.class_ids(model.num_classes, ignore_index),
         ignore_index=ignore_index,
     )
-
-
-def depth_files(images: Sequence[Path], source: Path) -> list[Path]:
-    """Return the file with the depth of each image: see :class:`SemanticWriter`."""
-    return match_files(images, source, DEPTH_ENDINGS, "depth maps (--depth-map)")
 
 
 def read_depth_map(model: SemanticSegmenter, image: Path, source: Path | None) -> np.ndarray | None:

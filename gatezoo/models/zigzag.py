@@ -63,8 +63,8 @@ def zigzag(
     """
     from ..gates.zigzag import ZigZag
     from ..heads.fcn import FinestHead, LinearHead
-    from ..segmenters.base import MIN_SIZE
     from ..segmenters.segmenter import Segmenter
+    from ..utils.images import MIN_SIZE
 
     pyramid = backbone.pyramid(STRIDES)
     fuse = ZigZag(

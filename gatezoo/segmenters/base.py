@@ -17,6 +17,7 @@ from ..backbones.wide_resnet import WiderResNet38
 from ..layers.normalize import Normalize
 from ..layers.resize import resize_to
 from ..pretrained import PretrainedCfg
+from ..utils.images import MIN_SIZE
 from ..utils.palette import voc_palette
 from .outputs import PassOutput, SegmenterOutput
 
@@ -149,9 +150,6 @@ class BaseSegmenter(nn.Module, ABC):
         if self.task != task:
             name = self.architecture or type(self).__name__
             raise ValueError(f"task must be {task!r}; got {name} of task {self.task!r}: {hint}")
-
-
-MIN_SIZE = 32
 
 
 class SemanticSegmenter(BaseSegmenter):

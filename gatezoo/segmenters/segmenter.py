@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from ..backbones.pyramid import Pyramid
 from ..backbones.wide_resnet import WiderResNet38
 from ..heads.base import GatedHead
-from .base import MIN_SIZE, SemanticSegmenter
+from ..utils.images import MIN_SIZE
+from .base import SemanticSegmenter
 from .outputs import PassOutput
 
 

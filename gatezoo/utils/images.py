@@ -26,6 +26,9 @@ FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "PPM")
 MAX_PIXELS = 178_000_000
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
+# Least height and width of an image for most networks.
+MIN_SIZE = 32
+
 # Values of full brightness by the type of the file's numbers, where the data set gives none.
 DEFAULT_IMAGE_MAX = {"uint8": 255.0, "uint16": 65535.0, "float16": 1.0, "float32": 1.0, "float64": 1.0}
 _LUMINANCE = np.array([[0.299], [0.587], [0.114]], dtype=np.float32)  # ITU-R BT.601, as in Pillow

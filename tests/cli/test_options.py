@@ -46,7 +46,7 @@ def test_label_options_are_the_same_in_all_commands():
         {param.name: (param.opts, param.help, param.default) for param in command_of(*names).params}
         for names in (["train"], ["finetune"], ["data", "check"])
     ]
-    names = ("classes", "ignore_index", "rgb", "reduce_zero_label", "label_map", "label_suffix")
+    names = ("classes", "images", "labels", "ignore_index", "rgb", "reduce_zero_label", "label_map", "label_suffix")
     for name in names:
         assert options[0][name] == options[1][name] == options[2][name]
 

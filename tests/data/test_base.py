@@ -1,3 +1,5 @@
+import io
+import json
 import pickle
 import time
 
@@ -6,10 +8,15 @@ import pytest
 import tifffile
 import torch
 from PIL import Image
+from rich.console import Console
 
 from gatezoo.data import ExtraMap, FolderDataset, SegmentationDataset, list_dataset, read_classes
-from gatezoo.data.classes import parse_classes, parse_ids
+from gatezoo.data.check.check import check_folder
+from gatezoo.data.check.summary import report_table
+from gatezoo.data.classes import class_names, parse_classes, parse_ids
+from gatezoo.data.files.coco_json import Annotations
 from gatezoo.data.files.labels import color_png, instance_png
+from gatezoo.data.files.pairs import FolderLayout
 
 
 def test_folder_pairs_by_stem(shapes):
@@ -67,7 +74,7 @@ def test_folder_errors(shapes, tmp_path):
     with pytest.raises(ValueError, match="must hold the folders images and labels"):
         FolderDataset(tmp_path / "nowhere", 2)
     (shapes / "labels/05.png").unlink()
-    with pytest.raises(ValueError, match=r"lacks 1 of them, first for 05\.png"):
+    with pytest.raises(ValueError, match=r"images/05\.png: has no labels 05\.png$"):
         FolderDataset(shapes, 2)
     Image.new("RGB", (80, 64)).save(shapes / "labels/05.png")
     with pytest.raises(ValueError, match=r"index PNG \(mode L, P or I\); .*05\.png has mode RGB"):
@@ -228,8 +235,10 @@ def test_instance_png_reads_16_bits(tmp_path):
 def test_folder_suffix(shapes):
     for path in (shapes / "labels").iterdir():
         path.rename(path.with_name(f"{path.stem}_mask.png"))
-    assert (FolderDataset(shapes, 2, label_suffix="_mask.png").labels(0) == 1).any()
-    with pytest.raises(ValueError, match=r"images need labels/STEM\.png"):
+    assert (FolderDataset(shapes, 2, layout=FolderLayout(label_suffix="_mask.png")).labels(0) == 1).any()
+    with pytest.raises(
+        ValueError, match=r"00\.png: has no labels 00\.png \(there is 00_mask\.png: .* \(24 errors in all"
+    ):
         FolderDataset(shapes, 2)
 
 
@@ -332,6 +341,61 @@ def test_long_class_lists_are_read_quickly(tmp_path):
     assert time.process_time() - start < 2
 
 
+NAMES = (
+    "voie\u00a0ferr\u00e9e",
+    "\U0001f468\u200d\U0001f469\u200d\U0001f467",
+    "\u0646\u200c\u06cc",
+    "\u3000\u9053",
+    "\u2764\ufe0f",
+    "a 1",
+)
+
+
+def test_class_names_of_any_script_round_trip(shapes, tmp_path):
+    """Through a class file, with colors and without, the report of the check, and COCO categories."""
+    path = tmp_path / "classes.txt"
+    path.write_text("\ufeff" + "\r\n".join(NAMES), encoding="utf-8")
+    assert class_names(str(path)) == (NAMES, None)
+    path.write_text("\n".join(f"{name}\t{k} 2 3" for k, name in enumerate(NAMES)), encoding="utf-8")
+    assert read_classes(path)[0] == NAMES
+    assert check_folder(shapes, NAMES).classes == FolderDataset(shapes, NAMES).classes == NAMES
+    console = Console(width=200, file=io.StringIO())
+    console.print(report_table(check_folder(shapes, NAMES)))
+    assert all(name in console.file.getvalue() for name in NAMES)
+    categories = [{"id": k, "name": name} for k, name in enumerate(NAMES)]
+    (tmp_path / "a.json").write_text(json.dumps({"images": [], "annotations": [], "categories": categories}))
+    assert Annotations(tmp_path / "a.json").names == NAMES
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("a\tb", "must be printable"),
+        ("a\x0bb", "must be printable"),
+        ("a\x85b", "must be printable"),
+        ("a\u202eb", "must be printable"),
+        ("a\u2066b", "must be printable"),
+        ("\u00a0", "must not be empty"),
+        ("good", "'good' 2 times"),
+    ],
+)
+def test_class_names_that_are_refused(shapes, tmp_path, name, message):
+    path, names = tmp_path / "classes.txt", ["good", name]
+    path.write_text("\n".join(names), encoding="utf-8")
+    categories = [{"id": k, "name": name} for k, name in enumerate(names)]
+    (tmp_path / "a.json").write_text(json.dumps({"images": [], "annotations": [], "categories": categories}))
+    for read in (
+        lambda: read_classes(path),
+        lambda: class_names(",".join(names)),
+        lambda: check_folder(shapes, names),
+        lambda: FolderDataset(shapes, names),
+        lambda: Annotations(tmp_path / "a.json"),
+    ):
+        with pytest.raises(ValueError, match=rf"^class names .*{message}") as caught:
+            read()
+        assert str(caught.value).isprintable()
+
+
 def test_class_list_that_is_no_text(tmp_path):
     (tmp_path / "classes.txt").write_bytes(b"\xff\xfe\xd8")
     with pytest.raises(ValueError, match=r"text file in UTF-8; .*classes\.txt cannot be read"):
@@ -344,6 +408,11 @@ def test_parse_classes_and_ids(tmp_path):
     (tmp_path / "classes.txt").write_text("a\nb")
     assert parse_classes(None) == (None, None)
     assert parse_classes("12") == (12, None)
+    assert class_names("3") == (("0", "1", "2"), None)
+    for number in ("0", "257", "9" * 5000):
+        for parse in (parse_classes, class_names):
+            with pytest.raises(ValueError, match=r"number of classes must be in 1 \.\. 256; got"):
+                parse(number)
     assert parse_classes(str(tmp_path / "classes.txt")) == (("a", "b"), None)
     assert parse_ids([]) is None
     assert parse_ids(["0=0", "255=1"]) == {0: 0, 255: 1}

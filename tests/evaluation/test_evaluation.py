@@ -516,7 +516,7 @@ def test_eval_command_takes_model_kwargs(monkeypatch, capsys, shapes, tmp_path):
         (["--ids", "0=0", "--ids", "1=7"], "1 maps to 7"),
         (["--classes", "a,b,c"], "the data must have the network's 2 classes; got 3"),
         (["--data-kwargs", "colour=1"], "the options of a folder are depth; got 'colour'"),
-        (["--depth-map", "{file}.d"], "the depth of each image in"),
+        (["--depth-map", "{file}.d"], "depth maps (--depth-map) must be a folder for 24 images; got"),
         (["--dataset", "camvid", "--rgb"], "--rgb is only supported for folders; got --dataset camvid: leave it out"),
         (["--iiou"], "--iiou needs a data set with instances, such as cityscapes; a folder has none"),
         (["--dataset", "camwid"], "camwid"),
@@ -591,7 +591,11 @@ def test_eval_command_reads_depth_from_a_folder(monkeypatch, capsys, shapes, tmp
     (tmp_path / "far").mkdir()
     for path in (folder / "images").iterdir():
         size = Image.open(path).size
-        Image.fromarray(np.full(size[::-1], 2500, np.uint16)).save(tmp_path / "far" / path.name)
+        if path.stem == "01":
+            np.save(tmp_path / "far/01.npy", np.full(size[::-1], 2.5, np.float32))
+        else:
+            name = f"{path.stem}_depth.PNG" if path.stem == "00" else f"{path.stem}.png"
+            Image.fromarray(np.full(size[::-1], 2500, np.uint16)).save(tmp_path / "far" / name)
     out = tmp_path / "out"
     code, _, err = run(monkeypatch, capsys, *command, "--depth-map", tmp_path / "far", "--out", out)
     assert code == 0, err

@@ -2,28 +2,30 @@
 
 from __future__ import annotations
 
+import logging
 import os
-from bisect import bisect_left
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-from ...utils.images import IMAGE_SUFFIXES, check_image_max
+from ...utils.images import MIN_SIZE, check_image_max
 from ...utils.parallel import parallel_map
 from ...utils.progress import Progress
-from ...utils.text import require_plain_text
+from ..classes import check_class_list
 from ..files.labels import Color
-from ..files.layout import IMAGE_DIR, LABEL_DIR, list_files, list_folder_images
+from ..files.pairs import FolderLayout, find_folder_files
 from ..label_format import LabelFormat
 from .consistency import check_images, check_palettes
 from .inspect import FilePair, inspect_pair
 from .report import Issue, Report
 from .rules import FolderValidator
 
-__all__ = ["Issue", "Report", "check_folder"]
+__all__ = ["Issue", "Report", "check_folder", "require_valid_folder"]
+
+_log = logging.getLogger("gatezoo")
 
 
-def check_folder(
+def check_folder(  # noqa: PLR0913
     root: str | os.PathLike,
     classes: int | Sequence[str] | None = None,
     ignore_index: int = 255,
@@ -31,64 +33,60 @@ def check_folder(
     color_table: Sequence[Color] | Mapping[Color, int] | None = None,
     reduce_zero_label: bool = False,
     ids: Mapping[int, int] | None = None,
-    label_suffix: str = ".png",
+    layout: FolderLayout | None = None,
     in_chans: int | None = None,
     image_max: float | None = None,
+    min_size: int = MIN_SIZE,
     progress: Progress | None = None,
 ) -> Report:
     """Read every file of a folder once and report all that training on it would fail on.
 
     Args:
-        root: folder that holds ``images`` and ``labels``.
+        root: folder that holds the files.
         classes: number or names of the classes; None: as many as the labels hold.
-        ignore_index, color_table, reduce_zero_label, ids, label_suffix: see
+        ignore_index, color_table, reduce_zero_label, ids, layout: see
             :class:`~gatezoo.data.datasets.folder.FolderDataset`.
         in_chans: channels of the network's images; None: any number, the same in all files.
         image_max: value of full brightness, see :func:`~gatezoo.utils.images.load_image`.
+        min_size: least height and width of an image for the network.
         progress: ``progress(pairs, number of pairs) -> the same pairs``, to draw a progress bar.
 
     Raises:
         ValueError: no such folders, no images in them, or contradicting options.
     """
-    root, label_format = Path(root), LabelFormat(color_table, reduce_zero_label, ids, label_suffix)
+    root, layout = Path(root), layout or FolderLayout()
+    label_format = LabelFormat(color_table, reduce_zero_label, ids, layout.label_suffix)
     check_image_max(image_max)
     if classes is not None and not isinstance(classes, int):
-        require_plain_text("class names", classes)
-    paths, issues = _match(list_folder_images(root), list_files(root / LABEL_DIR, IMAGE_SUFFIXES), label_suffix)
-    read: Iterable[FilePair] = parallel_map(lambda pair: inspect_pair(*pair, in_chans, image_max), paths)
-    pairs = list(progress(read, len(paths)) if progress else read)
-    validator = FolderValidator(pairs, classes, ignore_index, label_format)
+        check_class_list(classes)
+    images, labels, issues, (image_dir, label_dir) = find_folder_files(root, layout)
+    read: Iterable[FilePair] = parallel_map(
+        lambda pair: inspect_pair(*pair, in_chans, image_max), list(zip(images, labels))
+    )
+    pairs = list(progress(read, len(images)) if progress else read)
+    validator = FolderValidator(pairs, classes, ignore_index, label_format, min_size)
     report = validator.report(root)
     issues += [issue for pair in pairs for issue in validator.check_pair(pair)]
-    issues += check_images(pairs, root / IMAGE_DIR, image_max)
+    issues += check_images(pairs, image_dir, image_max)
     if color_table is None:
-        issues += check_palettes(pairs, root / LABEL_DIR)
-    report.issues = issues + validator.check_totals(root / LABEL_DIR, report)
+        issues += check_palettes(pairs, label_dir)
+    report.issues = issues + validator.check_totals(label_dir, report)
     return report
 
 
-def _match(
-    images: Sequence[Path], masks: Sequence[Path], suffix: str
-) -> tuple[list[tuple[Path, Path | None]], list[Issue]]:
-    """Match images and labels by name; return the pairs, and an issue for each file that has no partner."""
-    by_name = {mask.name: mask for mask in masks}
-    by_stem = {mask.stem: mask for mask in masks}
-    names, stems = sorted(by_name), [image.stem for image in images]
-    pairs, issues, used, counts = [], [], set(), Counter(stems)
-    for image, stem in zip(images, stems):
-        mask = by_name.get(f"{stem}{suffix}") or by_stem.get(stem)
-        pairs.append((image, mask))
-        if counts[stem] > 1:
-            issues.append(Issue("stem", image, "another image has the same name but for the suffix: rename one"))
-        if mask is None:
-            # The first name that could begin with the stem: looking at all of them takes minutes for many files.
-            at = bisect_left(names, stem)
-            similar = names[at] if at < len(names) and names[at].startswith(stem) else ""
-            hint = f" (there is {similar}: label_suffix {similar[len(stem) :]!r}?)" if similar else ""
-            issues.append(Issue("unlabeled", image, f"has no labels {stem}{suffix}{hint}"))
-            continue
-        used.add(mask.name)
-        if mask.name not in (f"{stem}{suffix}", f"{stem}.jpg", f"{stem}.jpeg"):
-            issues.append(Issue("suffix", mask, f"must be called {stem}{suffix}: rename it or pass --label-suffix"))
-    issues += [Issue("unpaired", mask, "has no image", False) for name, mask in by_name.items() if name not in used]
-    return pairs, issues
+def require_valid_folder(root: str | os.PathLike, classes: int | Sequence[str], **options: Any) -> None:
+    """Check a folder before it is used, and log the first warning of each kind.
+
+    Args:
+        root, classes, options: of :func:`check_folder`.
+
+    Raises:
+        ValueError: the first error of the files, or as :func:`check_folder`.
+    """
+    report = check_folder(root, classes, **options)
+    report.raise_errors()
+    first: dict[str, Issue] = {}
+    for issue in report.warnings:
+        first.setdefault(issue.kind, issue)
+    for issue in first.values():
+        _log.warning("%s: %s", issue.file, issue.message)

@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from ...utils.images import check_pixels, open_pil, read_pixels
-from ..files.labels import INTEGER_MODES, Color, pack_colors, unpack_color
+from ..files.labels import INTEGER_MODES, Color, gray_levels, pack_colors, unpack_color
 
 # A photograph given as a mask has too many colors to keep them all, and a depth map too many values.
 MAX_COLORS, MAX_VALUES = 64, 4096
@@ -95,10 +95,13 @@ def _inspect_mask(pair: FilePair, mask: Path) -> None:
     with open_pil(mask, "labels") as file:
         pair.mask_size, pair.mode, pair.format = (file.height, file.width), file.mode, file.format
         if file.mode in INTEGER_MODES:
-            values, counts = np.unique(np.array(file).astype(np.int64), return_counts=True)
+            levels = gray_levels(file)
+            values, counts = np.unique(np.array(levels).astype(np.int64), return_counts=True)
             most_frequent = np.sort(np.argsort(-counts)[:MAX_VALUES])
             pair.ids = {int(values[i]): int(counts[i]) for i in most_frequent}
-            if file.mode == "P":
+            if levels is not file:
+                pair.palette = {value: (value, value, value) for value in pair.ids}
+            elif file.mode == "P":
                 indices = Image.fromarray(np.array(list(pair.ids), dtype=np.uint8)[None])
                 indices.putpalette(file.getpalette() or [0, 0, 0])
                 colors = np.array(indices.convert("RGB"))[0].tolist()

@@ -8,26 +8,7 @@ from pathlib import Path
 import torch
 
 from ..class_weights import class_weights
-
-
-@dataclass(frozen=True)
-class Issue:
-    """An error or a warning about a file.
-
-    Attributes:
-        kind: issues of one kind have the same fix: "unreadable", "size", "ids", ...
-        file: the file, or the folder if no single file is at fault.
-        message: the fault and its fix.
-        fatal: whether it is an error; else a warning.
-    """
-
-    kind: str
-    file: Path
-    message: str
-    fatal: bool = True
-
-    def __str__(self) -> str:
-        return f"{'error' if self.fatal else 'warning'}: {self.file}: {self.message}"
+from ..files.issue import Issue, raise_errors
 
 
 @dataclass
@@ -80,9 +61,4 @@ class Report:
 
     def raise_errors(self) -> None:
         """Raise ValueError with the first error, its file and the number of errors, if there are any."""
-        if self.errors:
-            first = self.errors[0]
-            more = (
-                f" ({len(self.errors)} errors in all: gatezoo data check {self.root})" if len(self.errors) > 1 else ""
-            )
-            raise ValueError(f"{first.file}: {first.message}{more}")
+        raise_errors(self.issues, self.root)

@@ -27,6 +27,7 @@ class FolderValidator:
         classes: number or names of the classes; None: as many as the labels hold.
         ignore_index: value of pixels that do not count.
         label_format: encoding of the classes in the label files.
+        min_size: least height and width of an image.
     """
 
     def __init__(
@@ -35,8 +36,9 @@ class FolderValidator:
         classes: int | Sequence[str] | None,
         ignore_index: int,
         label_format: LabelFormat,
+        min_size: int,
     ):
-        self.pairs, self.ignore_index = pairs, ignore_index
+        self.pairs, self.ignore_index, self.min_size = pairs, ignore_index, min_size
         self.id_of_color = label_format.id_of_color
         self.no_mapping = label_format.values_are_classes
         # A JPEG's values are noise.
@@ -89,6 +91,9 @@ class FolderValidator:
         issues = [Issue("unreadable", path, reason) for path, reason in pair.errors.items()]
         if pair.value_error:
             issues.append(Issue("values", pair.image, pair.value_error))
+        if pair.size and min(pair.size) < self.min_size:
+            message = f"is {_size(pair.size)}; images must be at least {self.min_size} pixels on each side: enlarge it"
+            issues.append(Issue("small", pair.image, message))
         if pair.mask is None or pair.mask_size is None:
             return issues
         if pair.size and pair.size != pair.mask_size:

@@ -21,7 +21,6 @@ from torchvision import tv_tensors
 
 from ...utils.images import load_image
 from ...utils.palette import voc_palette
-from ...utils.text import require_plain_text
 from ..base import Sample, SegmentationDataset
 from ..files.coco_json import Annotations
 from ..files.layout import check_files_exist, check_layout
@@ -58,7 +57,6 @@ class CocoInstances(Dataset):
         self.images = self.annotations.image_files(image_dir)
         check_files_exist(f"the images of {annotations}", self.images)
         self.classes = ("background", *self.annotations.names)
-        require_plain_text("class names", self.classes)
         self.num_classes = len(self.classes)
         self.category_ids = (0, *self.annotations.category_ids)
         self.palette = tuple(voc_palette(self.num_classes))

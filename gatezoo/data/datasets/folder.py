@@ -13,34 +13,38 @@ from ...utils.images import check_image_max, load_image
 from ...utils.keyword_types import check_keyword
 from ..base import ExtraMap, Sample, SegmentationDataset
 from ..files.depth import scaled_png
+from ..files.issue import raise_errors
 from ..files.labels import Color
-from ..files.layout import LABEL_DIR, check_files_exist, list_folder_images
+from ..files.layout import check_files_exist
+from ..files.pairs import FolderLayout, find_folder_files
 from ..label_format import LabelFormat
 
 
 class FolderDataset(SegmentationDataset):
-    """Pairs of image and labels with the same stem: ``images/NAME.jpg`` with ``labels/NAME.png``.
+    """Pairs of image and labels, by default with the same stem: ``images/NAME.jpg`` with ``labels/NAME.png``.
 
     Labels are index PNGs whose values are the classes, unless ``color_table``, ``reduce_zero_label`` or ``ids`` is
-    given. Items, and what is checked on reading: see :class:`~gatezoo.data.base.SegmentationDataset`. Pairs in other
-    folders: see :func:`list_dataset`.
+    given. Items, and what is checked on reading: see :class:`~gatezoo.data.base.SegmentationDataset`. Pairs that no
+    pattern tells: see :func:`list_dataset`.
 
     Args:
-        root: folder that holds ``images`` and ``labels``.
+        root: folder that holds the files.
         classes: number K or names of the classes.
         ignore_index: a further value, for pixels that do not count.
         transform: joint transform of an item.
         color_table: labels are RGB images: the color of each class in order, or color -> id.
         reduce_zero_label: ids start at 1: 0 becomes ignored, k becomes class k - 1.
         ids: class, or ``ignore_index``, of every id that may occur: ``{0: 0, 255: 1}`` for masks of 0 and 255.
-        label_suffix: the part of a label file's name after the stem of its image.
+        layout: names of the files: ``FolderLayout("images/*_training.tif", "1st_manual/*_manual1.gif")``, or
+            ``FolderLayout(label_suffix="_mask.png")``.
         palette: colors to draw the classes in; default: those of ``color_table``, else the PASCAL VOC colors.
         depth: metres of one unit of ``depth/NAME.png`` (8 or 16 bits, 0 = not measured): items have a "depth" too.
         in_chans, image_max: channels of the network's images and value of full brightness, see
             :func:`~gatezoo.utils.images.load_image`.
 
     Raises:
-        ValueError: no such folders, no pairs, images without labels or depth; contradicting options.
+        ValueError: no such folders, no pairs, files without a partner or with two, images without depth; contradicting
+            options.
     """
 
     def __init__(  # noqa: PLR0913
@@ -53,29 +57,24 @@ class FolderDataset(SegmentationDataset):
         color_table: Sequence[Color] | Mapping[Color, int] | None = None,
         reduce_zero_label: bool = False,
         ids: Mapping[int, int] | None = None,
-        label_suffix: str = ".png",
+        layout: FolderLayout | None = None,
         palette: Sequence[Color] | None = None,
         depth: float | None = None,
         in_chans: int = 3,
         image_max: float | None = None,
     ):
-        label_format = LabelFormat(color_table, reduce_zero_label, ids, label_suffix)
+        layout = layout or FolderLayout()
+        label_format = LabelFormat(color_table, reduce_zero_label, ids, layout.label_suffix)
         root = Path(check_keyword("root", root, "str | Path"))
-        images = list_folder_images(root)
-        masks = [root / LABEL_DIR / f"{image.stem}{label_suffix}" for image in images]
-        unlabeled = [image.name for image, mask in zip(images, masks) if not os.path.isfile(mask)]
-        if unlabeled:
-            raise ValueError(
-                f"images need {LABEL_DIR}/STEM{label_suffix}; {root} lacks {len(unlabeled)} of them, "
-                f"first for {unlabeled[0]}"
-            )
+        images, labels, issues, _ = find_folder_files(root, layout)
+        raise_errors(issues, root)
         layers = {}
         if depth is not None:
             layers["depth"] = ExtraMap([root / "depth" / f"{image.stem}.png" for image in images], scaled_png(depth))
             check_files_exist("depth/STEM.png of a data folder", layers["depth"].files)
         super().__init__(
             images,
-            masks,
+            [path for path in labels if path],
             classes,
             decode=label_format.decoder(),
             ids=label_format.class_ids(classes if isinstance(classes, int) else len(classes), ignore_index),

@@ -18,6 +18,7 @@ import numpy as np
 
 from ...utils.optional import require_package
 from ...utils.text import first_line, shorten
+from ..classes import check_class_list
 
 Annotation = dict[str, Any]
 
@@ -100,6 +101,7 @@ class Annotations:
         categories = sorted(_records(content, "categories", file), key=lambda record: record["id"])
         annotations = _records(content, "annotations", file)
         self.names = tuple(record["name"] for record in categories)
+        check_class_list(self.names, str(file))
         self.category_ids = tuple(record["id"] for record in categories)
         by_image, categories_of_file = defaultdict(list), set(self.category_ids)
         for annotation in annotations:

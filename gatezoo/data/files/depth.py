@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -10,6 +11,10 @@ import numpy as np
 
 from ...utils.text import first_line
 from .labels import INDEX_MODES, INTEGER_MODES, open_raster
+from .layout import match_files
+
+# Endings of the names of a user's depth files; ``gatezoo predict --depth`` writes the first.
+DEPTH_ENDINGS = ("_depth.png", ".npy", ".png")
 
 
 def _load_values(path: Path) -> np.ndarray:
@@ -29,6 +34,19 @@ def _scaled_png(path: Path, metres: float, missing: tuple[int, ...]) -> np.ndarr
     depth = values.astype(np.float32) * np.float32(metres)
     depth[np.isin(values, missing)] = np.nan
     return depth
+
+
+def depth_files(images: Sequence[Path], source: Path) -> list[Path]:
+    """Return the file of each image that :func:`metres_file` reads.
+
+    Args:
+        images: the image files.
+        source: the file of a single image, or a folder of ``STEM_depth.png``, ``STEM.npy`` or ``STEM.png``.
+
+    Raises:
+        ValueError: an image without depth.
+    """
+    return match_files(images, source, DEPTH_ENDINGS, "depth maps (--depth-map)")
 
 
 def metres_file(path: Path) -> np.ndarray:

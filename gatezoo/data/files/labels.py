@@ -35,9 +35,21 @@ def open_raster(path: Path, what: str = "labels") -> Image.Image:
     return image
 
 
+def gray_levels(image: Image.Image) -> Image.Image:
+    """Return a GIF of grays as those grays: GIFs have no gray mode, and programs number the grays as they like."""
+    if image.format == "GIF" and image.mode == "P":
+        palette = np.array(image.getpalette()).reshape(-1, 3)
+        if (palette == palette[:, :1]).all():
+            return image.convert("L")
+    return image
+
+
 def index_png(path: Path) -> np.ndarray:
-    """Read a one-channel image as uint8, or int32 if it has more than 8 bits; of a palette image the indices."""
-    image = open_raster(path)
+    """Read a one-channel image as uint8, or int32 if it has more than 8 bits; of a palette image the indices.
+
+    Of a GIF whose palette has grays only, the grays.
+    """
+    image = gray_levels(open_raster(path))
     if image.mode not in INTEGER_MODES:
         raise ValueError(f"labels must be an index PNG (mode L, P or I); {path} has mode {image.mode}")
     return np.array(image).astype(np.uint8 if image.mode in INDEX_MODES else np.int32, copy=False)

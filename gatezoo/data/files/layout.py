@@ -7,11 +7,6 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from ...utils.images import IMAGE_SUFFIXES
-
-# The parts of a user's data folder.
-IMAGE_DIR, LABEL_DIR = "images", "labels"
-
 
 def check_layout(name: str, tree: str, *paths: Path) -> None:
     """Check that all of these files and folders exist.
@@ -34,34 +29,26 @@ def read_ids(path: Path) -> list[str]:
     return [line.split()[0] for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
 
 
+def list_paths(folder: Path) -> list[Path]:
+    """Return what lies in a folder.
+
+    Raises:
+        ValueError: the folder cannot be read.
+    """
+    try:
+        return list(folder.iterdir())  # which makes paths without parsing them
+    except OSError as error:
+        raise ValueError(f"a folder of data must be readable; {folder} is not: {error.strerror}") from None
+
+
 def list_files(folder: Path, suffixes: Sequence[str]) -> list[Path]:
     """Return the files of a folder with one of these suffixes, sorted, without hidden files.
 
     Raises:
         ValueError: the folder cannot be read.
     """
-    try:
-        paths = list(folder.iterdir())
-    except OSError as error:
-        raise ValueError(f"a folder of data must be readable; {folder} is not: {error.strerror}") from None
-    return sorted(path for path in paths if path.suffix.lower() in suffixes and path.name[0] != ".")
-
-
-def list_folder_images(root: Path) -> list[Path]:
-    """Return the images of a folder of images and labels, sorted.
-
-    Raises:
-        ValueError: no such folders, or no images in them.
-    """
-    # os.path, as Path.is_dir raises OSError for a path that is too long.
-    if not (os.path.isdir(root / IMAGE_DIR) and os.path.isdir(root / LABEL_DIR)):
-        parts = [path for path in sorted(root.iterdir()) if (path / IMAGE_DIR).is_dir()] if os.path.isdir(root) else []
-        fix = f": pass {' or '.join(map(str, parts))}" if parts else ""
-        raise ValueError(f"a data folder must hold the folders {IMAGE_DIR} and {LABEL_DIR}; {root} does not{fix}")
-    images = list_files(root / IMAGE_DIR, IMAGE_SUFFIXES)
-    if not images:
-        raise ValueError(f"a data folder must hold images; there is none in {root / IMAGE_DIR}")
-    return images
+    paths = [path for path in list_paths(folder) if path.suffix.lower() in suffixes and path.name[0] != "."]
+    return sorted(paths, key=lambda path: path.name)  # comparing paths is slow
 
 
 def missing_files(paths: Iterable[Path]) -> list[Path]:
@@ -77,6 +64,12 @@ def missing_files(paths: Iterable[Path]) -> list[Path]:
         existing = {path.name for path in folder.iterdir()} if os.path.isdir(folder) else set()
         missing += [path for path in members if path.name not in existing]
     return missing
+
+
+def fold_suffix(name: str) -> str:
+    """Return the name of a file with its suffix in small letters: "A.PNG" -> "A.png"."""
+    stem, suffix = os.path.splitext(name)
+    return stem + suffix.lower()
 
 
 def check_files_exist(name: str, *groups: Sequence[Path]) -> None:
@@ -97,7 +90,7 @@ def match_files(images: Sequence[Path], source: Path, endings: Sequence[str], wh
 
     Args:
         images: the image files.
-        source: the file of a single image; or a folder that holds STEM + ENDING for each.
+        source: the file of a single image; or a folder that holds STEM + ENDING for each, its suffix in any case.
         endings: of a file's name, after the stem of its image; the first that exists is taken.
         what: these files in messages, with the option that gives them.
 
@@ -109,10 +102,11 @@ def match_files(images: Sequence[Path], source: Path, endings: Sequence[str], wh
             raise ValueError(f"{what} must be a folder for {len(images)} images; got {source}: pass its folder")
         return [source] * len(images)
     try:
-        names = set(os.listdir(source))
+        names = {fold_suffix(name): name for name in sorted(os.listdir(source), reverse=True)}
     except OSError as error:
         raise ValueError(f"{what} must be a readable folder; {source} is not: {error.strerror}") from None
-    found = [next((f"{image.stem}{end}" for end in endings if f"{image.stem}{end}" in names), None) for image in images]
+    expected_names = ([fold_suffix(f"{image.stem}{ending}") for ending in endings] for image in images)
+    found = [next((names[name] for name in expected if name in names), None) for expected in expected_names]
     missing = [image for image, name in zip(images, found) if name is None]
     if missing:
         expected = " or ".join(f"{missing[0].stem}{ending}" for ending in endings)

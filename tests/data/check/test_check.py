@@ -11,8 +11,9 @@ from PIL import Image
 
 from gatezoo.cli import app as cli
 from gatezoo.data import FolderDataset
-from gatezoo.data.check.check import _match, check_folder
+from gatezoo.data.check.check import check_folder, require_valid_folder
 from gatezoo.data.class_weights import class_weights
+from gatezoo.data.files.pairs import FolderLayout, Match, pair_files
 
 
 def kinds(report):
@@ -293,11 +294,12 @@ def test_pipe_among_the_files_does_not_hang(shapes):
 
 def test_matching_of_many_files_is_quick():
     names = [f"{number:05}" for number in range(20_000)]
-    images, masks = [Path(f"{name}.jpg") for name in names], [Path(f"{name}_mask.png") for name in names]
+    images, masks = ([Match(Path(f"{name}{end}"), (name,)) for name in names] for end in (".jpg", "_mask.png"))
     start = time.process_time()
-    pairs, issues = _match(images, masks, ".png")
+    assert pair_files(images, masks, [], FolderLayout(label_suffix="_mask.png"))[1:] == ([m.path for m in masks], [])
+    _, labels, issues = pair_files(images, [], [mask.path for mask in masks], FolderLayout())
     assert time.process_time() - start < 2
-    assert len(pairs) == 20_000
+    assert labels == [None] * 20_000
     assert issues[7].message == "has no labels 00007.png (there is 00007_mask.png: label_suffix '_mask.png'?)"
 
 
@@ -306,6 +308,27 @@ def test_masks_of_ignored_pixels_only(shapes, masks):
     assert kinds(check_folder(shapes, 2)) == (set(), {("ignored", "03.png")})
     masks(lambda values: np.full_like(values, 255))
     assert ("ignored", "labels") in kinds(check_folder(shapes, 2))[0]
+
+
+def test_images_below_the_least_size_of_networks(shapes):
+    for folder, mode in (("images", "RGB"), ("labels", "L")):
+        Image.new(mode, (31, 64)).save(shapes / folder / "03.png")
+    assert kinds(check_folder(shapes, 2)) == ({("small", "03.png")}, set())
+    assert message(check_folder(shapes, 2), "small").startswith("is 31 x 64; images must be at least 32 pixels on each")
+    assert check_folder(shapes, 2, min_size=31).issues == []
+
+
+def test_training_and_check_refuse_the_same_and_training_shows_warnings(shapes, masks, caplog):
+    caplog.set_level("INFO", "gatezoo")
+    masks(lambda values: np.full_like(values, 255), "03")
+    require_valid_folder(shapes, ["ground", "disc", "sky"])
+    assert [record.message.split(": ")[1] for record in caplog.records if record.levelname == "WARNING"] == [
+        "all its pixels are ignored",
+        "no label holds sky",
+    ]
+    masks(lambda values: np.full_like(values, 7), "04")
+    with pytest.raises(ValueError, match=r"04\.png: holds 7"):
+        require_valid_folder(shapes, 3)
 
 
 def test_absent_classes(shapes):
