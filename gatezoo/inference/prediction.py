@@ -67,6 +67,8 @@ class Prediction:
     def from_maps(cls, image: Tensor, maps: PassMaps) -> Prediction:
         """Copy the maps of a pass over an image to the CPU."""
         arrays: dict[str, Any] = {
-            name: value.cpu().numpy() if isinstance(value, Tensor) else value for name, value in vars(maps).items()
+            name: value.cpu().numpy() if isinstance(value, Tensor) else value
+            for name, value in vars(maps).items()
+            if name != "logits"
         }
         return cls(image, **arrays)
