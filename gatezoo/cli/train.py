@@ -110,9 +110,8 @@ def train(
     source = ModelSource(name, pretrained, pretrained_backbone, initial_checkpoint, builder_kwargs, freeze_bn)
     # All of this before the data are read.
     final_recipe = Recipe.from_dict(dataclasses.asdict(base_recipe) | changes)
-    if stages:
-        stage_recipes(stages, changes)
-    check_run(run)
+    recipes = stage_recipes(stages, changes) if stages else [final_recipe]
+    check_run(run, recipes[0].opt)
     train_data, val_data = create_splits(
         data_dir,
         dataset or "folder",
@@ -186,9 +185,9 @@ def finetune(
     options = RunOptions(out, device, workers, _resume(resume, auto_resume), resume_with_changes, log_with)
     task, cfg = parse_model_source(name, None)[0].task, resolve_pretrained_cfg(name)
     # All of this before the data are read.
-    finetune_recipe(changes, FinetuneContext(task, epochs, cfg.recipe))
+    recipe = finetune_recipe(changes, FinetuneContext(task, epochs, cfg.recipe))
     require_plain_text("--data-license", [data_license])
-    check_run(options)
+    check_run(options, recipe.opt)
     folder = labels.folder_options(
         val_fraction=val_fraction,
         seed=changes.get("seed", Recipe.seed),

@@ -86,7 +86,7 @@ def finetune(
     """
     start = time.monotonic()
     require_plain_text("name and license of the data", (data_name, data_license))
-    check_run(options)
+    check_run(options, recipe.get("opt", Recipe.opt))
     source = ModelSource(source, pretrained=True) if isinstance(source, str) else source
     seed = recipe.get("seed", Recipe.seed)
 

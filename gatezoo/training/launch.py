@@ -17,6 +17,7 @@ from ..segmenters.base import BaseSegmenter
 from ..segmenters.depth import DepthGated
 from ..utils.devices import resolve_device
 from .messages import log_info
+from .optimizers import check_optimizer
 from .options import ModelSource, RunOptions
 from .run_folder import RunFolder
 from .trainer import Trainer
@@ -45,12 +46,17 @@ def train_model(
     return Trainer(model, train_data, val_data, recipe, options, metadata).run()
 
 
-def check_run(options: RunOptions) -> None:
-    """Check device and folder of a run, before any data are read.
+def check_run(options: RunOptions, opt: str) -> None:
+    """Check optimizer, device and folder of a run, before any data are read.
+
+    Args:
+        options: of the run.
+        opt: of the recipe.
 
     Raises:
-        ValueError: a device that is not there, or a folder that holds another training.
+        ValueError: an unknown optimizer, a device that is not there, or a folder that holds another training.
     """
+    check_optimizer(opt)
     resolve_device(options.device)
     RunFolder(options.out, options.resume, ())
 
