@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from .trackers import check_tracker
+
 
 @dataclass(frozen=True)
 class RunOptions:
@@ -27,6 +29,10 @@ class RunOptions:
     resume: bool | Literal["auto"] = False
     resume_with_changes: bool = False
     log_with: str | None = None
+
+    def __post_init__(self):
+        if self.log_with is not None:
+            check_tracker(self.log_with)
 
 
 @dataclass(frozen=True)

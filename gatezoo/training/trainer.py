@@ -33,10 +33,12 @@ from .options import RunOptions
 from .phases import LinearProbe, augmented_copies
 from .precision import mixed_precision, resolve_amp_dtype
 from .progress import StepProgress
+from .report import RunReport
 from .run_folder import RunFolder
 from .selection import Selection, flat_scores
 from .state import check_weights, collect_state, restore_state
 from .tasks import TASKS
+from .trackers import named_scalars, plain_config
 
 # Steps in a row that may be skipped for an infinite gradient.
 MAX_SKIPPED = 10
@@ -105,7 +107,7 @@ class Trainer:
         options: RunOptions,
         metadata: dict[str, Any] | None = None,
     ):
-        self.model, self.val_data, self.workers = model, val_data, options.workers
+        self.model, self.train_data, self.val_data, self.workers = model, train_data, val_data, options.workers
         self.task = TASKS[model.task]
         check_weights(model)
         check_optimizer(recipe.opt)
@@ -150,8 +152,8 @@ class Trainer:
         copies = augmented_copies(train_data, self.task, recipe, mean)
         (_, data), *later = [(step * crops, data) for step, data in copies]
         repeats = repeat_factors(train_data, recipe.repeat_thresh)
-        stream = EpochStream(data, recipe.steps * crops, recipe.seed, self.step * crops, later, repeats)
-        loader = create_loader(stream, recipe.batch_size, options.workers, self.device.type, self.task.collate)
+        self.stream = EpochStream(data, recipe.steps * crops, recipe.seed, self.step * crops, later, repeats)
+        loader = create_loader(self.stream, recipe.batch_size, options.workers, self.device.type, self.task.collate)
         self.wrapped, self.loader = self.accelerator.prepare(self.objective, loader)
 
     def run(self) -> dict[str, Any]:
@@ -169,7 +171,10 @@ class Trainer:
         return {**self.metadata, "history": self.history}
 
     def _run_steps(self) -> None:
-        self.accelerator.init_trackers("log")
+        self.accelerator.init_trackers("log", plain_config(asdict(self.recipe)))
+        self.report = RunReport(self.folder.path, self.train_data, self.val_data, self.accelerator.trackers)
+        if self.accelerator.is_main_process:
+            self.report.draw_samples(self.stream, self.recipe.batch_size, self.step)
         if self.rng is not None:
             torch.set_rng_state(self.rng)
         images_per_step = self.recipe.batch_size * self.recipe.grad_accum_steps
@@ -246,7 +251,9 @@ class Trainer:
             log_info(f"step {self.step}: loss {self._shown_loss():.3f}{val_loss}, {best}")
         if main and (evaluates or self.step % recipe.log_interval == 0):
             self.folder.log(row)
-            self.accelerator.log({key: value for key, value in row.items() if key != "step"}, step=self.step)
+            self.accelerator.log(named_scalars(row), step=self.step)
+        if main and evaluates:
+            self.report.draw_evaluation(network, self.objective, self.history, self.task.metric_names)
         progress.update(self.step, self._shown_loss(), recipe.log_interval, evaluates)
         if evaluates or (recipe.checkpoint_interval and self.step % recipe.checkpoint_interval == 0):
             self._save()

@@ -18,6 +18,7 @@ from PIL import Image, ImageDraw
 
 from ..utils.palette import Color, Palette
 from .layout import (
+    LegendEntry,
     Tile,
     class_legend,
     class_tile,
@@ -135,10 +136,13 @@ def draw_instances(
             draw.text((x1 + 3, (y1 + y2) / 2), caption, fill=_text_color(color), font=font, anchor="lm")
     if labels is None or names is None:
         return figure
+    return with_legend(figure, instance_legend(labels, names), size)
+
+
+def instance_legend(labels: Sequence[int], names: Sequence[str]) -> list[LegendEntry]:
+    """Return name with number and color of the classes of instances, the most frequent first."""
     counts = Counter(labels).most_common()
-    return with_legend(
-        figure, [(f"{names[label]} {count}", _instance_color(label, 0)) for label, count in counts], size
-    )
+    return [(f"{names[label]} {count}", _instance_color(label, 0)) for label, count in counts]
 
 
 def _instance_color(label: int, number: int) -> Color:

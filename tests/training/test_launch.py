@@ -169,7 +169,11 @@ def test_tracker_logs_the_same_values_as_the_csv(monkeypatch, capsys, shapes, tm
     assert code == 0, err
     log = EventAccumulator(str(tmp_path / "out" / "log")).Reload()
     rows = list(csv.DictReader((tmp_path / "out/summary.csv").open()))
-    for tag in ("loss", "lr", "images_per_s", "miou"):
-        logged = {event.step: event.value for event in log.Scalars(tag)}
+    names = dict(loss="train/loss", lr="train/learning_rate", images_per_s="train/images_per_second", miou="val/miou")
+    for tag, name in names.items():
+        logged = {event.step: event.value for event in log.Scalars(name)}
         assert logged == pytest.approx({int(row["step"]): float(row[tag]) for row in rows if row[tag]}, rel=1e-6), tag
     assert [int(row["step"]) for row in rows] == [1, 2]
+    assert set(log.Tags()["images"]) == {"samples", "predictions", "curves"}
+    (hparams,) = (tmp_path / "out" / "log").glob("*/hparams.yml")
+    assert "batch_size: 2" in hparams.read_text()
