@@ -17,6 +17,7 @@ from ..data.loader import EpochStream
 from ..evaluation.samples import image_name
 from ..inference.instance import InstancePredictor
 from ..inference.predictor import Predictor
+from ..metrics.names import metric_info
 from ..segmenters.base import BaseSegmenter, SemanticSegmenter
 from ..segmenters.instance import InstanceSegmenter
 from ..utils.files import atomic_write
@@ -27,17 +28,10 @@ from ..visualization.layout import LegendEntry, Tile
 from ..visualization.overlay import HIGHLIGHT_COLOR
 from ..visualization.pixels import to_pil
 from .messages import log_info
+from .selection import flat_scores
 from .trackers import log_picture
 
 SHOWN = 8  # images of a picture
-METRIC_TITLES = {
-    "miou": "mIoU",
-    "pixel_accuracy": "pixel accuracy",
-    "mean_accuracy": "mean accuracy",
-    "mask_ap": "mask AP",
-    "mask_ap50": "mask AP50",
-    "box_ap": "box AP",
-}
 
 
 class RunReport:
@@ -54,7 +48,9 @@ class RunReport:
     """
 
     def __init__(self, folder: Path, data: AnyDataset, val_data: AnyDataset, trackers: Sequence[Any] = ()):
-        self.folder, self.data, self.val_data, self.trackers = folder, data, val_data, trackers
+        self.folder, self.trackers = folder, trackers
+        self.data: Any = data  # its attributes depend on the task
+        self.val_data: Any = val_data
 
     def draw_samples(self, stream: EpochStream, batch_size: int, step: int = 0) -> None:
         """Draw up to eight items of the first batch with their labels, unless the picture is there."""
@@ -95,7 +91,7 @@ class RunReport:
             network: that was evaluated; it is not changed.
             objective: the module that is trained, whose normalization the network of a semantic task needs.
             history: the evaluations.
-            metrics: keys of the metrics.
+            metrics: keys of the metrics, the one that selects the best checkpoint first.
         """
         step, count = history[-1]["step"], len(self.val_data)
         with self._drawing("predictions.png", step) as pictures:
@@ -111,13 +107,14 @@ class RunReport:
                 rows = [
                     {key: float(row[key] or "nan") for key in ("step", "loss", "lr")} for row in csv.DictReader(file)
                 ]
-            titles = {key: METRIC_TITLES.get(key, key) for key in metrics}
-            pictures.append(figures.curves_figure(rows, history, titles))
+            titles = {key: metric_info(key).title for key in metrics if metric_info(key).unit == "share"}
+            pictures.append(figures.curves_figure(rows, [flat_scores(row) for row in history], titles))
 
     def _semantic_predictions(
         self, network: SemanticSegmenter, objective: nn.Module, indices: Sequence[int]
     ) -> Image.Image:
         data, with_depth = self.val_data, network.predicts_depth
+        assert isinstance(objective.normalize, nn.Module)
         predictor = Predictor(network, normalize=objective.normalize)
         samples = [data[k] for k in indices]
         found = [
@@ -182,8 +179,11 @@ class RunReport:
 
 def _in_pairs(rows: Sequence[list[Tile]]) -> list[list[Tile]]:
     """Put two rows beside each other, for a sheet that is not much higher than wide."""
-    padded = [*rows, *[[("", None)] * len(rows[0])] * (len(rows) % 2)] if len(rows) > 1 else rows
-    return [first + second for first, second in zip(padded[::2], padded[1::2])] if len(rows) > 1 else list(rows)
+    if len(rows) == 1:
+        return list(rows)
+    empty: list[Tile] = [("", None)] * len(rows[0])
+    padded = [*rows, empty] if len(rows) % 2 else rows
+    return [first + second for first, second in zip(padded[::2], padded[1::2])]
 
 
 def _image_tile(sample: Mapping[str, Any], caption: str) -> Tile:

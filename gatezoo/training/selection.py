@@ -40,6 +40,11 @@ class Selection:
         self.shown = tuple(dict.fromkeys((*shown, self.metric)))
         self.patience = recipe.patience
 
+    @property
+    def by_rank(self) -> tuple[str, ...]:
+        """Scores that the log shows, the one that selects first."""
+        return tuple(dict.fromkeys((self.metric, *self.shown)))
+
     def describe(self, scores: Mapping[str, Any]) -> str:
         """Return title and value of the score, such as "val mIoU 0.6301"."""
         title, value = metric_info(self.metric).title, flat_scores(scores)[self.metric]

@@ -253,7 +253,7 @@ class Trainer:
             self.folder.log(row)
             self.accelerator.log(named_scalars(row), step=self.step)
         if main and evaluates:
-            self.report.draw_evaluation(network, self.objective, self.history, self.task.metric_names)
+            self.report.draw_evaluation(network, self.objective, self.history, self.selection.by_rank)
         progress.update(self.step, self._shown_loss(), recipe.log_interval, evaluates)
         if evaluates or (recipe.checkpoint_interval and self.step % recipe.checkpoint_interval == 0):
             self._save()

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
+from torchvision.transforms.v2.functional import resize
 
 from ..utils.palette import Palette
 from .figures import draw_instances, figure_to_image, new_figure
@@ -45,11 +47,20 @@ def contact_sheet(
 def _fitted(tile: Image.Image) -> Image.Image:
     scale = _CELL / max(tile.size)
     # Of a box filter the pixels of small images remain squares, and label maps get no colors of their own.
-    return tile.resize(tuple(max(1, round(side * scale)) for side in tile.size), Image.Resampling.BOX)
+    size = max(1, round(tile.width * scale)), max(1, round(tile.height * scale))
+    return tile.resize(size, Image.Resampling.BOX)
+
+
+def _reduced(image: torch.Tensor, *maps: np.ndarray) -> tuple[torch.Tensor, list[np.ndarray]]:
+    """Return a large image and its maps (H, W) near the size of a cell, so that hatching remains visible in it."""
+    step = -(-max(image.shape[-2:]) // _CELL)
+    size = [-(-side // step) for side in image.shape[-2:]]
+    return resize(image.as_subclass(torch.Tensor), size, antialias=True), [one[::step, ::step] for one in maps]
 
 
 def label_tile(image: torch.Tensor, labels: np.ndarray, palette: Palette, ignore_index: int) -> Image.Image:
     """Draw a label map (H, W) over its image (C, H, W), ignored pixels hatched."""
+    image, (labels,) = _reduced(image, labels)
     ignored = labels == ignore_index
     drawn = overlay(image, np.where(ignored, 0, labels).astype(labels.dtype), palette, alpha=0.6)
     return hatched(drawn, ignored) if ignored.any() else drawn
@@ -67,6 +78,7 @@ def label_legend(
 
 def error_tile(image: torch.Tensor, labels: np.ndarray, classes: np.ndarray, ignore_index: int) -> Image.Image:
     """Draw the wrong pixels of a label map (H, W) over its pale image, ignored ones hatched."""
+    image, (labels, classes) = _reduced(image, labels, classes)
     ignored = labels == ignore_index
     return highlight(hatched(fade(to_pil(image)), ignored), ~ignored & (classes != labels))
 
@@ -132,14 +144,14 @@ def curves_figure(
     Args:
         log: rows with step, loss and lr, NaN where a value is missing.
         history: rows of the evaluations, with step, the metrics and, optionally, "val_loss".
-        metrics: title of each metric by its key, all shares in 0 .. 1. The best value of the first is marked.
+        metrics: title of each metric by its key, shares in 0 .. 1. The best value of the first is marked.
 
     Raises:
         ValueError: matplotlib is not installed.
     """
     figure = new_figure("the curves of a training", 15, 4.6)
     losses, rates, scores = figure.subplots(1, 3)
-    style = dict(linewidth=1.8, marker="o", markersize=3.5)
+    style: dict[str, Any] = dict(linewidth=1.8, marker="o", markersize=3.5)
     steps = [row["step"] for row in log]
     losses.plot(steps, [row["loss"] for row in log], label="training", color="#4878a8", **style)
     checked = [row for row in history if row.get("val_loss") is not None]
@@ -151,7 +163,7 @@ def curves_figure(
     rates.plot(steps, [row["lr"] for row in log], color="#4878a8", **style)
     rates.set(title="learning rate", ylabel="learning rate", ylim=(0, None))
     for number, (key, title) in enumerate(metrics.items()):
-        values = [100 * row[key] for row in history]
+        values = [math.nan if row.get(key) is None else 100 * row[key] for row in history]
         scores.plot([row["step"] for row in history], values, label=title, zorder=3 - number, **style)
         if number == 0 and values:
             best = int(np.nanargmax(values)) if not np.isnan(values).all() else 0
