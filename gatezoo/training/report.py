@@ -10,16 +10,12 @@ from typing import Any
 
 import torch
 from PIL import Image
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..data.create import AnyDataset
 from ..data.loader import EpochStream
 from ..evaluation.samples import image_name
-from ..inference.instance import InstancePredictor
-from ..inference.predictor import Predictor
 from ..metrics.names import metric_info
-from ..segmenters.base import BaseSegmenter, SemanticSegmenter
-from ..segmenters.instance import InstanceSegmenter
 from ..utils.files import atomic_write
 from ..utils.text import shorten
 from ..visualization import training as figures
@@ -27,11 +23,10 @@ from ..visualization.figures import instance_legend
 from ..visualization.layout import LegendEntry, Tile
 from ..visualization.overlay import HIGHLIGHT_COLOR
 from ..visualization.pixels import to_pil
+from .kept_predictions import COUNT, KeptPredictions
 from .messages import log_info
 from .selection import flat_scores
 from .trackers import log_picture
-
-SHOWN = 8  # images of a picture
 
 
 class RunReport:
@@ -45,19 +40,23 @@ class RunReport:
         data: to train on.
         val_data: to evaluate on.
         trackers: of Accelerate.
+
+    Attributes:
+        predictions: metric that keeps what an evaluation predicts, to be drawn.
     """
 
     def __init__(self, folder: Path, data: AnyDataset, val_data: AnyDataset, trackers: Sequence[Any] = ()):
         self.folder, self.trackers = folder, trackers
         self.data: Any = data  # its attributes depend on the task
         self.val_data: Any = val_data
+        self.predictions = KeptPredictions(len(val_data))
 
     def draw_samples(self, stream: EpochStream, batch_size: int, step: int = 0) -> None:
         """Draw up to eight items of the first batch with their labels, unless the picture is there."""
         if (self.folder / "samples.png").exists():
             return
         with self._drawing("samples.png", step) as pictures:
-            samples = [stream[k] for k in range(min(batch_size, SHOWN, len(stream)))]
+            samples = [stream[k] for k in range(min(batch_size, COUNT, len(stream)))]
             if "mask" in samples[0]:
                 pictures.append(self._semantic_samples(samples))
             else:
@@ -82,26 +81,17 @@ class RunReport:
         legend = figures.label_legend(maps, data.classes, data.palette, data.ignore_index)
         return figures.contact_sheet(_in_pairs(rows), legend, bars)
 
-    def draw_evaluation(
-        self, network: BaseSegmenter, objective: nn.Module, history: Sequence[dict[str, Any]], metrics: Sequence[str]
-    ) -> None:
-        """Draw the predictions for eight held-out images, evenly spread, and the curves so far.
+    def draw_evaluation(self, history: Sequence[dict[str, Any]], metrics: Sequence[str]) -> None:
+        """Draw the predictions that the last evaluation kept, and the curves so far.
 
         Args:
-            network: that was evaluated; it is not changed.
-            objective: the module that is trained, whose normalization the network of a semantic task needs.
             history: the evaluations.
             metrics: keys of the metrics, the one that selects the best checkpoint first.
         """
-        step, count = history[-1]["step"], len(self.val_data)
+        step, kept = history[-1]["step"], self.predictions.by_index
         with self._drawing("predictions.png", step) as pictures:
-            shown = min(SHOWN, count)
-            indices = [k * count // shown for k in range(shown)]
-            if isinstance(network, SemanticSegmenter):
-                pictures.append(self._semantic_predictions(network, objective, indices))
-            else:
-                assert isinstance(network, InstanceSegmenter)
-                pictures.append(self._instance_predictions(network, indices))
+            draw = self._instance_predictions if "masks" in next(iter(kept.values())) else self._semantic_predictions
+            pictures.append(draw(kept))
         with self._drawing("curves.png", step) as pictures:
             with (self.folder / "summary.csv").open(newline="") as file:
                 rows = [
@@ -110,52 +100,43 @@ class RunReport:
             titles = {key: metric_info(key).title for key in metrics if metric_info(key).unit == "share"}
             pictures.append(figures.curves_figure(rows, [flat_scores(row) for row in history], titles))
 
-    def _semantic_predictions(
-        self, network: SemanticSegmenter, objective: nn.Module, indices: Sequence[int]
-    ) -> Image.Image:
-        data, with_depth = self.val_data, network.predicts_depth
-        assert isinstance(objective.normalize, nn.Module)
-        predictor = Predictor(network, normalize=objective.normalize)
-        samples = [data[k] for k in indices]
-        found = [
-            predictor.predict(_plain(sample["image"]), _depth(network, sample), depth=with_depth) for sample in samples
-        ]
-        depths = [depth for sample, one in zip(samples, found) for depth in (_array(sample, "depth"), one.depth)]
+    def _semantic_predictions(self, kept: Mapping[int, Mapping[str, Any]]) -> Image.Image:
+        data, samples, found = self.val_data, [self.val_data[index] for index in kept], list(kept.values())
+        with_depth = "depth" in found[0]
+        depths = [depth for sample, one in zip(samples, found) for depth in (_array(sample, "depth"), one.get("depth"))]
         low, high = figures.depth_range([depth for depth in depths if depth is not None])
         rows, maps = [], []
-        for index, sample, one in zip(indices, samples, found):
-            image, labels = sample["image"], sample["mask"].numpy()
+        for index, sample, one in zip(kept, samples, found):
+            image, labels, classes = sample["image"], sample["mask"].numpy(), one["classes"]
             counted = labels != data.ignore_index
-            correct = (labels == one.classes)[counted].mean() if counted.any() else float("nan")
+            correct = (labels == classes)[counted].mean() if counted.any() else float("nan")
             row: list[Tile] = [
                 _image_tile(sample, image_name(data, index)),
                 ("truth", figures.label_tile(image, labels, data.palette, data.ignore_index)),
-                ("prediction", figures.label_tile(image, one.classes, data.palette, data.ignore_index)),
-                (f"{correct:.1%} correct", figures.error_tile(image, labels, one.classes, data.ignore_index)),
+                ("prediction", figures.label_tile(image, classes, data.palette, data.ignore_index)),
+                (f"{correct:.1%} correct", figures.error_tile(image, labels, classes, data.ignore_index)),
             ]
             if with_depth:
-                shown = ("true depth", _array(sample, "depth")), ("predicted depth", one.depth)
+                shown = ("true depth", _array(sample, "depth")), ("predicted depth", one["depth"])
                 row += [(title, figures.depth_tile(depth, low, high)) for title, depth in shown if depth is not None]
             rows.append(row)
-            maps += [labels, one.classes]
+            maps += [labels, classes]
         legend = figures.label_legend(maps, data.classes, data.palette, data.ignore_index)
         bars = [figures.depth_bar(low, high)] if with_depth else []
         return figures.contact_sheet(rows, [*legend, ("wrong", HIGHLIGHT_COLOR)], bars)
 
-    def _instance_predictions(self, network: InstanceSegmenter, indices: Sequence[int]) -> Image.Image:
-        data, predictor, rows, labels = self.val_data, InstancePredictor(network), [], []
-        for index in indices:
+    def _instance_predictions(self, kept: Mapping[int, Mapping[str, Any]]) -> Image.Image:
+        data, rows, labels = self.val_data, [], []
+        for index, found in kept.items():
             sample = data[index]
-            found = predictor.instances_of(_plain(sample["image"]))
-            dense = {**found, "masks": (found["masks"] >= 0.5)[:, 0]}
             single = sample.get("iscrowd", torch.zeros_like(sample["labels"])) == 0
             truth = {key: _plain(sample[key])[single] for key in ("boxes", "labels", "masks")}
-            errors, hits = figures.instance_error_tile(sample["image"], truth, dense)
+            errors, hits = figures.instance_error_tile(sample["image"], truth, found)
             rows.append(
                 [
                     _image_tile(sample, image_name(data, index)),
                     (f"truth: {len(truth['labels'])}", figures.instances_tile(sample["image"], truth)),
-                    (f"prediction: {len(found['labels'])}", figures.instances_tile(sample["image"], dense)),
+                    (f"prediction: {len(found['labels'])}", figures.instances_tile(sample["image"], found)),
                     (f"{hits} of {len(truth['labels'])} found", errors),
                 ]
             )
@@ -196,7 +177,3 @@ def _plain(tensor: Tensor) -> Tensor:
 
 def _array(sample: Mapping[str, Any], key: str) -> Any:
     return sample[key].numpy() if key in sample else None
-
-
-def _depth(network: SemanticSegmenter, sample: Mapping[str, Any]) -> Any:
-    return _array(sample, "depth") if network.takes_depth else None

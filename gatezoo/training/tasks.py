@@ -12,10 +12,10 @@ from torch import Tensor, nn
 from ..data.class_weights import class_weights
 from ..data.instances import detection_collate
 from ..data.transforms import train_transform
-from ..evaluation.instance import evaluate_instances
 from ..evaluation.loop import default_metrics, evaluate
 from ..layers.normalize import Normalize
 from ..losses import DepthLoss, make_loss
+from ..metrics import Metric
 from ..metrics.names import METRICS
 from ..recipes.recipe import Recipe
 from ..segmenters.base import BaseSegmenter, SemanticSegmenter
@@ -68,7 +68,13 @@ class TrainingTask(ABC):
 
     @abstractmethod
     def evaluate(
-        self, network: BaseSegmenter, data: Any, module: nn.Module, device: str, workers: int
+        self,
+        network: BaseSegmenter,
+        data: Any,
+        module: nn.Module,
+        device: str,
+        workers: int,
+        more: Sequence[Metric] = (),
     ) -> dict[str, Any]:
         """Return scores as plain data.
 
@@ -78,6 +84,7 @@ class TrainingTask(ABC):
             module: that :meth:`make_module` made.
             device: that the network runs on.
             workers: processes that load images; 0: none.
+            more: metrics in addition to those of the task.
         """
 
     @abstractmethod
@@ -141,12 +148,18 @@ class SemanticTask(TrainingTask):
         return batch["image"].contiguous(memory_format=torch.channels_last), batch["mask"], batch.get("depth")
 
     def evaluate(
-        self, network: BaseSegmenter, data: Any, module: nn.Module, device: str, workers: int
+        self,
+        network: BaseSegmenter,
+        data: Any,
+        module: nn.Module,
+        device: str,
+        workers: int,
+        more: Sequence[Metric] = (),
     ) -> dict[str, Any]:
         """Return the scores of :func:`gatezoo.evaluate`, and the loss of :class:`ValidationLoss`."""
         assert isinstance(network, SemanticSegmenter)
         assert isinstance(module, SemanticObjective)
-        metrics = [*default_metrics(network, data), ValidationLoss(module.label_loss)]
+        metrics = [*default_metrics(network, data), ValidationLoss(module.label_loss), *more]
         options: dict[str, Any] = {"normalize": module.normalize, "device": device, "workers": workers}
         return evaluate(network, data, metrics=metrics, **options).scores.to_dict()
 
@@ -192,11 +205,18 @@ class InstanceTask(TrainingTask):
         """Change nothing: the losses are the same in all steps."""
 
     def evaluate(
-        self, network: BaseSegmenter, data: Any, module: nn.Module, device: str, workers: int
+        self,
+        network: BaseSegmenter,
+        data: Any,
+        module: nn.Module,
+        device: str,
+        workers: int,
+        more: Sequence[Metric] = (),
     ) -> dict[str, Any]:
-        """Return the scores of :func:`gatezoo.evaluation.instance.evaluate_instances`."""
+        """Return COCO's average precisions."""
         assert isinstance(network, InstanceSegmenter)
-        return evaluate_instances(network, data, device, workers)
+        metrics = [*default_metrics(network, data), *more]
+        return evaluate(network, data, metrics=metrics, device=device, workers=workers).scores.to_dict()
 
 
 TASKS: dict[str, TrainingTask] = {"semantic": SemanticTask(), "instance": InstanceTask()}

@@ -241,7 +241,9 @@ class Trainer:
         evaluates = self.step % recipe.eval_interval == 0 or self.step == recipe.steps
         if evaluates:
             network, device = self._averaged_model(), str(self.device)
-            scores = self.task.evaluate(network, self.val_data, self.objective, device, self.workers)
+            scores = self.task.evaluate(
+                network, self.val_data, self.objective, device, self.workers, [self.report.predictions]
+            )
             self.objective.train()
             self.history.append({"step": self.step, "loss": self.loss_ema, **scores})
             flat = flat_scores(scores)
@@ -253,7 +255,7 @@ class Trainer:
             self.folder.log(row)
             self.accelerator.log(named_scalars(row), step=self.step)
         if main and evaluates:
-            self.report.draw_evaluation(network, self.objective, self.history, self.selection.by_rank)
+            self.report.draw_evaluation(self.history, self.selection.by_rank)
         progress.update(self.step, self._shown_loss(), recipe.log_interval, evaluates)
         if evaluates or (recipe.checkpoint_interval and self.step % recipe.checkpoint_interval == 0):
             self._save()

@@ -3,13 +3,17 @@
 import logging
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from helpers.randomize import randomize
 from PIL import Image
 from safetensors.torch import load_file
 
+import gatezoo
 from gatezoo.data import FolderDataset
 from gatezoo.recipes.recipe import Recipe
+from gatezoo.training.kept_predictions import KeptPredictions
 from gatezoo.training.launch import train_model
 from gatezoo.training.options import ModelSource, RunOptions
 from gatezoo.training.report import RunReport
@@ -41,6 +45,17 @@ def test_pictures_are_drawn_and_change_nothing_and_never_end_a_training(shapes, 
     assert not (tmp_path / "without/samples.png").exists()
     first, second = (load_file(tmp_path / folder / "last.safetensors") for folder in ("with", "without"))
     assert all(torch.equal(first[key], second[key]) for key in first)
+
+
+def test_predictions_of_evenly_spread_images_are_kept(shapes):
+    data = FolderDataset(shapes, ["ground", "disc"])
+    data = data.subset([number % len(data) for number in range(20)])
+    model = randomize(gatezoo.create_model("test_fcn", num_classes=2)).eval()
+    kept = KeptPredictions(len(data))
+    gatezoo.evaluate(model, data, metrics=[kept])
+    assert list(kept.by_index) == [0, 2, 5, 7, 10, 12, 15, 17]
+    for index, found in kept.by_index.items():
+        assert np.array_equal(found["classes"], gatezoo.predict(model, data.images[index]))
 
 
 def test_samples_are_drawn_once(shapes, tmp_path):
