@@ -74,12 +74,16 @@ def test_resume_is_exact(discs, tmp_path, monkeypatch):
     changes = dict(amp_dtype="bf16", ema_decay=0.9, grad_accum_steps=2, batch_size=2)
     whole = run(discs, tmp_path / "whole", **changes)
 
-    def stop(*_):
-        raise KeyboardInterrupt
+    real, calls = tasks.evaluate, []
+
+    def evaluate_once(*arguments, **options):
+        if calls:
+            raise KeyboardInterrupt
+        calls.append(1)
+        return real(*arguments, **options)
 
     with monkeypatch.context() as patch:
-        real, calls = tasks.evaluate_instances, []
-        patch.setattr(tasks, "evaluate_instances", lambda *a: stop() if calls else (calls.append(1), real(*a))[1])
+        patch.setattr(tasks, "evaluate", evaluate_once)
         with pytest.raises(KeyboardInterrupt):
             run(discs, tmp_path / "two", **changes)
     resumed = run(discs, tmp_path / "two", resume=True, **changes)
