@@ -84,7 +84,7 @@ def train(
     from ..registry import get_model_spec
     from ..training.launch import check_run, train_model
     from ..training.options import ModelSource, RunOptions
-    from ..training.stages import stage_recipes, train_stages
+    from ..training.stages import stage_folder, stage_recipes, train_stages
     from ..utils.progress import track
 
     base_recipe, overrides = Recipe(), parse_kwargs(model_kwargs or [])
@@ -111,7 +111,8 @@ def train(
     # All of this before the data are read.
     final_recipe = Recipe.from_dict(dataclasses.asdict(base_recipe) | changes)
     recipes = stage_recipes(stages, changes) if stages else [final_recipe]
-    check_run(run, recipes[0].opt)
+    first = dataclasses.replace(run, out=stage_folder(out, 1, stages[0])) if stages else run
+    check_run(first, recipes[0].opt)
     train_data, val_data = create_splits(
         data_dir,
         dataset or "folder",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -46,7 +47,7 @@ def train_stages(
     """
     metadata: dict[str, Any] = {}
     for number, (stage, recipe) in enumerate(zip(stages, stage_recipes(stages, changes), strict=True), start=1):
-        folder = Path(options.out) / f"{number}_{stage.name}"
+        folder = stage_folder(options.out, number, stage)
         last = folder / "last.safetensors"
         metadata = checkpoint_metadata(last) if options.resume and last.exists() else {}
         if metadata.get("step") == recipe.steps:
@@ -60,6 +61,11 @@ def train_stages(
         # The weights of the next stage are those of this one.
         source = ModelSource(source.name, False, None, last, source.model_kwargs, source.freeze_bn)
     return metadata
+
+
+def stage_folder(out: str | os.PathLike, number: int, stage: Stage) -> Path:
+    """Return the folder of a stage, numbered from 1."""
+    return Path(out) / f"{number}_{stage.name}"
 
 
 def stage_recipes(stages: Sequence[Stage], changes: Mapping[str, Any] | None = None) -> list[Recipe]:

@@ -13,7 +13,7 @@ from PIL import Image
 import gatezoo
 from gatezoo.cli.app import app
 from gatezoo.cli.option_groups import LabelOptions
-from gatezoo.data import FolderDataset
+from gatezoo.data import FolderDataset, FolderLayout
 from gatezoo.pretrained import PretrainedCfg
 from gatezoo.publishing.model_folder import save_pretrained
 from gatezoo.recipes.finetuning import FINETUNE_DEFAULTS, FinetuneContext, finetune_recipe
@@ -165,7 +165,7 @@ def test_help_shows_the_defaults_that_are_used():
 
 def test_resumed_fine_tuning_compares_with_the_first_weights(masks, tmp_path):
     data = [
-        FolderDataset(masks / part, 2, ids={0: 0, 255: 1}, label_suffix="_m.png", image_max=4095)
+        FolderDataset(masks / part, 2, ids={0: 0, 255: 1}, layout=FolderLayout(label_suffix="_m.png"), image_max=4095)
         for part in ("train", "val")
     ]
     name = save_pretrained(gatezoo.create_model("test_fcn", num_classes=2), tmp_path / "weights")

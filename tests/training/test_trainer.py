@@ -269,7 +269,7 @@ def test_two_processes_train_like_one(shapes, tmp_path):
 def test_full_disk_is_reported_and_keeps_the_last_good_state(shapes, tmp_path):
     run(shapes, tmp_path / "out", model_kwargs={}, steps=4, eval_interval=4)
     before = (tmp_path / "out/trainer_state.pt").read_bytes()
-    line = command(shapes, tmp_path / "out", "--resume", steps=30)
+    line = command(shapes, tmp_path / "out", "--resume", "--resume-with-changes", steps=30)
     limit = "import resource, sys, runpy; resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000)); "
     limit += "sys.argv = sys.argv[1:]; runpy.run_module('gatezoo', run_name='__main__')"
     done = subprocess.run([sys.executable, "-c", limit, *line[2:]], env=environment(), capture_output=True, text=True)
