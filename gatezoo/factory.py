@@ -7,18 +7,16 @@ import os
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from torch import Tensor
-
 from . import hub
 from .pretrained import PretrainedCfg
 from .registry import ModelSpec, get_model_spec, get_pretrained_cfg, is_model, list_models, list_pretrained
 from .segmenters.base import BaseSegmenter
-from .utils.environment import versions
 from .utils.text import first_line, shorten
 from .weights.checkpoint_files import checkpoint_metadata, read_checkpoint
 from .weights.config import CONFIG, WEIGHTS, read_config, read_model_folder
-from .weights.conversions import convert_state_dict, version_hint
+from .weights.conversions import convert_state_dict
 from .weights.header import saved_kwargs
+from .weights.loaded import LoadedWeights
 from .weights.loading import LoadReport, load_tensors, no_init_weights
 from .weights.model_size import check_bounds, check_model_size
 from .weights.sources import resolve_weights
@@ -66,7 +64,6 @@ def create_model(
     """
     if not isinstance(pretrained, bool):
         raise ValueError(f"pretrained must be True or False; got {shorten(pretrained)}: NAME.TAG chooses the weights")
-    spec, cfg, saved = parse_model_source(model_name, cache_dir)
     options = dict(
         num_classes=num_classes,
         in_chans=in_chans,
@@ -76,46 +73,65 @@ def create_model(
         **model_kwargs,
     )
     given = {key: value for key, value in options.items() if value is not None}
+    spec, cfg, saved = parse_model_source(model_name, cache_dir)
+    weights = _read_weights(spec, cfg, saved, given, pretrained, checkpoint_path, cache_dir)
+    merged = _merge_kwargs(spec, saved, weights, given)
+    model = _build(spec, merged, initialize=weights is None or weights.is_resized(merged))
+    return weights.load_into(model, spec.family) if weights else model
+
+
+def _read_weights(
+    spec: ModelSpec,
+    cfg: PretrainedCfg | None,
+    saved: Mapping[str, Any],
+    given: Mapping[str, Any],
+    pretrained: bool,
+    checkpoint_path: str | os.PathLike | None,
+    cache_dir: str | os.PathLike | None,
+) -> LoadedWeights | None:
+    """Read published weights or a checkpoint; None if neither is asked for."""
     if pretrained and checkpoint_path:
         raise ValueError("weights must come from one place; got pretrained=True and a checkpoint_path: leave one out")
-    state_dict, untrusted = None, saved
     if pretrained:
         cfg = _require_weights(spec, cfg, saved, given)
-        state_dict, _ = read_checkpoint(resolve_weights(cfg, cache_dir))
-    elif checkpoint_path:
+        return LoadedWeights(read_checkpoint(resolve_weights(cfg, cache_dir))[0], cfg)
+    if checkpoint_path:
         state_dict, metadata = read_checkpoint(checkpoint_path)
-        untrusted = saved | saved_kwargs(checkpoint_path, spec, metadata)
+        header = saved_kwargs(checkpoint_path, spec, metadata)
         cfg = PretrainedCfg.from_checkpoint(checkpoint_path, metadata, cfg)
-        given = untrusted | given
-    if state_dict is not None:
-        # The weights include the backbone's, and give the defaults.
-        given.pop("pretrained_backbone", None)
-        given = ({"num_classes": cfg.num_classes, "in_chans": cfg.in_chans} if cfg else {}) | given
-    merged = spec.merge(saved | given)
-    if untrusted:
+        return LoadedWeights(state_dict, cfg, {**saved, **header})
+    return None
+
+
+def _merge_kwargs(
+    spec: ModelSpec, saved: Mapping[str, Any], weights: LoadedWeights | None, given: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return the keywords of a network, checked: the user's, those of the weights, those saved, the model's own."""
+    chosen = {**(weights.kwargs() if weights else {}), **given}
+    if weights:
+        # The weights include the backbone's.
+        chosen.pop("pretrained_backbone", None)
+    merged = spec.merge({**saved, **chosen})
+    if untrusted := {**saved, **(weights.saved if weights else {})}:
         check_model_size(spec, untrusted)
     merged = spec.validate(merged)
     check_bounds(merged)
-    resized = cfg is not None and (given.get("num_classes"), given.get("in_chans")) != (cfg.num_classes, cfg.in_chans)
-    with no_init_weights() if state_dict is not None and not resized else contextlib.nullcontext():
-        model = _build(spec, merged)
-    model.architecture = spec.name
-    model.model_kwargs = {key: value for key, value in merged.items() if key != "pretrained_backbone"}
-    if state_dict is not None:
-        model.pretrained_cfg = cfg
-        _load_state_dict(model, state_dict, spec.family, cfg, resized)
-    return model
+    return merged
 
 
-def _build(spec: ModelSpec, model_kwargs: Mapping[str, Any]) -> BaseSegmenter:
+def _build(spec: ModelSpec, model_kwargs: Mapping[str, Any], initialize: bool) -> BaseSegmenter:
     """Build a network; what torch refuses, such as a negative width or one that no memory holds, is the user's."""
     try:
-        return spec.build(**model_kwargs)
+        with contextlib.nullcontext() if initialize else no_init_weights():
+            model = spec.build(**model_kwargs)
     except RuntimeError as error:
         changed = spec.non_default_kwargs(model_kwargs)
         raise ValueError(
             f"the keywords must make a {spec.name}; {shorten(changed, 200)} do not: {first_line(error)}"
         ) from error
+    model.architecture = spec.name
+    model.model_kwargs = {key: value for key, value in model_kwargs.items() if key != "pretrained_backbone"}
+    return model
 
 
 def _require_weights(
@@ -134,18 +150,6 @@ def _require_weights(
             f"got {given['backbone']!r}: leave it out or pass pretrained=False"
         )
     return cfg
-
-
-def _load_state_dict(
-    model: BaseSegmenter, state_dict: dict[str, Tensor], family: str, cfg: PretrainedCfg | None, resized: bool
-) -> None:
-    """Convert tensors of an older version and load them; an error names the version of timm that made them."""
-    if cfg:
-        state_dict = convert_state_dict(state_dict, family, cfg.format_version)
-    try:
-        model.load_report = load_tensors(model, state_dict, resized)
-    except ValueError as error:
-        raise ValueError(f"{error}{version_hint(cfg.versions if cfg else {}, versions())}") from None
 
 
 def from_pretrained(source: str | os.PathLike, **model_kwargs: Any) -> BaseSegmenter:

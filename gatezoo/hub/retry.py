@@ -1,56 +1,113 @@
-"""Timeouts and retry delays of requests."""
+"""One budget of time for all that a download waits for, and one way to try again within it."""
 
 from __future__ import annotations
 
-import re
+import contextlib
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from typing import TypeVar
 
-from .errors import status_of
+from huggingface_hub.errors import OfflineModeIsEnabled
+
+from .errors import HTTPError, SlowBodyError, StatusError, status_error
 
 T = TypeVar("T")
 
-# Seconds: all attempts to reach the Hub together, one of them, and the longest wait that the Hub may ask for.
-TOTAL_TIMEOUT, CONNECT_TIMEOUT, LONGEST_WAIT = 4.5, 3.0, 60.0
-# Seconds before the second and the third attempt.
-RETRY_DELAYS = (0.3, 1.0)
+# Seconds: all that a call waits for until the first byte of its file (attempts, pauses and redirects), and one attempt.
+FIRST_BYTE_TIMEOUT, ATTEMPT_TIMEOUT = 4.5, 3.0
+# Seconds before the second, third and fourth attempt, where the server asks for no other.
+RETRY_DELAYS = (0.3, 0.7, 1.4)
 
 
-def retry_delay(error: Exception, default: float | None) -> float | None:
-    """Return the seconds to wait before a retry, or None if a retry is pointless.
+class Budget:
+    """Time that the steps of one call may wait together."""
+
+    def __init__(self) -> None:
+        self.deadline = time.monotonic() + FIRST_BYTE_TIMEOUT
+
+    def left(self) -> float:
+        """Return the seconds left; negative if there are none."""
+        return self.deadline - time.monotonic()
+
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        """Leave out the time of what has a limit of its own."""
+        began = time.monotonic()
+        try:
+            yield
+        finally:
+            self.deadline += time.monotonic() - began
+
+
+def retry(call: Callable[[float], T], budget: Budget) -> T:
+    """Return the result of ``call``, tried again while the budget lasts.
+
+    Errors of connections, timeouts, status 429 and from 500 on may pass; all others are raised at once, and so is one
+    whose ``Retry-After`` is later than the budget ends.
 
     Args:
-        error: error of the last attempt. Client errors (4xx) are final, but for 429, whose headers may give a delay.
-        default: delay where the server gives none.
+        call: takes the seconds that it may use.
+        budget: of the whole call.
     """
-    status, headers = status_of(error), getattr(getattr(error, "response", None), "headers", {})
-    if status == 429:
-        delay = headers.get("Retry-After") or "".join(re.findall(r"t=(\d+)", headers.get("ratelimit", ""))[:1])
-        seconds = float(delay) if delay.isdigit() else default
-        return seconds if seconds is not None and seconds <= LONGEST_WAIT else None
-    return default if status is None or status >= 500 else None
+    for default in RETRY_DELAYS:
+        try:
+            return call(_attempt_seconds(budget))
+        except (OfflineModeIsEnabled, SlowBodyError):
+            raise
+        except (StatusError, HTTPError, TimeoutError, ConnectionError) as error:
+            delay, refusal = default, status_error(error)
+            if refusal:
+                if refusal.status != 429 and refusal.status < 500:
+                    raise
+                delay = default if refusal.retry_after is None else refusal.retry_after
+            if delay > budget.left():
+                raise
+            time.sleep(delay)
+    return call(_attempt_seconds(budget))
 
 
-def run_with_timeout(seconds: float, call: Callable[[], T]) -> T:
+def _attempt_seconds(budget: Budget) -> float:
+    return min(ATTEMPT_TIMEOUT, max(budget.left(), 0.05))
+
+
+def run_with_timeout(seconds: float, call: Callable[[], T], discard: Callable[[T], object] | None = None) -> T:
     """Return the result of ``call``, or raise TimeoutError after ``seconds``.
 
-    A thread is needed because the timeouts of the HTTP client do not cover the lookup of a host name.
+    A thread is needed because the timeouts of the HTTP client cover neither the lookup of a host name nor headers that
+    come byte by byte.
+
+    Args:
+        seconds: to wait.
+        call: runs in a thread.
+        discard: called with a result that comes too late.
     """
     results: list[T] = []
     errors: list[BaseException] = []
+    lock, late = threading.Lock(), False
 
     def run() -> None:
         try:
-            results.append(call())
+            result = call()
         except BaseException as error:
             errors.append(error)
+            return
+        with lock:
+            if not late:
+                results.append(result)
+                return
+        if discard:
+            discard(result)
 
     thread = threading.Thread(target=run, daemon=True)
     thread.start()
-    thread.join(seconds)
+    try:
+        thread.join(seconds)
+    finally:
+        with lock:
+            late = True
     if errors:
         raise errors[0]
     if not results:
-        raise TimeoutError(f"no answer within {seconds:.0f} s")
+        raise TimeoutError(f"no answer within {seconds:.1f} s")
     return results[0]

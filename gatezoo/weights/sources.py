@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,15 +12,127 @@ from ..pretrained import BUNDLED, PretrainedCfg
 from .digest_cache import file_signature, is_cached, store_digest
 from .integrity import verify
 
-_WEB_SOURCE = re.compile(r"https://[\w.-]+(:\d+)?(/[\w.~%+-]+)*/[\w.-]+\.safetensors")
-_HUB_SOURCE = re.compile(r"hf-hub:(?P<repo>[\w.-]+/[\w.-]+)@(?P<commit>[0-9a-f]{40})/(?P<file>[\w.-]+\.safetensors)")
+_HUB_FILE = re.compile(r"(?P<repo>[\w.-]+/[\w.-]+)@(?P<commit>[0-9a-f]{40})/(?P<file>[\w.-]+\.safetensors)")
+_WEB_FILE = re.compile(r"//[\w.-]+(:\d+)?(/[\w.~%+-]+)*/[\w.-]+\.safetensors")
+
+
+class Source:
+    """A place that weights come from; :meth:`parse` reads its notation, ``scheme:rest``."""
+
+    @staticmethod
+    def parse(text: str) -> Source:
+        """Return the source of a string.
+
+        Raises:
+            ValueError: a string of another form.
+        """
+        scheme, _, rest = text.partition(":")
+        if scheme == "bundled":
+            return BundledSource(BUNDLED / rest)
+        if scheme == "local-dir":
+            return FolderSource(Path(rest))
+        if scheme == "hf-hub" and (match := _HUB_FILE.fullmatch(rest)):
+            return HubSource(**match.groupdict())
+        if scheme == "https" and _WEB_FILE.fullmatch(rest):
+            return UrlSource(text)
+        raise ValueError(
+            "a source must be bundled:FILE, hf-hub:org/repo@<40-hex commit>/FILE.safetensors or "
+            f"https://HOST/FILE.safetensors; got {text!r}: choose one of these"
+        )
+
+    def cached(self, cfg: PretrainedCfg, cache_dir: str | os.PathLike | None) -> Path | None:
+        """Return the file if it is on this machine, unchecked; there is no request."""
+        raise NotImplementedError
+
+    def fetch(self, cfg: PretrainedCfg, cache_dir: str | os.PathLike | None, force: bool) -> Path:
+        """Return the file, checked; ``force`` replaces one that is cached.
+
+        Raises:
+            ValueError: the source does not have the file.
+        """
+        raise NotImplementedError
+
+    def digest_note(self, path: Path) -> Path | None:
+        """Return where the digest of a cached file is noted, see :mod:`.digest_cache`; None: it is always hashed."""
+        return None
+
+
+@dataclass(frozen=True)
+class FolderSource(Source):
+    """A file of a folder of the user's."""
+
+    path: Path
+
+    def cached(self, cfg: PretrainedCfg, cache_dir: str | os.PathLike | None) -> Path | None:
+        """Return the file if it exists."""
+        return self.path if self.path.is_file() else None
+
+    def fetch(self, cfg: PretrainedCfg, cache_dir: str | os.PathLike | None, force: bool) -> Path:
+        """Return the file, checked: it can only be there."""
+        if not self.path.is_file():
+            raise ValueError(f"the file {self.path} must exist; it does not: reinstall gatezoo, or restore the folder")
+        verify(self.path, cfg)
+        return self.path
+
+
+class BundledSource(FolderSource):
+    """A file of the installed package."""
+
+
+@dataclass(frozen=True)
+class HubSource(Source):
+    """A file of a repository of the Hub at a pinned commit."""
+
+    repo: str
+    commit: str
+    file: str
+
+    def cached(self, cfg: PretrainedCfg, cache_dir: str | os.PathLike | None) -> Path | None:
+        """Return the file of the commit in the cache of the Hub's client."""
+        return hub.cached(self.repo, self.commit, self.file, cache_dir)
+
+    def fetch(self, cfg: PretrainedCfg, cache_dir: str | os.PathLike | None, force: bool) -> Path:
+        """Download the file."""
+        path = hub.fetch(self.repo, self.commit, self.file, cache_dir, force, cfg.size, cfg.sha256)
+        # The Hub may know a small file by another digest than its sha256, and then nothing was checked against it.
+        if path.resolve().name != cfg.sha256:
+            try:
+                verify(path, cfg)
+            except ValueError:
+                hub.delete_cached(path)
+                raise
+        return path
+
+    def digest_note(self, path: Path) -> Path:
+        """Return a path beside the snapshots, where the client does not look."""
+        return path.parents[2] / "verified" / self.commit / f"{self.file}.json"
+
+
+@dataclass(frozen=True)
+class UrlSource(Source):
+    """A file of an https server."""
+
+    url: str
+
+    def cached(self, cfg: PretrainedCfg, cache_dir: str | os.PathLike | None) -> Path | None:
+        """Return the file in the cache, where its folder has the name of its sha256."""
+        path = hub.cache_path(self.url, cfg.sha256, cache_dir)
+        return path if path.is_file() else None
+
+    def fetch(self, cfg: PretrainedCfg, cache_dir: str | os.PathLike | None, force: bool) -> Path:
+        """Download the file; the download is checked."""
+        return hub.download(self.url, cfg.sha256, cfg.size, cache_dir)
+
+    def digest_note(self, path: Path) -> Path:
+        """Return a path beside the file."""
+        return path.with_name(f"{path.name}.verified.json")
 
 
 def resolve_weights(cfg: PretrainedCfg, cache_dir: str | os.PathLike | None = None) -> Path:
     """Return a local file of the weights, its sha256 checked, from the first source that has it.
 
     The cache is searched before the network; a cached file at a pinned commit makes no request. A cached file is
-    hashed once, and again when its size, times or inode changed; a damaged one is downloaded once more, then refused.
+    hashed once, and again when its size, times or inode changed; a damaged one is downloaded once more.
 
     Args:
         cfg: config of the weights.
@@ -31,95 +142,33 @@ def resolve_weights(cfg: PretrainedCfg, cache_dir: str | os.PathLike | None = No
         ValueError: no source has the file, or its file is not that of the config.
     """
     failures = []
-    for source in cfg.sources:
+    for text in cfg.sources:
         try:
-            if path := local_file(source):
-                return _checked(path, cfg)
-            return _fetch_verified(_remote_source(source, cfg, cache_dir), cfg)
+            source = Source.parse(text)
+            path = source.cached(cfg, cache_dir)
+            if path and _is_intact(path, cfg, source.digest_note(path)):
+                return path
+            return source.fetch(cfg, cache_dir, force=path is not None)
         except ValueError as error:
-            failures.append(f"{source}: {error}")
+            failures.append(f"{text}: {error}")
     raise ValueError(f"weights {cfg.name} must come from one of their sources; {'; '.join(failures)}")
 
 
 def list_local_files(cfg: PretrainedCfg, cache_dir: str | os.PathLike | None = None) -> list[tuple[str, Path]]:
     """Return (source, file) of every source that is on this machine, unchecked and without network access."""
-    found = []
-    for source in cfg.sources:
-        if path := local_file(source):
-            found += [(source, path)] if path.is_file() else []
-        elif path := _remote_source(source, cfg, cache_dir).cached():
-            found.append((source, path))
-    return found
+    found = ((text, Source.parse(text).cached(cfg, cache_dir)) for text in cfg.sources)
+    return [(text, path) for text, path in found if path]
 
 
-def local_file(source: str) -> Path | None:
-    """Return the file of a ``bundled:FILE`` or ``local-dir:PATH`` source; None for other kinds of source."""
-    scheme, _, name = source.partition(":")
-    return {"bundled": BUNDLED / name, "local-dir": Path(name)}.get(scheme)
-
-
-@dataclass(frozen=True)
-class _RemoteSource:
-    """A source that is not on this machine.
-
-    Attributes:
-        cached: returns its file in the cache, or None.
-        fetch: downloads it to the cache and returns the file; given True, replaces a cached one.
-        note: returns the path of the digest note of a cached file, see :mod:`gatezoo.weights.digest_cache`.
-    """
-
-    cached: Callable[[], Path | None]
-    fetch: Callable[[bool], Path]
-    note: Callable[[Path], Path]
-
-
-def _remote_source(source: str, cfg: PretrainedCfg, cache_dir: str | os.PathLike | None) -> _RemoteSource:
-    if match := _HUB_SOURCE.fullmatch(source):
-        repo, commit, file = match["repo"], match["commit"], match["file"]
-        return _RemoteSource(
-            lambda: hub.cached(repo, commit, file, cache_dir),
-            lambda force_download: hub.fetch(
-                repo, commit, file, cache_dir, force_download=force_download, size=cfg.size
-            ),
-            # cache/models--org--repo/snapshots/COMMIT/FILE: beside the snapshots, where the client does not look.
-            lambda path: path.parents[2] / "verified" / commit / f"{file}.json",
-        )
-    if _WEB_SOURCE.fullmatch(source):
-        cache_path = hub.cache_path(source, cfg.sha256, cache_dir)
-        return _RemoteSource(
-            lambda: cache_path if cache_path.is_file() else None,
-            lambda force_download: hub.download(source, cache_path, cfg.sha256, cfg.size),
-            lambda path: path.with_name(f"{path.name}.verified.json"),
-        )
-    raise ValueError(
-        "a source must be bundled:FILE, hf-hub:org/repo@<40-hex commit>/FILE.safetensors or "
-        f"https://HOST/FILE.safetensors; got {source!r}: choose one of these"
-    )
-
-
-def _checked(path: Path, cfg: PretrainedCfg) -> Path:
-    if not os.path.isfile(path):
-        raise ValueError(f"the file {path} must exist; it does not: reinstall gatezoo, or restore the folder")
-    verify(path, cfg)
-    return path
-
-
-def _fetch_verified(source: _RemoteSource, cfg: PretrainedCfg) -> Path:
-    path = source.cached() or source.fetch(False)
-    note = source.note(path)
-    if is_cached(note, path, cfg.sha256):
-        return path
+def _is_intact(path: Path, cfg: PretrainedCfg, note: Path | None) -> bool:
+    """Return whether a file is that of the config, by its note or by its bytes."""
+    if note and is_cached(note, path, cfg.sha256):
+        return True
     signature = file_signature(path)
     try:
         verify(path, cfg)
     except ValueError:
-        # The Hub's client checks no more than the size of a download.
-        path = source.fetch(True)
-        signature = file_signature(path)
-        try:
-            verify(path, cfg)
-        except ValueError:
-            hub.delete_cached(path)
-            raise
-    store_digest(note, signature, cfg.sha256)
-    return path
+        return False
+    if note:
+        store_digest(note, signature, cfg.sha256)
+    return True

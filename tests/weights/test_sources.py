@@ -135,9 +135,9 @@ def test_file_that_is_damaged_on_the_hub_is_refused_and_not_kept(hub, put, links
     hub.fail("GET", "model.safetensors", times=9, corrupt=True)
     file_of(commit, "model.safetensors") and client.delete_cached(file_of(commit, "model.safetensors"))
     hub.requests.clear()
-    with pytest.raises(ValueError, match=r"weights test_fcn.local must have sha256"):
+    with pytest.raises(ValueError, match=r"must have sha256 .*; the download has other bytes"):
         gatezoo.create_model(name, pretrained=True)
-    assert len([request for request in hub.counted("GET") if "model" in request]) == 2
+    assert len([request for request in hub.counted("GET") if "model" in request]) == 1
     assert file_of(commit, "model.safetensors") is None
 
 
@@ -148,7 +148,7 @@ def test_file_is_hashed_once(hub, put, monkeypatch):
     monkeypatch.setattr(integrity, "sha256_of", lambda path, real=sha256_of: hashed.append(path) or real(path))
     for _ in range(3):
         gatezoo.create_model(f"hf-hub:org/net@{commit}", pretrained=True)
-    assert len(hashed) == 1
+    assert len(hashed) == 1, "a download is hashed as it comes, and the file in the cache once"
     file_of(commit, "model.safetensors").touch()
     gatezoo.create_model(f"hf-hub:org/net@{commit}", pretrained=True)
     assert len(hashed) == 2
