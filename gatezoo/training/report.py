@@ -1,4 +1,4 @@
-"""Pictures of a training in its folder: curves, samples of the augmented data, predictions for held-out images."""
+"""Figures of a training in its folder: curves, samples of the augmented data, predictions for held-out images."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ from ..visualization.pixels import to_pil
 from .kept_predictions import COUNT, KeptPredictions
 from .messages import log_info
 from .selection import flat_scores
-from .trackers import log_picture
+from .trackers import log_figure
 
 
 class RunReport:
     """Draw ``samples.png``, ``predictions.png`` and ``curves.png``, also to the trackers that show images.
 
-    The main process calls it. It changes no random state, and a picture that cannot be drawn never ends a training: the
+    The main process calls it. It changes no random state, and a figure that cannot be drawn never ends a training: the
     log says why in one line.
 
     Args:
@@ -52,20 +52,20 @@ class RunReport:
         self.predictions = KeptPredictions(len(val_data))
 
     def draw_samples(self, stream: EpochStream, batch_size: int, step: int = 0) -> None:
-        """Draw up to eight items of the first batch with their labels, unless the picture is there."""
+        """Draw up to eight items of the first batch with their labels, unless the figure is there."""
         if (self.folder / "samples.png").exists():
             return
-        with self._drawing("samples.png", step) as pictures:
+        with self._drawing("samples.png", step) as finished:
             samples = [stream[k] for k in range(min(batch_size, COUNT, len(stream)))]
             if "mask" in samples[0]:
-                pictures.append(self._semantic_samples(samples))
+                finished.append(self._semantic_samples(samples))
             else:
                 tiles = [_image_tile(sample, f"{k}: image") for k, sample in enumerate(samples, 1)]
                 drawn = [figures.instances_tile(sample["image"], sample) for sample in samples]
                 counts = [f"{len(sample['labels'])} instances" for sample in samples]
                 rows = _in_pairs([[tile, one] for tile, one in zip(tiles, zip(counts, drawn))])
                 labels = [label for sample in samples for label in sample["labels"].tolist()]
-                pictures.append(figures.contact_sheet(rows, instance_legend(labels, self.data.classes)))
+                finished.append(figures.contact_sheet(rows, instance_legend(labels, self.data.classes)))
 
     def _semantic_samples(self, samples: Sequence[Mapping[str, Any]]) -> Image.Image:
         data, rows, bars = self.data, [], []
@@ -89,16 +89,16 @@ class RunReport:
             metrics: keys of the metrics, the one that selects the best checkpoint first.
         """
         step, kept = history[-1]["step"], self.predictions.by_index
-        with self._drawing("predictions.png", step) as pictures:
+        with self._drawing("predictions.png", step) as finished:
             draw = self._instance_predictions if "masks" in next(iter(kept.values())) else self._semantic_predictions
-            pictures.append(draw(kept))
-        with self._drawing("curves.png", step) as pictures:
+            finished.append(draw(kept))
+        with self._drawing("curves.png", step) as finished:
             with (self.folder / "summary.csv").open(newline="") as file:
                 rows = [
                     {key: float(row[key] or "nan") for key in ("step", "loss", "lr")} for row in csv.DictReader(file)
                 ]
             titles = {key: metric_info(key).title for key in metrics if metric_info(key).unit == "share"}
-            pictures.append(figures.curves_figure(rows, [flat_scores(row) for row in history], titles))
+            finished.append(figures.curves_figure(rows, [flat_scores(row) for row in history], titles))
 
     def _semantic_predictions(self, kept: Mapping[int, Mapping[str, Any]]) -> Image.Image:
         data, samples, found = self.val_data, [self.val_data[index] for index in kept], list(kept.values())
@@ -147,13 +147,13 @@ class RunReport:
 
     @contextlib.contextmanager
     def _drawing(self, name: str, step: int) -> Iterator[list[Image.Image]]:
-        """Write the picture that is put into the list, or log in one line why there is none."""
-        pictures: list[Image.Image] = []
+        """Write the figure that is put into the list, or log in one line why there is none."""
+        finished: list[Image.Image] = []
         try:
             with torch.random.fork_rng(devices=[]):
-                yield pictures
-            atomic_write(self.folder / name, lambda path: pictures[0].save(path, "PNG"))
-            log_picture(self.trackers, name.removesuffix(".png"), pictures[0], step)
+                yield finished
+            atomic_write(self.folder / name, lambda path: finished[0].save(path, "PNG"))
+            log_figure(self.trackers, name.removesuffix(".png"), finished[0], step)
         except Exception as error:  # whatever it is, the training is worth more
             log_info(f"{name} was not drawn: {shorten(' '.join(str(error).split()) or type(error).__name__)}")
 

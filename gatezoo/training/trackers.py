@@ -1,4 +1,4 @@
-"""Trackers of Accelerate: what they are told, and under which names."""
+"""Trackers of Accelerate: what they are given, and under which names."""
 
 from __future__ import annotations
 
@@ -38,13 +38,13 @@ def plain_config(metadata: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value if isinstance(value, int | float | str) else str(value) for key, value in metadata.items()}
 
 
-def log_picture(trackers: Sequence[Any], name: str, picture: Image.Image, step: int) -> None:
-    """Log a picture to those of Accelerate's trackers that show images."""
+def log_figure(trackers: Sequence[Any], name: str, figure: Image.Image, step: int) -> None:
+    """Log a figure to those of Accelerate's trackers that show images."""
     for tracker in trackers:
         if tracker.name == "trackio":  # Accelerate has no method for its images
             import trackio
 
-            tracker.log({name: trackio.Image(picture)}, step=step)
+            tracker.log({name: trackio.Image(figure)}, step=step)
         elif hasattr(tracker, "log_images"):
             options = {"dataformats": "NHWC"} if tracker.name == "tensorboard" else {}
-            tracker.log_images({name: np.asarray(picture)[None]}, step=step, **options)
+            tracker.log_images({name: np.asarray(figure)[None]}, step=step, **options)

@@ -294,7 +294,7 @@ def test_upload_creates_a_repository_and_returns_the_commit(hub, tmp_path, monke
         client.upload(tmp_path / "up", "org/new", "third")
     with pytest.raises(ValueError, match="upload to hf-hub:org/new must be authorized; there is no token"):
         client.require_token("org/new")
-    assert hub.requests == [], "a missing token is told first"
+    assert hub.requests == [], "a missing token is reported first"
 
 
 def test_card_that_the_hub_refuses_is_a_one_line_error(hub, tmp_path):

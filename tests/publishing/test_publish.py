@@ -120,7 +120,7 @@ def test_checkpoint_becomes_a_repository_and_an_entry(hub, trained, manifest, sc
     assert hub.counted() == []
 
 
-NAMES = ("caf\u00e9\u00a0noir", "\U0001f468\u200d\U0001f469\u200d\U0001f467")
+NAMES = ("\u00e9t\u00e9\u00a0noir", "\U0001f468\u200d\U0001f469\u200d\U0001f467")
 
 
 @pytest.fixture

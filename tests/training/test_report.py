@@ -1,4 +1,4 @@
-"""Pictures of a training, and its trackers."""
+"""Figures of a training, and its trackers."""
 
 import logging
 from pathlib import Path
@@ -27,7 +27,7 @@ def run(shapes, out):
     return train_model(ModelSource("test_fcn"), *data, recipe, RunOptions(out, workers=0))
 
 
-def test_pictures_are_drawn_and_change_nothing_and_never_end_a_training(shapes, tmp_path, monkeypatch, caplog):
+def test_figures_are_drawn_and_change_nothing_and_never_end_a_training(shapes, tmp_path, monkeypatch, caplog):
     caplog.set_level(logging.INFO, "gatezoo")
     run(shapes, tmp_path / "with")
     for name in ("samples", "predictions", "curves"):
@@ -102,7 +102,7 @@ def test_unknown_and_missing_trackers_are_told_before_any_work(name, message, tm
     assert not (tmp_path / "out").exists()
 
 
-def test_trackio_gets_scalars_recipe_and_pictures(shapes, tmp_path, monkeypatch):
+def test_trackio_gets_scalars_recipe_and_figures(shapes, tmp_path, monkeypatch):
     trackio = pytest.importorskip("trackio", reason="trackio is not installed")
     logged = []
     monkeypatch.setenv("TRACKIO_DIR", str(tmp_path / "trackio"))
