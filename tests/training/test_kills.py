@@ -1,4 +1,4 @@
-"""Trainings that lose power, are killed, run out of disk or find their files damaged: exact after resuming, or answered."""
+"""Trainings that are killed, lose power, run out of disk or find damaged files: exact after resuming, or answered."""
 
 import logging
 import multiprocessing
