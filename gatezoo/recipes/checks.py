@@ -29,6 +29,7 @@ _CHOICES = {
 _OPTIONAL_CHOICES = {"init": ("linear-probe",), "best_metric": SCORES}
 
 _AT_LEAST_ONE = ("steps", "batch_size", "grad_accum_steps", "crop_size", "eval_interval", "log_interval")
+MAX_COUNT = 10**9
 # Least and largest value of the other numbers.
 _RANGES: dict[str, tuple[float, float]] = {
     **dict.fromkeys(("lr", "head_lr_mult", "weight_decay", "power", "warmup", "linear_probe_steps"), (0, math.inf)),
@@ -82,6 +83,8 @@ def _check_ranges(recipe: Recipe) -> None:
     for name in _AT_LEAST_ONE:
         if getattr(recipe, name) < 1:
             raise ValueError(f"{name} must be at least 1; got {getattr(recipe, name)}")
+        if getattr(recipe, name) > MAX_COUNT:
+            raise ValueError(f"{name} must be at most {MAX_COUNT}; got {getattr(recipe, name)}")
     for name, (low, high) in _RANGES.items():
         value = getattr(recipe, name)
         if not (low <= value <= high and value < math.inf):

@@ -21,7 +21,7 @@ LOCK = "training.lock"
 
 def check_unlocked(folder: Path) -> None:
     """Raise ValueError if another process trains into a folder."""
-    if (folder / LOCK).exists():
+    if os.path.exists(folder / LOCK):  # also of a name that is too long
         with lock_folder(folder, warn=False):
             pass
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -53,7 +54,7 @@ class RunReport:
 
     def draw_samples(self, stream: EpochStream, batch_size: int, step: int = 0) -> None:
         """Draw up to eight items of the first batch with their labels, unless the figure is there."""
-        if (self.folder / "samples.png").exists():
+        if os.path.exists(self.folder / "samples.png"):
             return
         with self._drawing("samples.png", step) as finished:
             samples = [stream[k] for k in range(min(batch_size, COUNT, len(stream)))]

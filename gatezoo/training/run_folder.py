@@ -52,7 +52,7 @@ class RunFolder:
         self._rows: list[dict[str, Any]] = []
         self._best_digest: str | None = None  # SHA-256 of the file
         self._falls_back = False
-        holds_one = self.state_path.exists() or self._previous_state.exists()
+        holds_one = os.path.exists(self.state_path) or os.path.exists(self._previous_state)
         if holds_one and not resume:
             raise ValueError(
                 f"the folder of a new training must not hold one yet; {path} does: pass --resume or choose another"
@@ -78,7 +78,7 @@ class RunFolder:
         """
         reasons = []
         for path in (self.state_path, self._previous_state):
-            if not path.exists():
+            if not os.path.exists(path):
                 continue
             try:
                 state = read_state(path)
@@ -115,7 +115,7 @@ class RunFolder:
     def _restore_best(self) -> None:
         """Put the best weights of the loaded state back in place: those of a later step may be there."""
         for path in (self._best, self._previous_best):
-            if path.exists() and sha256_of(path) == self._best_digest:
+            if os.path.exists(path) and sha256_of(path) == self._best_digest:
                 if path != self._best:
                     os.replace(path, self._best)
                 return

@@ -49,7 +49,7 @@ def train_stages(
     for number, (stage, recipe) in enumerate(zip(stages, stage_recipes(stages, changes), strict=True), start=1):
         folder = stage_folder(options.out, number, stage)
         last = folder / "last.safetensors"
-        metadata = checkpoint_metadata(last) if options.resume and last.exists() else {}
+        metadata = checkpoint_metadata(last) if options.resume and os.path.exists(last) else {}
         if metadata.get("step") == recipe.steps:
             log_info(f"stage {number}, {stage.name}: done")
         else:
