@@ -21,7 +21,7 @@ from gatezoo.training.launch import train_model
 from gatezoo.training.options import ModelSource, RunOptions
 
 QUICK = dict(
-    batch_size=4, crop_size=64, scale_range=(0.9, 1.1), lr=0.05, head_lr_mult=1, warmup=2, amp_dtype="none", opt="sgd"
+    batch_size=4, crop_size=64, scale_range=(0.9, 1.1), lr=0.05, head_lr_mult=1, warmup=5, amp_dtype="none", opt="sgd"
 )
 
 
