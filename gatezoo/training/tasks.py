@@ -66,7 +66,10 @@ class TrainingTask(ABC):
     def unpack(self, batch: Any) -> tuple[Any, ...]:
         """Return the module's arguments for a batch."""
 
-    @abstractmethod
+    def validation_metrics(self, module: nn.Module) -> list[Metric]:
+        """Return the metrics of an evaluation in addition to those of the data; by default none."""
+        return []
+
     def evaluate(
         self,
         network: BaseSegmenter,
@@ -86,6 +89,10 @@ class TrainingTask(ABC):
             workers: processes that load images; 0: none.
             more: metrics in addition to those of the task.
         """
+        metrics = [*default_metrics(network, data), *self.validation_metrics(module), *more]
+        normalize = getattr(module, "normalize", None)  # detectors normalize by themselves
+        options: dict[str, Any] = {"normalize": normalize, "device": device, "workers": workers}
+        return evaluate(network, data, metrics=metrics, **options).scores.to_dict()
 
     @abstractmethod
     def begin_step(self, module: nn.Module, step: int, recipe: Recipe) -> None:
@@ -147,21 +154,10 @@ class SemanticTask(TrainingTask):
         """Return images, label maps and depth."""
         return batch["image"].contiguous(memory_format=torch.channels_last), batch["mask"], batch.get("depth")
 
-    def evaluate(
-        self,
-        network: BaseSegmenter,
-        data: Any,
-        module: nn.Module,
-        device: str,
-        workers: int,
-        more: Sequence[Metric] = (),
-    ) -> dict[str, Any]:
-        """Return the scores of :func:`gatezoo.evaluate`, and the loss of :class:`ValidationLoss`."""
-        assert isinstance(network, SemanticSegmenter)
+    def validation_metrics(self, module: nn.Module) -> list[Metric]:
+        """Return the loss of :class:`ValidationLoss`."""
         assert isinstance(module, SemanticObjective)
-        metrics = [*default_metrics(network, data), ValidationLoss(module.label_loss), *more]
-        options: dict[str, Any] = {"normalize": module.normalize, "device": device, "workers": workers}
-        return evaluate(network, data, metrics=metrics, **options).scores.to_dict()
+        return [ValidationLoss(module.label_loss)]
 
 
 class InstanceTask(TrainingTask):
@@ -203,20 +199,6 @@ class InstanceTask(TrainingTask):
 
     def begin_step(self, module: nn.Module, step: int, recipe: Recipe) -> None:
         """Change nothing: the losses are the same in all steps."""
-
-    def evaluate(
-        self,
-        network: BaseSegmenter,
-        data: Any,
-        module: nn.Module,
-        device: str,
-        workers: int,
-        more: Sequence[Metric] = (),
-    ) -> dict[str, Any]:
-        """Return COCO's average precisions."""
-        assert isinstance(network, InstanceSegmenter)
-        metrics = [*default_metrics(network, data), *more]
-        return evaluate(network, data, metrics=metrics, device=device, workers=workers).scores.to_dict()
 
 
 TASKS: dict[str, TrainingTask] = {"semantic": SemanticTask(), "instance": InstanceTask()}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +17,7 @@ _HUB_FILE = re.compile(r"(?P<repo>[\w.-]+/[\w.-]+)@(?P<commit>[0-9a-f]{40})/(?P<
 _WEB_FILE = re.compile(r"//[\w.-]+(:\d+)?(/[\w.~%+-]+)*/[\w.-]+\.safetensors")
 
 
-class Source:
+class Source(ABC):
     """A place that weights come from; :meth:`parse` reads its notation, ``scheme:rest``."""
 
     @staticmethod
@@ -40,17 +41,17 @@ class Source:
             f"https://HOST/FILE.safetensors; got {text!r}: choose one of these"
         )
 
+    @abstractmethod
     def cached(self, cfg: PretrainedCfg, cache_dir: str | os.PathLike | None) -> Path | None:
         """Return the file if it is on this machine, unchecked; there is no request."""
-        raise NotImplementedError
 
+    @abstractmethod
     def fetch(self, cfg: PretrainedCfg, cache_dir: str | os.PathLike | None, force: bool) -> Path:
         """Return the file, checked; ``force`` replaces one that is cached.
 
         Raises:
             ValueError: the source does not have the file.
         """
-        raise NotImplementedError
 
     def digest_note(self, path: Path) -> Path | None:
         """Return where the digest of a cached file is noted, see :mod:`.digest_cache`; None: it is always hashed."""
