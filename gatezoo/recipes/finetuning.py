@@ -18,13 +18,13 @@ class FinetuneContext:
         task: "semantic" or "instance".
         epochs: times that every image is seen.
         weights_recipe: fields of the recipe that the weights were trained with.
-        images: number of images to train on. Default: very many, to check a recipe before the data are opened.
+        images: number of images to train on. Default: many, to check a recipe before the data are opened.
     """
 
     task: str = "semantic"
     epochs: float = 20
     weights_recipe: Mapping[str, Any] = field(default_factory=dict)
-    images: int = 10**9
+    images: int = 10**5
 
     def __post_init__(self) -> None:
         if not 0 < self.epochs < math.inf:
