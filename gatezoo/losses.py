@@ -46,9 +46,10 @@ class CrossEntropy(nn.Module):
 
     def count(self, labels: Tensor, like: Tensor) -> Tensor:
         """Return the sum of the weights of the labeled pixels."""
-        labeled = labels[labels != self.ignore_index]
-        count = labeled.numel() if self.weight is None else self.weight[labeled].sum()
-        return torch.as_tensor(count, dtype=like.dtype, device=like.device)
+        labeled = labels != self.ignore_index
+        # Each pixel's weight times 0 or 1: to select the labeled ones first would take four times as long.
+        count = labeled if self.weight is None else self.weight[torch.where(labeled, labels, 0)] * labeled
+        return count.sum().to(like)
 
 
 class Focal(CrossEntropy):

@@ -6,7 +6,7 @@ Usage::
     python tools/benchmark.py rignet_r50_pu --model-kwargs 'blocks=[-1]' --iterations 2 4 6
     python tools/benchmark.py --load dignet_resnet101_8s    # creation from a file, and the plain way
     python tools/benchmark.py --train CAMVID dignet_mobilenetv2_8s    # the trainer, and a bare loop over ready tensors
-    python tools/benchmark.py --eval CAMVID dignet_mobilenetv2_8s     # evaluation, and the bare forward passes
+    python tools/benchmark.py --eval CAMVID dignet_mobilenetv2_8s     # a training's evaluation, and bare forward passes
     python tools/benchmark.py --recompute dignet_resnet50_8s --iterations 4    # memory of a training step
     python tools/benchmark.py gff_pspnet_r101 --against pspnet_r101 --size 512    # ratios of time and GMAC
     python tools/benchmark.py pspnet_r101 --peers --size 512    # with other libraries' networks on the same backbone
@@ -54,6 +54,7 @@ from gatezoo.training.objectives import SemanticObjective
 from gatezoo.training.optimizers import create_optimizer
 from gatezoo.training.options import ModelSource, RunOptions
 from gatezoo.training.precision import mixed_precision, resolve_amp_dtype
+from gatezoo.training.tasks import TASKS
 from gatezoo.utils.allocator import disable_malloc_trim
 
 
@@ -221,12 +222,13 @@ def measure_training(name: str, folder: Path, steps: int, batch: int, size: int,
     return {"model": name, "size": size, "batch": batch, **{key: round(value, 3) for key, value in speeds.items()}}
 
 
-def measure_evaluation(name: str, folder: Path) -> dict:
-    """Measure the seconds of an evaluation, and of the forward passes alone over the same images in memory."""
-    _, data = create_splits(folder, classes="camvid")
+def measure_evaluation(name: str, folder: Path, repeats: int, workers: int) -> dict:
+    """Measure the seconds of a training's evaluation, and of the bare forward passes over the same images in memory."""
+    train_data, data = create_splits(folder, classes="camvid")
     model = gatezoo.create_model(name, num_classes=data.num_classes).eval()
-    ready = [model.make_normalize()(sample["image"][None]) for sample in data]
-    ready = [batch.contiguous(memory_format=torch.channels_last) for batch in ready]
+    normalize, task = model.make_normalize(), TASKS[model.task]
+    module = task.make_module(model, train_data, Recipe(), (0.5,) * model.in_chans, (0.5,) * model.in_chans)
+    ready = [normalize(sample["image"][None]).contiguous(memory_format=torch.channels_last) for sample in data]
     model.to(memory_format=torch.channels_last)
 
     @torch.inference_mode()
@@ -234,7 +236,7 @@ def measure_evaluation(name: str, folder: Path) -> dict:
         for batch in ready:
             model(batch)
 
-    ours, plain = medians([lambda: gatezoo.evaluate(model, data), bare], 2, "cpu")
+    ours, plain = medians([lambda: task.evaluate(model, data, module, "cpu", workers), bare], repeats, "cpu")
     return {"model": name, "images": len(data), "evaluate_s": round(ours, 2), "forward_s": round(plain, 2)} | {
         "ratio": round(ours / plain, 3)
     }
@@ -305,13 +307,13 @@ def main() -> None:
     parser.add_argument("--no-memory", action="store_true")
     parser.add_argument("--load", action="store_true", help="measure creating from a file instead")
     parser.add_argument("--train", type=Path, metavar="FOLDER", help="measure training on a folder laid out as CamVid")
-    parser.add_argument("--eval", type=Path, metavar="FOLDER", help="measure evaluation on such a folder")
+    parser.add_argument("--eval", type=Path, metavar="FOLDER", help="measure a training's evaluation on such a folder")
     parser.add_argument("--against", metavar="NAME", help="measure in turn with this model, and print the ratios")
     parser.add_argument("--peers", action="store_true", help="measure in turn with other libraries' networks")
     parser.add_argument("--recompute", action="store_true", help="measure the memory of a training step")
     parser.add_argument("--hard", action="store_true", help="measure gated pooling with a soft and a hard gate")
     parser.add_argument("--steps", type=int, default=20, help="steps of each measured training")
-    parser.add_argument("--workers", type=int, default=1, help="workers of each measured training")
+    parser.add_argument("--workers", type=int, default=1, help="workers of each measured training or evaluation")
     parser.add_argument("--csv", type=Path)
     args = parser.parse_args()
     disable_malloc_trim()  # as the gatezoo command does: without it fresh pages are timed along
@@ -329,7 +331,7 @@ def main() -> None:
         sizes = ((name, size) for name in names for size in args.size)
         rows = [measure_training(name, args.train, args.steps, args.batch, size, args.workers) for name, size in sizes]
     elif args.eval:
-        rows = [measure_evaluation(name, args.eval) for name in names]
+        rows = [measure_evaluation(name, args.eval, args.repeats, args.workers) for name in names]
     elif args.hard:
         sizes = ((name, size) for name in names for size in args.size)
         rows = [measure_pooling(name, size, args.batch, args.repeats, args.device) for name, size in sizes]
