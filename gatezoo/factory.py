@@ -112,8 +112,10 @@ def _merge_kwargs(
         # The weights include the backbone's.
         chosen.pop("pretrained_backbone", None)
     merged = spec.merge({**saved, **chosen})
-    if untrusted := {**saved, **(weights.saved if weights else {})}:
-        check_model_size(spec, untrusted)
+    if weights and (saved or weights.saved):
+        check_model_size(spec, {**saved, **weights.kwargs()}, weights.count_values())
+    elif saved:
+        check_model_size(spec, saved)
     merged = spec.validate(merged)
     check_bounds(merged)
     return merged

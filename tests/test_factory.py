@@ -205,7 +205,7 @@ def test_checkpoint_header_is_read(tmp_path):
     save_file(state, tmp_path / "w.safetensors", header(classes="wxyz"))
     model = gatezoo.create_model("test_fcn", checkpoint_path=tmp_path / "w.safetensors")
     assert model.pretrained_cfg.name == "test_fcn.local"
-    assert model.pretrained_cfg.mean == [0.1] * 3
+    assert model.pretrained_cfg.mean == (0.1,) * 3
 
 
 def test_networks_can_be_created_in_inference_mode():

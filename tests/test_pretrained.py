@@ -17,23 +17,53 @@ import gatezoo
 from gatezoo import pretrained
 from gatezoo.cli.app import app
 from gatezoo.model_info import count_parameters, describe, on_meta
-from gatezoo.pretrained import RENAMED_RECIPE_FIELDS, PretrainedCfg, upgrade_metadata, upgrade_recipe
+from gatezoo.pretrained import (
+    FORMAT_VERSION,
+    RENAMED_RECIPE_FIELDS,
+    PretrainedCfg,
+    upgrade_metadata,
+    upgrade_recipe,
+)
 from gatezoo.recipes import Recipe
-from gatezoo.weights.conversions import FORMAT_VERSION
 from gatezoo.weights.integrity import keys_sha256, sha256_of
 
+COMMIT = "0123456789" * 4
 GOLDEN = json.loads((ROOT / "tests/golden/pretrained.json").read_text())
 ENTRY = {
     field.name: getattr(PretrainedCfg("a", "b", 1, (0.5,), (0.5,)), field.name)
     for field in dataclasses.fields(PretrainedCfg)
     if field.name not in ("architecture", "tag")
-} | dict(class_names=["x"], palette=[[1, 2, 3]], license="CC0-1.0", sources=["bundled:f"], sha256="0" * 64)
+} | dict(class_names=["x"], palette=[[1, 2, 3]], license="CC0-1.0", sources=["bundled:f"], size=1, sha256="0" * 64)
 
 
 def test_complete_entry_is_read():
     cfg = PretrainedCfg.from_dict("net.tag", ENTRY)
     assert (cfg.architecture, cfg.tag, cfg.name) == ("net", "tag", "net.tag")
     assert cfg.palette == ((1, 2, 3),)
+
+
+def test_every_form_gives_the_record_back():
+    texts = ("train_data", "command", "license", "data_license", "base_model")
+    cfg = PretrainedCfg(
+        "net", "tag", 2, (0.1, 0.2), (0.3, 0.4), class_names=["x", "\u00e9\u00a0t"], palette=[[1, 2, 3], (4, 5, 6)],
+        in_chans=2, interpolation="nearest", ignore_index=9, file="f", size=7, sha256="a" * 64, keys_sha256="b" * 64,
+        sources=("bundled:f",), recipe={"steps": 2, "scale_range": [0.5, 2.0]}, metrics={"miou": 0.5, "iou": [None, 1]},
+        versions={"torch": "2"}, label_format={"ids": {"255": 0}}, image_max=4095.0, format_version=2,
+        **{key: key for key in texts},
+    )  # fmt: skip
+    plain = PretrainedCfg("net", "tag", 2, (0.1, 0.2), (0.3, 0.4), in_chans=2)
+    same = {field.name for field in dataclasses.fields(cfg) if getattr(cfg, field.name) == getattr(plain, field.name)}
+    assert same == {"architecture", "tag", "num_classes", "mean", "std", "in_chans"}, "all others are not the default"
+
+    def stored(fields):
+        return json.loads(json.dumps(fields, allow_nan=False))
+
+    assert PretrainedCfg.from_dict("net.tag", stored(cfg.to_dict())) == cfg
+    of_folder = dataclasses.replace(cfg, tag="local", file="", sources=("local-dir:x",), format_version=1)
+    assert PretrainedCfg.from_config("net", stored(cfg.to_config()), "local-dir:x") == of_folder
+    no_file = dict(size=0, sha256="", keys_sha256="", sources=(), metrics={})
+    of_checkpoint = dataclasses.replace(cfg, tag="local", file="w", **no_file, format_version=FORMAT_VERSION)
+    assert PretrainedCfg.from_checkpoint("w", stored(cfg.to_checkpoint_metadata())) == of_checkpoint
 
 
 def test_older_entry_has_defaults_for_what_it_lacks():
@@ -47,8 +77,8 @@ def test_base_model_is_named_with_its_license():
     cfg = PretrainedCfg.from_dict("net.tag", ENTRY | data)
     text = cfg.describe_as_base()
     assert text == "net.tag, license CC0-1.0, trained on CamVid, 367 images (research)"
-    on_hub = dataclasses.replace(cfg, tag="local", sources=("hf-hub:org/repo@abc/model.safetensors",))
-    assert on_hub.describe_as_base().startswith("hf-hub:org/repo@abc, license CC0-1.0")
+    on_hub = dataclasses.replace(cfg, tag="local", sources=(f"hf-hub:org/repo@{COMMIT}/model.safetensors",))
+    assert on_hub.describe_as_base().startswith(f"hf-hub:org/repo@{COMMIT}, license CC0-1.0")
     # However often weights are fine-tuned, the text names the first and does not grow.
     own = dataclasses.replace(cfg, tag="local", sources=(), base_model=text)
     assert own.describe_as_base() == text
@@ -67,16 +97,24 @@ def test_info_shows_the_labels_of_the_weights(monkeypatch):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"sha256": None}, r"missing \['sha256'\]"),
-        ({"color": 1}, r"unknown \['color'\]"),
-        ({"license": ""}, "must have a tag, a license, sources and a sha256"),
-        ({"num_classes": 2}, "must have 2 class names and colors"),
+        ({"sha256": None}, "must have sha256; got none"),
+        ({"color": 1}, "a field of a record must be one that this version knows; got 'color'"),
+        ({"license": ""}, "license must be given; got ''"),
+        ({"size": 0}, "size must be given; got 0"),
+        ({"sha256": "0" * 63}, "sha256 must be 64 hex digits"),
+        ({"num_classes": 2}, "class_names must be one for each of 2 classes; got 1"),
+        ({"class_names": [], "palette": []}, r"class_names must be given; got \[\]"),
+        ({"file": "../x.safetensors"}, "file must be the name of a file, without a folder; got '../x"),
+        ({"sources": ["bundled:../x"]}, "sources must be bundled:FILE, hf-hub:.*; got 'bundled:../x'"),
+        ({"sources": ["local-dir:/etc/passwd"]}, "sources must be bundled, on the Hub or on an https server"),
+        ({"sources": ["file:///etc/passwd"]}, "sources must be bundled:FILE"),
+        ({"metrics": {"miou": math.nan}}, "miou must be finite; got nan"),
     ],
 )
 def test_invalid_entry_is_refused(changes, message):
     entry = {**ENTRY, **changes}
     entry = {key: value for key, value in entry.items() if value is not None}
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ValueError, match=f"entry 'net.tag' of the manifest must be a valid record: .*{message}"):
         PretrainedCfg.from_dict("net.tag", entry)
 
 
@@ -119,7 +157,7 @@ def test_old_recipe_is_read_under_new_names():
     assert upgrade_recipe({"amp": True}) == {"amp_dtype": "bf16"}
     assert upgrade_recipe({"amp": False}) == {"amp_dtype": "none"}
     assert PretrainedCfg.from_dict("net.tag", ENTRY | {"recipe": OLD_RECIPE}).recipe["crop_size"] == 64
-    cfg = {"num_classes": 1, "mean": [0.5], "std": [0.5], "recipe": OLD_RECIPE}
+    cfg = {"num_classes": 1, "mean": [0.5], "std": [0.5], "recipe": OLD_RECIPE, "size": 1, "sha256": "0" * 64}
     assert PretrainedCfg.from_config("net", cfg, "local-dir:x").recipe["trainable_prefix"] == "head"
 
 
@@ -134,6 +172,8 @@ def test_checkpoint_metadata_is_read_with_both_keys_of_the_architecture(key):
     assert (cfg.name, cfg.file, cfg.format_version, cfg.recipe) == ("net.local", "last.safetensors", 1, NEW_RECIPE)
     assert upgrade_metadata(metadata)["step"] == 2
     assert "model" not in upgrade_metadata(metadata)
+    with pytest.raises(ValueError, match="architecture must be given under one name; got 'model'"):
+        upgrade_metadata({"model": "net", "architecture": "other"})
 
 
 def test_checkpoint_without_metadata_has_the_fallback_config():

@@ -97,8 +97,10 @@ def test_there_are_no_circles_of_packages():
 def test_gates_see_no_backbone_and_the_registry_no_torch():
     for path in (PACKAGE / "gates").glob("*.py"):
         assert packages_of(imported(path)[0]) <= {"layers", "utils", "gates"}
-    for name in ("registry.py", "pretrained.py"):
-        assert "torch" not in imported(PACKAGE / name)[1]
+    for path in (PACKAGE / "registry.py", *(PACKAGE / "pretrained").glob("*.py")):
+        own, others = imported(path)
+        assert "torch" not in others
+        assert packages_of(own) <= {"backbones", "pretrained", "utils"}
 
 
 def test_packages_only_re_export():

@@ -11,16 +11,18 @@ root of a data set that is read as --dataset, --split and --data-kwargs specify.
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 from pathlib import Path
 
 import numpy as np
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 
 import gatezoo
 from gatezoo import pretrained
 from gatezoo.cli.options import parse_kwargs
 from gatezoo.data import FolderDataset, create_dataset, dataset_for_task
+from gatezoo.pretrained import PretrainedCfg
 from gatezoo.segmenters.depth import DepthGated
 from gatezoo.utils.environment import versions
 from gatezoo.utils.files import atomic_write, write_json
@@ -32,19 +34,33 @@ MANIFEST, GOLDEN = ROOT / pretrained.MANIFEST, ROOT / "tests/golden/pretrained.j
 PROBE = ROOT / "tests/golden/probe.png"
 
 
-def bundle(checkpoint: Path, tag: str) -> tuple[str, dict, Path]:
-    """Write the weights in half precision and return name.tag, the checkpoint's metadata and the file."""
-    tensors, metadata = read_checkpoint(checkpoint)
+def bundle(args: argparse.Namespace) -> PretrainedCfg:
+    """Write the weights in half precision and their entry, without metrics, and return it."""
+    tensors, metadata = read_checkpoint(args.checkpoint)
     if model_kwargs := metadata.get("model_kwargs"):
         raise ValueError(
-            f"a bundled network must be a registered model; {checkpoint} has other keywords: {model_kwargs}"
+            f"a bundled network must be a registered model; {args.checkpoint} has other keywords: {model_kwargs}"
         )
-    name = f"{metadata['architecture']}.{tag}"
-    path = pretrained.BUNDLED / f"{name}.safetensors"
+    cfg = PretrainedCfg.from_checkpoint(args.checkpoint, metadata)
+    file = f"{cfg.architecture}.{args.tag}.safetensors"
+    path = pretrained.BUNDLED / file
     half = {key: value.half() if value.is_floating_point() else value for key, value in tensors.items()}
     atomic_write(path, lambda tmp_path: save_file(half, tmp_path))
     path.chmod(0o644)
-    return name, metadata, path
+    cfg = dataclasses.replace(
+        cfg,
+        tag=args.tag,
+        file=file,
+        size=path.stat().st_size,
+        sha256=sha256_of(path),
+        keys_sha256=keys_sha256({key: tuple(value.shape) for key, value in half.items()}),
+        sources=(f"bundled:{file}",),
+        recipe={**cfg.recipe, "step": metadata["step"]},
+        versions=versions(),
+        **{key: getattr(args, key) for key in ("train_data", "license", "data_license", "command")},
+    )
+    pretrained.replace_entry(MANIFEST, cfg)
+    return cfg
 
 
 def measure_instances(model, data, args: argparse.Namespace) -> dict:
@@ -101,52 +117,23 @@ def main() -> None:
     parser.add_argument("--data-kwargs", action="append", default=[], help="KEY=VALUE for the reader")
     args = parser.parse_args()
 
-    name, metadata, path = bundle(args.checkpoint, args.tag)
-    shapes = {key: tuple(value.shape) for key, value in load_file(path).items()}
-    entry = {
-        "num_classes": metadata["num_classes"],
-        "mean": metadata["mean"],
-        "std": metadata["std"],
-        "class_names": metadata["class_names"],
-        "palette": metadata["palette"],
-        "in_chans": metadata["in_chans"],
-        "interpolation": "bilinear",
-        "ignore_index": metadata["ignore_index"],
-        "file": path.name,
-        "size": path.stat().st_size,
-        "sha256": sha256_of(path),
-        "keys_sha256": keys_sha256(shapes),
-        "sources": [f"bundled:{path.name}"],
-        "train_data": args.train_data,
-        "recipe": {**metadata["recipe"], "step": metadata["step"]},
-        "command": args.command,
-        "metrics": {},
-        "versions": versions(),
-        "license": args.license,
-        "data_license": args.data_license,
-        "format_version": metadata.get("format_version", 1),
-    }
-    manifest = json.loads(MANIFEST.read_text())
-    manifest["weights"][name] = entry
-    write_json(MANIFEST, manifest)
-    pretrained.manifest.cache_clear()
-
-    model = gatezoo.create_model(name, pretrained=True)
+    cfg = bundle(args)
+    model = gatezoo.create_model(cfg.name, pretrained=True)
     measure_metrics, golden_values = BY_TASK[model.task]
     if args.dataset == "folder":
-        data = FolderDataset(args.data_dir, metadata["num_classes"], metadata["ignore_index"])
+        data = FolderDataset(args.data_dir, cfg.num_classes, cfg.ignore_index)
     else:
         options = parse_kwargs(args.data_kwargs)
         data = create_dataset(dataset_for_task(args.dataset, model.task), args.data_dir, args.split, **options)
-    entry["metrics"] = measure_metrics(model, data, args)
+    recipe, metrics = cfg.recipe, measure_metrics(model, data, args)
     if isinstance(model, DepthGated):
-        entry["recipe"]["thresholds"] = [round(depth, 4) for depth in model.thresholds.tolist()]
-    write_json(MANIFEST, manifest)
+        recipe = {**recipe, "thresholds": [round(depth, 4) for depth in model.thresholds.tolist()]}
+    pretrained.replace_entry(MANIFEST, dataclasses.replace(cfg, recipe=recipe, metrics=metrics))
 
     golden = json.loads(GOLDEN.read_text())
-    golden[name] = golden_values(model)
+    golden[cfg.name] = golden_values(model)
     write_json(GOLDEN, golden)
-    print(f"{name}: {path.stat().st_size / 1e6:.2f} MB, {entry['metrics']}")
+    print(f"{cfg.name}: {cfg.size / 1e6:.2f} MB, {metrics}")
 
 
 if __name__ == "__main__":

@@ -26,10 +26,9 @@ from torch import Tensor
 import gatezoo
 from gatezoo.data.classes import class_names
 from gatezoo.registry import get_model_spec
-from gatezoo.utils.environment import versions
 from gatezoo.utils.files import write_bytes
 from gatezoo.weights.checkpoint_files import read_checkpoint
-from gatezoo.weights.conversions import FORMAT_VERSION
+from gatezoo.weights.header import make_metadata
 from gatezoo.weights.loading import load_tensors
 
 # Statistics of ImageNet, which all of torchvision's weights expect.
@@ -215,23 +214,20 @@ def main() -> int:
     args = parser.parse_args()
     try:
         converted = convert(args.name, read_checkpoint(args.source)[0])
-        metadata = {
+        facts = {
             "architecture": converted.architecture,
             "num_classes": converted.num_classes,
-            "in_chans": 3,
             "mean": MEAN,
             "std": STD,
             "model_kwargs": converted.model_kwargs,
-            "format_version": FORMAT_VERSION,
-            "versions": versions(),
         }
         if args.classes:
             names, colors = class_names(args.classes)
             if len(names) != converted.num_classes:
                 raise ValueError(f"--classes must name all {converted.num_classes} classes; got {len(names)} names")
-            metadata |= {"class_names": names} | ({"palette": colors} if colors else {})
+            facts |= {"class_names": names} | ({"palette": colors} if colors else {})
         tensors = {key: value.contiguous() for key, value in converted.tensors.items()}
-        write_bytes(args.out, save(tensors, {"gatezoo": json.dumps(metadata)}))
+        write_bytes(args.out, save(tensors, {"gatezoo": json.dumps(make_metadata(facts))}))
     except ValueError as error:
         print(f"convert: {error}", file=sys.stderr)
         return 2

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..utils.text import first_values, is_plain_text, shorten
+from ..pretrained.label_rules import check_label_format
+from ..utils.text import first_values
 from .base import ids_from_one
 from .files.labels import Color, Decoder, color_png, index_png
 from .files.pairs import FolderLayout
-
-# Bounds of a stored format: ids or colors, the largest id, classes, and characters of the suffix.
-MAX_IDS, MAX_ID, MAX_CLASSES, MAX_SUFFIX = 1 << 16, 0xFFFFFF, 256, 100
 
 
 @dataclass(frozen=True)
@@ -107,16 +104,7 @@ class LabelFormat:
             ValueError: anything but such a dict, with at most 65536 ids or colors, 256 classes, and the ending of a
                 file's name as its suffix.
         """
-        if not isinstance(content, dict):
-            raise ValueError(f"label_format must be an object; got {shorten(content)}")
-        for key, value in content.items():
-            if key not in _FIELDS:
-                raise ValueError(f"label_format must have no fields but {', '.join(_FIELDS)}; got {shorten(key)}")
-            what, is_valid = _FIELDS[key]
-            if not is_valid(value):
-                raise ValueError(f"{key} of label_format must be {what}; got {shorten(value)}")
-        if len(content.keys() & {"colors", "color_ids"}) > 1:
-            raise ValueError("label_format must have colors or color_ids; got both")
+        check_label_format("label_format", content)
         colors: Sequence[Color] | Mapping[Color, int] | None = None
         if "colors" in content:
             colors = tuple((red, green, blue) for red, green, blue in content["colors"])
@@ -136,53 +124,3 @@ class LabelFormat:
         values = first_values((f"{value} = {names.get(k, k)}" for value, k in pairs), 256)
         suffix = "" if self.suffix == LabelFormat.suffix else f"; files are called NAME{self.suffix}"
         return f"{'ids' if self.id_of_color is None else 'colors'} {values}{suffix}"
-
-
-def _is_whole(value: Any, high: int) -> bool:
-    return type(value) is int and 0 <= value <= high
-
-
-def _is_color_table(value: Any, length: int, most: int) -> bool:
-    """Return whether a value is a list of different colors, each with as many further numbers as ``length`` allows."""
-    return (
-        isinstance(value, list)
-        and 1 <= len(value) <= most
-        and all(isinstance(row, list) and len(row) == length for row in value)
-        and all(_is_whole(number, 255) for row in value for number in row[:3])
-        and all(_is_whole(number, MAX_ID) for row in value for number in row[3:])
-        and len({tuple(row[:3]) for row in value}) == len(value)
-    )
-
-
-def _is_id_map(value: Any) -> bool:
-    return (
-        isinstance(value, dict)
-        and 1 <= len(value) <= MAX_IDS
-        and all(isinstance(key, str) and re.fullmatch("0|[1-9][0-9]{0,7}", key) for key in value)
-        and all(int(key) <= MAX_ID and _is_whole(k, MAX_CLASSES - 1) for key, k in value.items())
-    )
-
-
-def _is_suffix(value: Any) -> bool:
-    return (
-        isinstance(value, str)
-        and 1 <= len(value) <= MAX_SUFFIX
-        and not re.search(r"[/\\]", value)
-        and is_plain_text(value)
-    )
-
-
-# Fields of a stored format: their text in messages, and whether a value fits.
-_FIELDS: dict[str, tuple[str, Callable[[Any], bool]]] = {
-    "colors": (
-        f"1 to {MAX_CLASSES} different colors [R, G, B]",
-        lambda value: _is_color_table(value, 3, MAX_CLASSES),
-    ),
-    "color_ids": (
-        f"1 to {MAX_IDS} different colors with their id, [R, G, B, ID]",
-        lambda value: _is_color_table(value, 4, MAX_IDS),
-    ),
-    "reduce_zero_label": ("true if it is there", lambda value: value is True),
-    "ids": (f"a class in 0 .. {MAX_CLASSES - 1} for each of 1 to {MAX_IDS} ids", _is_id_map),
-    "suffix": (f"the ending of a file's name, of 1 to {MAX_SUFFIX} characters", _is_suffix),
-}

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
-import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,6 +11,8 @@ from typing import Any
 
 from safetensors.torch import save
 
+from ..layers.normalize import channel_stats
+from ..pretrained import PretrainedCfg
 from ..registry import get_model_spec
 from ..segmenters.base import BaseSegmenter
 from ..utils.environment import versions
@@ -45,53 +47,51 @@ def save_pretrained(
         ValueError: a network that is not registered, another number of names than classes, names with control
             characters, or a folder that cannot be written.
     """
-    architecture = _architecture_of(model)
     cfg = make_pretrained_cfg(model, class_names)
     if license is not None:
-        cfg["license"] = license
+        cfg = dataclasses.replace(cfg, license=license)
     tensors = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
-    write_model_folder(folder, architecture, model.model_kwargs, cfg, save(tensors), "local-dir:THIS_FOLDER")
+    write_model_folder(folder, model.model_kwargs, cfg, save(tensors), "local-dir:THIS_FOLDER")
     return Path(folder)
 
 
-def make_pretrained_cfg(model: BaseSegmenter, class_names: Sequence[str] | None = None) -> dict[str, Any]:
-    """Return the fields of :class:`gatezoo.pretrained.PretrainedCfg` for a network, but for its file.
+def make_pretrained_cfg(model: BaseSegmenter, class_names: Sequence[str] | None = None) -> PretrainedCfg:
+    """Return the config of a network's weights, but for their file.
 
     Raises as :func:`save_pretrained` does.
     """
-    _architecture_of(model)
+    architecture = _architecture_of(model)
     if class_names is not None and len(class_names) != model.num_classes:
         raise ValueError(f"class_names must be one for each of {model.num_classes} classes; got {len(class_names)}")
     require_plain_text("class names", class_names or ())
-    cfg, expected = model.pretrained_cfg, model.data_config
-    fields = cfg.to_dict() if cfg else {}
-    if cfg and cfg.num_classes != model.num_classes:
+    old, expected = model.pretrained_cfg, model.data_config
+    mean, std = map(tuple, channel_stats(expected.mean, expected.std, model.in_chans))
+    cfg = PretrainedCfg(architecture, "local", model.num_classes, mean, std, in_chans=model.in_chans)
+    if old and old.num_classes == model.num_classes:
+        cfg = dataclasses.replace(old, architecture=architecture, mean=mean, std=std, in_chans=model.in_chans)
+    elif old:
         # With a new classifier, the facts about the pretrained weights no longer hold, but for their license.
-        fields = {"license": cfg.license, "base_model": cfg.describe_as_base()}
-    fields |= {"mean": expected.mean, "std": expected.std}
+        cfg = dataclasses.replace(cfg, license=old.license, base_model=old.describe_as_base())
     if class_names is not None:
-        fields["class_names"] = list(class_names)
-    fields |= {"num_classes": model.num_classes, "in_chans": model.in_chans, "versions": versions()}
+        cfg = dataclasses.replace(cfg, class_names=tuple(class_names))
     shapes = {key: tuple(value.shape) for key, value in model.state_dict().items()}
-    return fields | {"keys_sha256": keys_sha256(shapes)}
+    return dataclasses.replace(cfg, versions=versions(), keys_sha256=keys_sha256(shapes))
 
 
 def write_model_folder(
     folder: str | os.PathLike,
-    architecture: str,
     model_kwargs: Mapping[str, Any],
-    cfg: Mapping[str, Any],
+    cfg: PretrainedCfg,
     weights_bytes: bytes,
     source: str,
     name: str | None = None,
-) -> dict[str, Any]:
-    """Write the three files, each atomically, and return the content of ``config.json``.
+) -> PretrainedCfg:
+    """Write the three files, each atomically, and return the config with size and sha256.
 
     Args:
         folder: to write to.
-        architecture: name of the model.
-        model_kwargs: keywords of its builder.
-        cfg: fields of :class:`gatezoo.pretrained.PretrainedCfg`; size and sha256 are added.
+        model_kwargs: keywords of the builder.
+        cfg: of the weights; size and sha256 are added.
         weights_bytes: content of the weights file.
         source: argument of ``create_model`` that the card shows.
         name: of the weights, for the card; default: the architecture.
@@ -100,16 +100,15 @@ def write_model_folder(
         ValueError: content that could not be read back, or a folder that cannot be written.
     """
     folder = Path(folder)
-    cfg = {**cfg, "size": len(weights_bytes), "sha256": hashlib.sha256(weights_bytes).hexdigest()}
-    config = make_config(architecture, model_kwargs, cfg)
+    digest = hashlib.sha256(weights_bytes).hexdigest()
+    cfg = dataclasses.replace(cfg, size=len(weights_bytes), sha256=digest)
+    config = make_config(model_kwargs, cfg)
     ensure_dir(folder)
     write_bytes(folder / WEIGHTS, weights_bytes)
     write_json(folder / CONFIG, config)
-    # The card is made from the file as it is read: with lists, where the config has tuples.
-    written = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-    card = render_model_card(written, name or architecture, source, get_model_spec(architecture).task)
+    card = render_model_card(config, name or cfg.architecture, source, get_model_spec(cfg.architecture).task)
     write_text(folder / CARD, card)
-    return config
+    return cfg
 
 
 def _architecture_of(model: BaseSegmenter) -> str:

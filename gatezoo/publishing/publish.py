@@ -19,7 +19,6 @@ from ..metrics.names import HEADLINES, headline
 from ..pretrained import PretrainedCfg
 from ..registry import get_model_spec, get_pretrained_cfg
 from ..segmenters.base import BaseSegmenter
-from ..utils.environment import versions
 from ..utils.files import write_bytes
 from ..utils.text import shorten
 from ..weights.config import CARD, CONFIG, WEIGHTS
@@ -92,8 +91,7 @@ def build_release(
         trained, cfg, weights_bytes = _from_manifest(source, tag, fields or {})
     _check_cfg(cfg)
     model_kwargs = {**trained.model_kwargs, "num_classes": cfg.num_classes}
-    write_model_folder(folder, cfg.architecture, model_kwargs, cfg.to_dict(), weights_bytes, f"hf-hub:{repo}", cfg.name)
-    cfg = dataclasses.replace(cfg, size=len(weights_bytes), sha256=sha256_of(folder / WEIGHTS))
+    cfg = write_model_folder(folder, model_kwargs, cfg, weights_bytes, f"hf-hub:{repo}", cfg.name)
     rebuilt = create_model(f"local-dir:{folder}", pretrained=True)
     logits = golden_logits(rebuilt)
     error = logit_error(golden_logits(trained), logits)
@@ -207,17 +205,16 @@ def _from_training(
     tensors = {key: value.detach().contiguous() for key, value in model.state_dict().items()}
     if fp16:
         tensors = {key: value.half() if value.is_floating_point() else value for key, value in tensors.items()}
-    cfg = make_pretrained_cfg(model) | {"tag": tag, "file": "", "sources": (), "versions": versions(), **fields}
-    if metrics := dict(cfg.get("metrics") or {}):  # of a model folder, its own
+    # Of another file than the trained one, which has no source yet.
+    cfg = dataclasses.replace(make_pretrained_cfg(model), tag=tag, file="", sources=())
+    if metrics := dict(fields.get("metrics") or cfg.metrics):  # of a model folder, its own
         if "metrics" in fields and metrics.pop("weights", {}).get("sha256") != sha256_of(path):
             raise ValueError(
                 f"scores must be of the published file; these are not of {path}: evaluate it with 'gatezoo eval'"
             )
         if fp16:
             metrics["protocol"] += "; measured before the weights were rounded to half precision"
-        cfg["metrics"] = metrics
-    known = {field.name for field in dataclasses.fields(PretrainedCfg)}
-    return model, PretrainedCfg(**{key: value for key, value in cfg.items() if key in known}), save(tensors)
+    return model, dataclasses.replace(cfg, **{**fields, "metrics": metrics}), save(tensors)
 
 
 def _from_manifest(name: str, tag: str | None, fields: Mapping[str, Any]) -> tuple[BaseSegmenter, PretrainedCfg, bytes]:

@@ -22,8 +22,7 @@ from ..data.loader import EpochStream, create_loader
 from ..data.repeat import repeat_factors
 from ..recipes.recipe import Recipe
 from ..segmenters.base import BaseSegmenter
-from ..utils.environment import versions
-from ..weights.conversions import FORMAT_VERSION
+from ..weights.header import make_metadata
 from .accelerator import make_accelerator
 from .identity import describe_training
 from .interrupts import Interrupts, explain_runtime_errors
@@ -122,8 +121,7 @@ class Trainer:
         torch.use_deterministic_algorithms(recipe.deterministic)
         torch.manual_seed(recipe.seed + self.accelerator.process_index)
 
-        self.metadata = {"recipe": asdict(recipe), "mean": mean, "std": std, **(metadata or {})}
-        self.metadata |= {"format_version": FORMAT_VERSION, "versions": versions()}
+        self.metadata = make_metadata({"recipe": asdict(recipe), "mean": mean, "std": std, **(metadata or {})})
         if recipe.sync_bn:
             model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
         if recipe.grad_checkpointing:

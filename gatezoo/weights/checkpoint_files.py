@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import pickle
 import struct
@@ -16,6 +15,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from ..pretrained import upgrade_metadata
+from ..pretrained.rules import parse_json
 from ..utils.text import first_line, shorten
 from .header import check_metadata
 
@@ -40,7 +40,8 @@ def read_checkpoint(path: str | os.PathLike) -> tuple[dict[str, Tensor], dict[st
     if path.suffix in PICKLES:
         return _extract_state_dict(_load_pickle(path), path), {}
     with _open_safetensors(path) as file:
-        return {key: file.get_tensor(key) for key in file.keys()}, _metadata(file)  # noqa: SIM118 - not a dict
+        metadata = _metadata(file, path)
+        return {key: file.get_tensor(key) for key in file.keys()}, metadata  # noqa: SIM118 - not a dict
 
 
 def checkpoint_metadata(path: str | os.PathLike) -> dict[str, Any]:
@@ -49,15 +50,15 @@ def checkpoint_metadata(path: str | os.PathLike) -> dict[str, Any]:
     if path.suffix in PICKLES:
         return {}
     with _open_safetensors(path) as file:
-        return _metadata(file)
+        return _metadata(file, path)
 
 
-def _metadata(file: Any) -> dict[str, Any]:
-    metadata = json.loads((file.metadata() or {}).get("gatezoo", "{}"))
+def _metadata(file: Any, path: Path) -> dict[str, Any]:
+    metadata = parse_json((file.metadata() or {}).get("gatezoo", "{}"))
     if not isinstance(metadata, dict):
         raise ValueError("its metadata is not an object")
     metadata = upgrade_metadata(metadata)
-    check_metadata(metadata)
+    check_metadata(path, metadata)
     return metadata
 
 
@@ -68,8 +69,9 @@ def _open_safetensors(path: Path) -> Iterator[Any]:
         _check_header(path)
         with safe_open(path, framework="pt") as file:
             yield file
-    except (SafetensorError, ValueError, OSError, RecursionError) as error:
-        raise ValueError(f"a checkpoint must be a complete .safetensors file; {path} is not: {error}") from None
+    except (SafetensorError, ValueError, OSError) as error:
+        reason = f"{first_line(error):.300}"  # safetensors lists all types that it knows
+        raise ValueError(f"a checkpoint must be a complete .safetensors file; {path} is not: {reason}") from None
 
 
 def _as_path(path: str | os.PathLike) -> Path:

@@ -11,28 +11,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TypeVar
 
+from ..pretrained.upgrades import FORMAT_VERSION, check_version
+
 T = TypeVar("T")
 
-# 1: configs without a version. 2: the same names, with a version. 3: the same names; the keys of metadata and recipes
-# changed, see :func:`gatezoo.pretrained.upgrade_metadata`.
-FORMAT_VERSION = 3
-
 _CONVERSIONS: dict[str, dict[int, Callable[[dict], dict]]] = {}
-
-
-def check_version(version: object) -> int:
-    """Return the version if it can be read.
-
-    Raises:
-        ValueError: no version, or a newer one.
-    """
-    if not isinstance(version, int) or isinstance(version, bool) or version < 1:
-        raise ValueError(f"format_version must be a whole number, at least 1; got {version!r}: save the model again")
-    if version > FORMAT_VERSION:
-        raise ValueError(
-            f"format_version must be at most {FORMAT_VERSION}; got {version}: made by a newer gatezoo, upgrade"
-        )
-    return version
 
 
 def convert_state_dict(tensors: Mapping[str, T], family: str, version: int) -> dict[str, T]:

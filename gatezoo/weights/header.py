@@ -1,4 +1,4 @@
-"""Check the metadata in the header of a checkpoint, which is trusted no more than a ``config.json``."""
+"""Write and check the metadata in the header of a checkpoint, which is trusted no more than a ``config.json``."""
 
 from __future__ import annotations
 
@@ -6,36 +6,47 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from ..registry import ModelSpec
-from ..utils.text import shorten
-from .config import CFG_VALIDATORS, check_cfg_values, check_model_args, check_plain_json
-from .conversions import check_version
-
-# Without these a network cannot be built, or its images cannot be normalized.
-_REQUIRED = ("num_classes", "mean", "std")
-# Fields beside those of the config that a network is built from.
-_CHECKED = ("architecture", "model_kwargs")
+from ..pretrained import FORMAT_VERSION, PretrainedCfg
+from ..registry import ModelSpec, get_model_spec
+from ..utils.environment import versions
+from .config import check_model_args
 
 
-def check_metadata(metadata: Mapping[str, Any]) -> None:
-    """Check the type and the bounds of every fact that a network is built from; the history is not looked at.
+def make_metadata(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the metadata of a checkpoint of this version.
 
     Args:
+        facts: fields of :class:`PretrainedCfg` with ``model_kwargs``, and anything else that the header is to hold.
+            Without ``architecture`` they describe a network that is not registered, and are stored as they are.
+
+    Raises:
+        ValueError: facts that :func:`check_metadata` would refuse.
+    """
+    metadata = {**facts, "format_version": FORMAT_VERSION, "versions": versions()}
+    cfg = check_metadata("", metadata)
+    return metadata | (cfg.to_checkpoint_metadata() if cfg else {})
+
+
+def check_metadata(path: str | os.PathLike, metadata: Mapping[str, Any]) -> PretrainedCfg | None:
+    """Return the config of a checkpoint if all facts that a network is built from are valid.
+
+    The history is not looked at. Nothing is read from metadata that name no model, and they have no config.
+
+    Args:
+        path: of the checkpoint.
         metadata: under its present keys.
 
     Raises:
         ValueError: a fact that is not valid.
     """
-    for key, kind in (("architecture", str), ("model_kwargs", dict)):
-        if not isinstance(metadata.get(key, kind()), kind):
-            raise ValueError(f"{key} must be of type {kind.__name__}; got {shorten(metadata[key])}")
-    check_version(metadata.get("format_version", 1))
-    check_cfg_values(metadata)
-    check_plain_json({key: value for key, value in metadata.items() if key in _CHECKED or key in CFG_VALIDATORS})
+    cfg = PretrainedCfg.from_checkpoint(path, metadata)
+    if cfg:
+        check_model_args(get_model_spec(cfg.architecture), metadata.get("model_kwargs", {}), cfg)
+    return cfg
 
 
 def saved_kwargs(path: str | os.PathLike, spec: ModelSpec, metadata: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the keywords of the builder from the metadata of a checkpoint.
+    """Return the keywords of the builder from the metadata of a checkpoint, for a model that may be another.
 
     Args:
         path: of the checkpoint, for the message.
@@ -43,12 +54,10 @@ def saved_kwargs(path: str | os.PathLike, spec: ModelSpec, metadata: Mapping[str
         metadata: that :func:`check_metadata` accepts; {} for a file of another program.
 
     Raises:
-        ValueError: missing facts, or keywords that the model does not take or a file may not give.
+        ValueError: keywords that the model does not take.
     """
     kwargs = metadata.get("model_kwargs", {})
     try:
-        if "architecture" in metadata and (missing := [key for key in _REQUIRED if key not in metadata]):
-            raise ValueError(f"it must have {', '.join(missing)}")
         check_model_args(spec, kwargs)
     except ValueError as error:
         raise ValueError(f"the header of {path} must describe a {spec.name}; it does not: {error}") from None

@@ -34,6 +34,10 @@ class LoadedWeights:
         sizes = {"num_classes": self.cfg.num_classes, "in_chans": self.cfg.in_chans} if self.cfg else {}
         return {**sizes, **self.saved}
 
+    def count_values(self) -> int:
+        """Return the number of values in all tensors: no network that they fit has more parameters."""
+        return sum(tensor.numel() for tensor in self.state_dict.values())
+
     def is_resized(self, model_kwargs: Mapping[str, Any]) -> bool:
         """Return whether the network has another classifier or another first convolution than the weights."""
         wanted = model_kwargs.get("num_classes"), model_kwargs.get("in_chans")

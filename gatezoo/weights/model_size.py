@@ -10,14 +10,14 @@ import torch
 from torch import nn
 from torch.nn.modules.module import register_module_module_registration_hook
 
+from ..pretrained.rules import BOUNDS
 from ..registry import ModelSpec
-from ..utils.text import first_line
-from .config import BOUNDS, MAX_PARAMETERS
+from ..utils.text import first_line, shorten
 
-# The deepest networks of timm have about five thousand modules.
-MAX_MODULES = 20_000
-# Values of a keyword such as the grids of a pooling, each of which is computed in turn.
-MAX_LIST = 100
+# Parameters of a network that was built from other keywords than the registered ones: 8 GB.
+MAX_PARAMETERS = 2_000_000_000
+# The deepest networks of timm have under four thousand modules, with those that are built to probe shapes.
+MAX_MODULES = 6_000
 # Keywords that users of a model commonly change, with the values up to which the model need not be tried.
 _USUAL_LIMITS = {"num_classes": 1000, "in_chans": 16, "iterations": 100, "loops": 99}
 
@@ -26,16 +26,17 @@ def check_bounds(model_kwargs: Mapping[str, Any]) -> None:
     """Raise ValueError unless the keywords that all models share are within their bounds."""
     for key, (low, high) in BOUNDS.items():
         value = model_kwargs.get(key)
-        if value is not None and not low <= value <= high:
-            raise ValueError(f"{key} must be a whole number from {low} to {high}; got {value}")
+        if value is not None and not (isinstance(value, int) and low <= value <= high):
+            raise ValueError(f"{key} must be a whole number from {low} to {high}; got {shorten(value)}")
 
 
-def check_model_size(spec: ModelSpec, model_kwargs: Mapping[str, Any]) -> None:
+def check_model_size(spec: ModelSpec, model_kwargs: Mapping[str, Any], max_parameters: int = MAX_PARAMETERS) -> None:
     """Refuse keywords that make no network, or one with more parameters or modules than any file of weights holds.
 
     Args:
         spec: of the model.
         model_kwargs: flat keywords, from a file.
+        max_parameters: number of parameters that the network may have.
 
     Raises:
         ValueError: such keywords.
@@ -45,35 +46,22 @@ def check_model_size(spec: ModelSpec, model_kwargs: Mapping[str, Any]) -> None:
     )
     if all(key in _USUAL_LIMITS and value <= _USUAL_LIMITS[key] for key, value in changed.items()):
         return
-    if _longest_list(model_kwargs) > MAX_LIST:
-        raise ValueError(
-            f"model_args of a configuration must make a {spec.name}; they do not: a list must have at most {MAX_LIST} "
-            "values"
-        )
     try:
         # On the meta device numbers take neither memory nor time. More than two passes reveal nothing new.
         few = {key: min(2, model_kwargs[key]) for key in ("iterations", "loops") if key in model_kwargs}
         with torch.device("meta"), torch.no_grad(), _limited_modules():
             model = spec.build(**spec.merge({**model_kwargs, **few})).eval()
             count = sum(parameter.numel() for parameter in model.parameters())
-            if count <= MAX_PARAMETERS:
+            if count <= max_parameters:
                 model.raw_outputs(torch.empty(1, model.in_chans, 64, 64))
     except (ValueError, TypeError, RuntimeError, AssertionError, LookupError, AttributeError, OverflowError) as error:
         raise ValueError(
             f"model_args of a configuration must make a {spec.name}; they do not: {first_line(error)}"
         ) from None
-    if count > MAX_PARAMETERS:
+    if count > max_parameters:
         raise ValueError(
-            f"model_args of a configuration must make a network of at most {MAX_PARAMETERS} parameters; got {count}"
+            f"model_args of a configuration must make a network of at most {max_parameters} parameters; got {count}"
         )
-
-
-def _longest_list(value: Any) -> int:
-    if isinstance(value, Mapping):
-        return max(map(_longest_list, value.values()), default=0)
-    if isinstance(value, (list, tuple)):
-        return max([len(value), *map(_longest_list, value)])
-    return 0
 
 
 @contextlib.contextmanager

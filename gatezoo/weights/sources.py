@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import os
-import re
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
 
 from .. import hub
 from ..pretrained import BUNDLED, PretrainedCfg
+from ..pretrained.rules import match_source
 from .digest_cache import file_signature, is_cached, store_digest
 from .integrity import verify
-
-_HUB_FILE = re.compile(r"(?P<repo>[\w.-]+/[\w.-]+)@(?P<commit>[0-9a-f]{40})/(?P<file>[\w.-]+\.safetensors)")
-_WEB_FILE = re.compile(r"//[\w.-]+(:\d+)?(/[\w.~%+-]+)*/[\w.-]+\.safetensors")
 
 
 class Source(ABC):
@@ -27,19 +24,12 @@ class Source(ABC):
         Raises:
             ValueError: a string of another form.
         """
-        scheme, _, rest = text.partition(":")
+        scheme, match = match_source("a source", text)
         if scheme == "bundled":
-            return BundledSource(BUNDLED / rest)
+            return BundledSource(BUNDLED / match["file"])
         if scheme == "local-dir":
-            return FolderSource(Path(rest))
-        if scheme == "hf-hub" and (match := _HUB_FILE.fullmatch(rest)):
-            return HubSource(**match.groupdict())
-        if scheme == "https" and _WEB_FILE.fullmatch(rest):
-            return UrlSource(text)
-        raise ValueError(
-            "a source must be bundled:FILE, hf-hub:org/repo@<40-hex commit>/FILE.safetensors or "
-            f"https://HOST/FILE.safetensors; got {text!r}: choose one of these"
-        )
+            return FolderSource(Path(match["path"]))
+        return HubSource(**match.groupdict()) if scheme == "hf-hub" else UrlSource(text)
 
     @abstractmethod
     def cached(self, cfg: PretrainedCfg, cache_dir: str | os.PathLike | None) -> Path | None:

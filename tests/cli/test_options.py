@@ -131,5 +131,8 @@ def test_label_options_that_were_not_given_are_remembered(given, ignore_index, l
 
 
 def test_label_options_without_memory_are_index_pngs():
-    for folder in (LabelOptions().folder_options(), LabelOptions().folder_options(PretrainedCfg("a", "b", 2, (), ()))):
+    for folder in (
+        LabelOptions().folder_options(),
+        LabelOptions().folder_options(PretrainedCfg("a", "b", 2, (0.5,), (0.5,))),
+    ):
         assert folder == FolderOptions(255, LabelFormat())

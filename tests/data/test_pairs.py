@@ -164,7 +164,9 @@ def test_patterns_apply_to_each_split_and_are_not_remembered(eyes, tmp_path):
     root.mkdir()
     eyes.rename(root / "train")
     (root / "val").symlink_to(root / "train")
-    cfg = PretrainedCfg("a", "b", 2, (), (), label_format=LabelFormat(ids={0: 0, 255: 1}, suffix="_m.png").to_dict())
+    cfg = PretrainedCfg(
+        "a", "b", 2, (0.5,), (0.5,), label_format=LabelFormat(ids={0: 0, 255: 1}, suffix="_m.png").to_dict()
+    )
     folder = LabelOptions(images=EYES.images, labels=EYES.labels).folder_options(cfg, check=True)
     assert (folder.layout, folder.label_format.ids) == (EYES, {0: 0, 255: 1})
     train_data, val_data = create_splits(root, classes="2", folder=folder)

@@ -95,7 +95,7 @@ def test_read_only_cache_is_an_error(hub, entry, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("source", ["http://files.test/a.safetensors", "https://files.test/a.pth", "https://a b/c"])
 def test_other_addresses_are_refused(entry, source):
-    with pytest.raises(ValueError, match="a source must be bundled:FILE, hf-hub:"):
+    with pytest.raises(ValueError, match="sources must be bundled:FILE, hf-hub:"):
         sources.resolve_weights(dataclasses.replace(entry[1], sources=(source,)))
 
 

@@ -71,7 +71,7 @@ def test_invalid_folders_and_sources_are_refused(folder, tmp_path):
     config = json.loads((path / "config.json").read_text())
     for change, text in (
         ({"model_args": {"shallow": 1}}, "got 'shallow'"),
-        ({"pretrained_cfg": {"num_classes": 3}}, "pretrained_cfg must have the fields mean, sha256, size, std"),
+        ({"pretrained_cfg": {"num_classes": 3}}, "a record must have mean, sha256, size, std; got none"),
         ({"architecture": "test_dignt"}, "got 'test_dignt'"),
     ):
         (path / "config.json").write_text(json.dumps(config | change))
@@ -116,13 +116,15 @@ def test_names_that_could_not_be_read_back_are_refused(folder, shapes, tmp_path,
 def test_nothing_is_written_that_could_not_be_read_back(folder, tmp_path):
     model, _ = folder
     for facts, text in (
-        ({"command": "gatezoo\nrm"}, "a text must be printable"),
+        ({"command": "gatezoo\nrm"}, "command must be printable text"),
         ({"label_format": {"suffix": "/x"}}, "suffix of label_format must be"),
-        ({"image_max": math.nan}, "a number must be finite"),
+        ({"image_max": math.nan}, "image_max must be a finite number"),
     ):
-        model.pretrained_cfg = PretrainedCfg("test_dignet", "local", 3, (0.5,) * 3, (0.5,) * 3, **facts)
         with pytest.raises(ValueError, match=text):
-            save_pretrained(model, tmp_path / "facts")
+            PretrainedCfg("test_dignet", "local", 3, (0.5,) * 3, (0.5,) * 3, **facts)
+    model.model_kwargs = {**model.model_kwargs, "backbone": "hf-hub:org/other"}
+    with pytest.raises(ValueError, match="backbone must be a plain word, and no path or URL"):
+        save_pretrained(model, tmp_path / "facts")
     assert not (tmp_path / "facts").exists()
 
 

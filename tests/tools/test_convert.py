@@ -60,8 +60,8 @@ def test_converted_logits_are_equal(tmp_path, name, architecture, aux, dropped):
     torch.testing.assert_close(ours(IMAGE), expected["out"], atol=bound, rtol=1e-4)
     if aux and not dropped:
         torch.testing.assert_close(ours.outputs(IMAGE).auxiliary[0], expected["aux"], atol=1e-4, rtol=1e-4)
-    assert ours.pretrained_cfg.class_names == list("abcde")
-    assert ours.pretrained_cfg.mean == [0.485, 0.456, 0.406]
+    assert ours.pretrained_cfg.class_names == tuple("abcde")
+    assert ours.pretrained_cfg.mean == (0.485, 0.456, 0.406)
     with safe_open(tmp_path / "w.safetensors", "pt") as file:
         assert json.loads(file.metadata()["gatezoo"])["architecture"] == architecture
 

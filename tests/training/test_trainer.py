@@ -65,7 +65,7 @@ def test_training_learns_discs_and_the_checkpoint_describes_itself(shapes, tmp_p
     model = gatezoo.create_model("test_dignet", checkpoint_path=tmp_path / "out/best.safetensors")
     assert model.num_classes == 2
     assert model.backbone.output_stride == 8
-    assert model.pretrained_cfg.class_names == ["ground", "disc"]
+    assert model.pretrained_cfg.class_names == ("ground", "disc")
     scores = gatezoo.evaluate(model, FolderDataset(shapes, 2))
     assert scores.miou == pytest.approx(history[-1]["miou"], abs=1e-6)
     with (tmp_path / "out/summary.csv").open() as file:
@@ -397,8 +397,8 @@ def test_fine_tuning_keeps_the_normalization_of_the_weights(shapes, tmp_path):
     model = gatezoo.create_model("test_dignet", checkpoint_path=tmp_path / "first/last.safetensors")
     data = FolderDataset(shapes, 2), FolderDataset(shapes, 2)
     metadata = train(model, *data, tmp_path / "second", Recipe(**QUICK, steps=1), workers=0)
-    assert metadata["mean"] == [0.1, 0.2, 0.3]
-    assert metadata["std"] == [0.4, 0.5, 0.6]
+    assert metadata["mean"] == (0.1, 0.2, 0.3)
+    assert metadata["std"] == (0.4, 0.5, 0.6)
 
 
 def test_scores_of_every_pass(shapes):

@@ -1,9 +1,9 @@
-import json
 import pickle
 import struct
 
 import pytest
 import torch
+from helpers.headers import header
 from safetensors.torch import save, save_file
 
 import gatezoo
@@ -106,23 +106,26 @@ def test_malformed_safetensors_file_is_refused(tmp_path, name):
 
 
 def test_safetensors_file_is_read_with_its_metadata(tmp_path):
-    save_file(TENSORS, tmp_path / "w.safetensors", {"gatezoo": '{"architecture": "x"}'})
+    save_file(TENSORS, tmp_path / "w.safetensors", header("test_fcn", step=3))
     tensors, metadata = read_checkpoint(tmp_path / "w.safetensors")
     assert tensors.keys() == TENSORS.keys()
-    assert metadata == checkpoint_metadata(tmp_path / "w.safetensors") == {"architecture": "x"}
+    assert metadata == checkpoint_metadata(tmp_path / "w.safetensors")
+    assert (metadata["architecture"], metadata["step"]) == ("test_fcn", 3)
 
 
 @pytest.mark.parametrize(
     ("fields", "text"),
     [
         ({"label_format": {"ids": {"0": 999}}}, "ids of label_format must be"),
-        ({"label_format": "x" * 10_000}, "label_format of pretrained_cfg must be valid"),
-        ({"image_max": -1}, "image_max of pretrained_cfg must be valid"),
-        ({"std": [0, 0, 0]}, "std of pretrained_cfg must be valid"),
+        ({"label_format": "x" * 10_000}, "label_format must be an object"),
+        ({"image_max": -1}, "image_max must be a finite number from 1e-09 to 1e\\+09; got -1"),
+        ({"std": [0, 0, 0]}, "std must be a finite number from 1e-06 to 10000; got 0"),
+        ({"architecture": "x"}, "model must be one of the .* registered names; got 'x'"),
+        ({"num_classes": None}, "num_classes must be a whole number from 1 to 10000; got None"),
     ],
 )
 def test_header_with_impossible_facts_is_refused(tmp_path, fields, text):
-    save_file(TENSORS, tmp_path / "w.safetensors", {"gatezoo": json.dumps({"architecture": "test_fcn"} | fields)})
+    save_file(TENSORS, tmp_path / "w.safetensors", header(**fields))
     for read in (read_checkpoint, checkpoint_metadata):
         with pytest.raises(ValueError, match=text) as caught:
             read(tmp_path / "w.safetensors")

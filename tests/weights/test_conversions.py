@@ -8,7 +8,7 @@ from safetensors.torch import load_file, save_file
 
 import gatezoo
 from gatezoo.factory import load_model
-from gatezoo.pretrained import RENAMED_RECIPE_FIELDS
+from gatezoo.pretrained import RENAMED_RECIPE_FIELDS, upgrades
 from gatezoo.recipes import Recipe
 from gatezoo.weights import conversions
 from gatezoo.weights.checkpoint_files import checkpoint_metadata
@@ -63,7 +63,7 @@ def test_checkpoint_of_format_2_is_read(tmp_path):
     model = load_model(str(path))
     cfg = model.pretrained_cfg
     assert (cfg.name, cfg.format_version, cfg.num_classes) == ("test_fcn.local", 2, 2)
-    assert (cfg.class_names, cfg.palette) == (["ground", "disc"], [[0, 0, 0], [128, 0, 0]])
+    assert (cfg.class_names, cfg.palette) == (("ground", "disc"), ((0, 0, 0), (128, 0, 0)))
     check_recipe(cfg.recipe)
     report = gatezoo.load_checkpoint(gatezoo.create_model("test_fcn", num_classes=2), path)
     assert len(report.loaded) == len(source.state_dict())
@@ -138,6 +138,7 @@ def test_conversion_renames_tensors_of_an_old_file(tmp_path, monkeypatch):
 
 def test_conversions_are_chained_up_to_the_present_format(monkeypatch):
     monkeypatch.setattr(conversions, "FORMAT_VERSION", 4)
+    monkeypatch.setattr(upgrades, "FORMAT_VERSION", 4)
     steps = {1: lambda t: {k + "b": v for k, v in t.items()}, 3: lambda t: {k + "d": v for k, v in t.items()}}
     monkeypatch.setitem(conversions._CONVERSIONS, "some", steps)
     assert convert_state_dict({"a": 1}, "some", 1) == {"abd": 1}
