@@ -14,6 +14,7 @@ from typing import Annotated
 import typer
 
 from ..utils.allocator import explain_out_of_memory
+from ..utils.parallel import is_main_process, plain_message
 from . import compare, data, env, gates, models, predict, publish, recipes, train, weights
 from . import eval as eval_
 
@@ -68,9 +69,9 @@ class _ConsoleHandler(logging.Handler):
 
 
 def configure_logging() -> None:
-    """Print the package's messages of level INFO and above, without a prefix."""
+    """Print the package's messages of level INFO and above, without a prefix; of several processes the first does."""
     logger = logging.getLogger("gatezoo")
-    logger.setLevel(logging.INFO)
+    logger.setLevel(logging.INFO if is_main_process() else logging.ERROR)
     if not any(isinstance(handler, _ConsoleHandler) for handler in logger.handlers):
         logger.addHandler(_ConsoleHandler())
 
@@ -91,8 +92,5 @@ def main() -> None:
     except ValueError as error:
         if os.environ.get("GATEZOO_DEBUG") == "1":
             raise
-        lines = str(error).strip().splitlines()
-        if any(line.startswith("Traceback") for line in lines):  # of a data worker; the last line is the message
-            lines = [lines[-1].removeprefix("ValueError: ")]
-        print(f"gatezoo: {' '.join(lines)}", file=sys.stderr)
+        print(f"gatezoo: {' '.join(plain_message(error).strip().splitlines())}", file=sys.stderr)
         sys.exit(2)

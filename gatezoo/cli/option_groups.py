@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 import typer
 
 from ..recipes.recipe import Recipe
+from .options import Device, Workers
 
 if TYPE_CHECKING:
     from ..data.label_format import LabelFormat
@@ -160,6 +161,51 @@ def with_label_options(command: Command) -> Command:
         ),
     ]
     return _with_options(command, "labels", options, lambda values: LabelOptions(**values))
+
+
+_RUN_OPTIONS = {
+    "workers": (Workers, 1),
+    "device": (Device, "auto"),
+    "resume": (Annotated[bool, typer.Option("--resume", help="Continue the training in --out.")], False),
+    "auto_resume": (
+        Annotated[
+            bool, typer.Option("--auto-resume", help="Continue the training in --out if it holds one, else start it.")
+        ],
+        False,
+    ),
+    "resume_with_changes": (
+        Annotated[
+            bool,
+            typer.Option(
+                "--resume-with-changes",
+                help="Continue the training in --out although recipe, data or model have changed.",
+            ),
+        ],
+        False,
+    ),
+    "log_with": (
+        Annotated[str | None, typer.Option(help="Also log to tensorboard, wandb or another tracker of Accelerate.")],
+        None,
+    ),
+}
+
+
+def with_run_options(command: Command) -> Command:
+    """Give a command the options of how a training runs, passed to it as ``run``, a dict of fields of RunOptions."""
+    options = [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+        for name, (annotation, default) in _RUN_OPTIONS.items()
+    ]
+    return _with_options(command, "run", options, _run_fields)
+
+
+def _run_fields(values: Mapping[str, Any]) -> dict[str, Any]:
+    fields = dict(values)
+    if fields.pop("auto_resume"):
+        if fields["resume"]:
+            raise ValueError("--resume and --auto-resume must not be given together: leave one out")
+        fields["resume"] = "auto"
+    return fields
 
 
 def with_recipe_options(command: Command, defaults: Mapping[str, str] | None = None) -> Command:

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -16,26 +16,19 @@ from ..recipes.experiments import Stage
 from ..recipes.finetuning import FINETUNE_DEFAULTS, FinetuneContext, finetune_recipe
 from ..recipes.recipe import Recipe
 from ..utils.allocator import disable_malloc_trim
-from .option_groups import LabelOptions, with_label_options, with_recipe_options
-from .options import DataKwargs, Device, ModelKwargs, Workers, parse_kwargs
+from .option_groups import LabelOptions, with_label_options, with_recipe_options, with_run_options
+from .options import DataKwargs, ModelKwargs, parse_kwargs
+
+if TYPE_CHECKING:
+    from ..data.splits import FolderOptions
 
 Out = Annotated[Path, typer.Option("--out", "--output", help="Folder for checkpoints and logs.")]
-Resume = Annotated[bool, typer.Option("--resume", help="Continue the training in --out.")]
-AutoResume = Annotated[
-    bool, typer.Option("--auto-resume", help="Continue the training in --out if it holds one, else start it.")
-]
-ResumeWithChanges = Annotated[
-    bool,
-    typer.Option(
-        "--resume-with-changes", help="Continue the training in --out although recipe, data or model have changed."
-    ),
-]
-LogWith = Annotated[str | None, typer.Option(help="Also log to tensorboard, wandb or another tracker of Accelerate.")]
 FINETUNE_TEXTS = {name: default.text for name, default in FINETUNE_DEFAULTS.items()}
 
 
 @with_recipe_options
 @with_label_options
+@with_run_options
 def train(
     *,
     name: Annotated[str | None, typer.Argument(help="Model, as NAME or NAME.TAG; 'gatezoo list' lists them.")] = None,
@@ -66,12 +59,7 @@ def train(
         bool,
         typer.Option(help="Freeze batch norm statistics of the backbone, and all those of a recurrent network."),
     ] = True,
-    workers: Workers = 1,
-    device: Device = "auto",
-    resume: Resume = False,
-    auto_resume: AutoResume = False,
-    resume_with_changes: ResumeWithChanges = False,
-    log_with: LogWith = None,
+    run: dict[str, Any],
     changes: dict[str, Any],
 ) -> None:
     """Train a model on a data set, by the options given here or by an experiment of a paper.
@@ -85,7 +73,6 @@ def train(
     from ..training.launch import check_run, train_model
     from ..training.options import ModelSource, RunOptions
     from ..training.stages import stage_folder, stage_recipes, train_stages
-    from ..utils.progress import track
 
     base_recipe, overrides = Recipe(), parse_kwargs(model_kwargs or [])
     stages: tuple[Stage, ...] = ()
@@ -106,12 +93,12 @@ def train(
         raise ValueError("a training must have a model: pass NAME or --recipe")
     if stages and pretrained:
         raise ValueError("a training in stages must start from the backbone; got --pretrained: leave it out")
-    run = RunOptions(out, device, workers, _resume(resume, auto_resume), resume_with_changes, log_with)
+    run_options = RunOptions(out, **run)
     source = ModelSource(name, pretrained, pretrained_backbone, initial_checkpoint, builder_kwargs, freeze_bn)
     # All of this before the data are read.
     final_recipe = Recipe.from_dict(dataclasses.asdict(base_recipe) | changes)
     recipes = stage_recipes(stages, changes) if stages else [final_recipe]
-    first = dataclasses.replace(run, out=stage_folder(out, 1, stages[0])) if stages else run
+    first = dataclasses.replace(run_options, out=stage_folder(out, 1, stages[0])) if stages else run_options
     check_run(first, recipes[0].opt)
     train_data, val_data = create_splits(
         data_dir,
@@ -120,23 +107,21 @@ def train(
         val_split,
         val,
         labels.classes,
-        labels.folder_options(
-            check=True,
-            in_chans=_in_chans(name, builder_kwargs, pretrained),
-            progress=partial(track, description="checking the data"),
-        ),
+        _checked_folder(labels, name, builder_kwargs, pretrained),
         task=get_model_spec(name).task,
         options=options,
     )
     if stages:
         # The keywords of the model are the stages' own.
-        train_stages(dataclasses.replace(source, model_kwargs=overrides), stages, train_data, val_data, run, changes)
+        source = dataclasses.replace(source, model_kwargs=overrides)
+        train_stages(source, stages, train_data, val_data, run_options, changes)
     else:
-        train_model(source, train_data, val_data, final_recipe, run)
+        train_model(source, train_data, val_data, final_recipe, run_options)
 
 
 @partial(with_recipe_options, defaults=FINETUNE_TEXTS)
 @with_label_options
+@with_run_options
 def finetune(
     *,
     name: Annotated[str, typer.Argument(help="Model with weights: NAME, NAME.TAG or local-dir:FOLDER.")],
@@ -159,12 +144,7 @@ def finetune(
         str, typer.Option(help="License of the data, to be stored with the weights.", show_default=False)
     ] = "",
     epochs: Annotated[float, typer.Option(help="Number of epochs; ignored if --steps is given.")] = 20,
-    workers: Workers = 1,
-    device: Device = "auto",
-    resume: Resume = False,
-    auto_resume: AutoResume = False,
-    resume_with_changes: ResumeWithChanges = False,
-    log_with: LogWith = None,
+    run: dict[str, Any],
     changes: dict[str, Any],
 ) -> None:
     """Fine-tune published weights on your own images and write a folder that create_model and predict read.
@@ -180,22 +160,16 @@ def finetune(
     from ..training.launch import check_run
     from ..training.messages import log_info
     from ..training.options import RunOptions
-    from ..utils.progress import track
     from ..utils.text import is_plain_text, require_plain_text
 
-    options = RunOptions(out, device, workers, _resume(resume, auto_resume), resume_with_changes, log_with)
+    options = RunOptions(out, **run)
     task, cfg = parse_model_source(name, None)[0].task, resolve_pretrained_cfg(name)
     # All of this before the data are read.
     recipe = finetune_recipe(changes, FinetuneContext(task, epochs, cfg.recipe))
     require_plain_text("--data-license", [data_license])
     check_run(options, recipe.opt)
-    folder = labels.folder_options(
-        val_fraction=val_fraction,
-        seed=changes.get("seed", Recipe.seed),
-        check=True,
-        in_chans=_in_chans(name, {}, pretrained=True),
-        progress=partial(track, description="checking the data"),
-    )
+    split = {"val_fraction": val_fraction, "seed": changes.get("seed", Recipe.seed)}
+    folder = _checked_folder(labels, name, {}, True, **split)
     train_data, val_data = create_splits(data_dir, dataset, val=val, classes=labels.classes, folder=folder, task=task)
     log_info(f"{len(train_data)} images to train on, {len(val_data)} held out")
     data_name = data_dir.resolve().name if dataset == "folder" else dataset
@@ -219,17 +193,15 @@ def finetune(
     log_info(f"use it: gatezoo predict local-dir:{result.folder} IMAGE --out OUT")
 
 
-def _resume(resume: bool, auto_resume: bool) -> bool | Literal["auto"]:
-    """Return the value of ``RunOptions.resume`` for the two options."""
-    if resume and auto_resume:
-        raise ValueError("--resume and --auto-resume must not be given together: leave one out")
-    return "auto" if auto_resume else resume
-
-
-def _in_chans(name: str, model_kwargs: Mapping[str, Any], pretrained: bool) -> int:
-    """Return the number of channels of the images that the network will take."""
+def _checked_folder(
+    labels: LabelOptions, name: str, model_kwargs: Mapping[str, Any], pretrained: bool, **split: Any
+) -> FolderOptions:
+    """Return the options to read a folder, whose files are checked first, for the channels that the network takes."""
     from ..factory import parse_model_source
+    from ..utils.progress import track
 
     _, cfg, saved = parse_model_source(name, None)
     of_weights = {"in_chans": cfg.in_chans} if pretrained and cfg else {}
-    return ({"in_chans": 3} | of_weights | saved | dict(model_kwargs))["in_chans"]
+    in_chans = ({"in_chans": 3} | of_weights | saved | dict(model_kwargs))["in_chans"]
+    progress = partial(track, description="checking the data")
+    return labels.folder_options(check=True, in_chans=in_chans, progress=progress, **split)

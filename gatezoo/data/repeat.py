@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -27,9 +27,9 @@ def repeat_factors(data: Any, threshold: float) -> np.ndarray | None:
     return factors_of_classes(list(parallel_map(_ClassesOf(data), range(len(data)))), threshold)
 
 
-def factors_of_classes(classes: Sequence[Collection[int]], threshold: float) -> np.ndarray:
+def factors_of_classes(classes: Sequence[set[int]], threshold: float) -> np.ndarray:
     """Compute the factors of images from the classes that each of them holds: see :func:`repeat_factors`."""
-    held, images_with = np.unique([k for present in classes for k in set(present)], return_counts=True)
+    held, images_with = np.unique([k for present in classes for k in present], return_counts=True)
     factor = dict(zip(held.tolist(), np.maximum(1, np.sqrt(threshold * len(classes) / images_with)).tolist()))
     return np.array([max((factor[k] for k in present), default=1.0) for present in classes])
 

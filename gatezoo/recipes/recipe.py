@@ -131,7 +131,7 @@ class Recipe:
         "--checkpoint-interval",
         "--recovery-interval",
     )
-    log_interval: int = _field(50, "Number of steps between lines of the log.")
+    log_interval: int = _field(50, "Number of steps between rows of summary.csv and of the tracker.")
     seed: int = _field(0, "Seed of weights, order and augmentation.")
     deterministic: bool = _field(False, "Refuse operations whose results vary from run to run.")
 

@@ -16,6 +16,7 @@ from typing import Any
 import torch.distributed as dist
 
 from ..utils.allocator import is_out_of_memory
+from ..utils.parallel import plain_message
 from .messages import log_info
 
 # Seconds that a process has to save and end after the one that started it is gone.
@@ -71,13 +72,17 @@ def watch_parent() -> None:
 
 @contextlib.contextmanager
 def explain_runtime_errors(folder: Path) -> Iterator[None]:
-    """Turn lack of memory and killed processes into a one-line ValueError with a suggested fix.
+    """Turn lack of memory, killed processes and errors of data workers into a one-line ValueError.
 
     Args:
         folder: where the training saves its state.
     """
     try:
         yield
+    except ValueError as error:
+        if (message := plain_message(error)) != str(error):
+            raise ValueError(message) from error
+        raise
     except RuntimeError as error:
         text = str(error)
         saved = f"the last good state is in {folder}, --resume continues from it"

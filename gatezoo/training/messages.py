@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-import os
+
+from ..utils.parallel import is_main_process
 
 _log = logging.getLogger("gatezoo")
 
 
 def log_info(message: str) -> None:
     """Log a message at level INFO, in the first process of a distributed run only."""
-    # Set by torchrun and accelerate; torch.distributed knows the rank only once the process group exists.
-    if os.environ.get("RANK", "0") == "0":
+    if is_main_process():
         _log.info("%s", message)

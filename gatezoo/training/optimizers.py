@@ -52,13 +52,19 @@ def create_optimizer(model: BaseSegmenter, recipe: Recipe) -> Optimizer:
         )
     parameters = [
         {
+            "name": "backbone" if in_backbone else "new layers",
             "params": members,
             "lr": recipe.lr * scale,
             "weight_decay": recipe.weight_decay if has_decay else 0.0,
         }
-        for (_, scale, has_decay), members in groups.items()
+        for (in_backbone, scale, has_decay), members in groups.items()
     ]
     return create_optimizer_v2(parameters, recipe.opt, lr=recipe.lr, momentum=recipe.momentum)
+
+
+def distinct_rates(optimizer: Optimizer) -> list[tuple[str, float]]:
+    """Return the name and the learning rate of the groups of parameters, each pair once, the first group's first."""
+    return list(dict.fromkeys((group["name"], group["lr"]) for group in optimizer.param_groups))
 
 
 def lr_factor(step: int, recipe: Recipe) -> float:

@@ -11,9 +11,15 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from .messages import log_info
 
+# A line of the log after so many seconds, or after this share of the steps.
+_SECONDS, _SHARE = 30, 0.05
+
 
 class StepProgress:
     """Context of the steps of a training that shows loss, speed and the time left, from the first step on.
+
+    Where there is no terminal, a line after the first step and then one every 30 seconds or 5 % of the steps, whichever
+    is sooner.
 
     Args:
         steps: number of steps of the whole training.
@@ -27,7 +33,8 @@ class StepProgress:
         self._steps, self._first, self._images_per_step = steps, done, images_per_step
         self._bar = Progress(*columns, disable=not (shown and sys.stdout.isatty()))
         self._task = self._bar.add_task("train", total=steps, completed=done, loss=math.nan)
-        self._start = time.monotonic()
+        self._start = self._shown_at = time.monotonic()
+        self._shown_step = -steps
 
     def __enter__(self) -> StepProgress:
         self._start = time.monotonic()
@@ -41,17 +48,20 @@ class StepProgress:
         """Return the speed since the start of this run, at the end of step number ``step``."""
         return (step - self._first) * self._images_per_step / (time.monotonic() - self._start)
 
-    def update(self, step: int, loss: float, interval: int, evaluated: bool) -> None:
-        """Move the bar; where there is none, log a line after the first step and at the interval.
+    def update(self, step: int, loss: float, evaluated: bool) -> None:
+        """Move the bar; where there is none, log a line if one is due.
 
         Args:
             step: number of steps that are done.
             loss: the mean loss.
-            interval: steps between lines.
             evaluated: an evaluation has logged a line for this step.
         """
         self._bar.update(self._task, completed=step, loss=loss)
-        if self._bar.disable and not evaluated and (step == self._first + 1 or step % interval == 0):
+        now = time.monotonic()
+        due = now - self._shown_at >= _SECONDS or step - self._shown_step >= _SHARE * self._steps
+        if due or evaluated:
+            self._shown_at, self._shown_step = now, step
+        if self._bar.disable and due and not evaluated:
             speed = self.images_per_second(step)
             left = timedelta(seconds=round((self._steps - step) * self._images_per_step / speed))
             log_info(f"step {step}/{self._steps} loss {loss:.3f} {speed:.2f} images/s, {left} left")

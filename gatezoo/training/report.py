@@ -40,14 +40,22 @@ class RunReport:
         folder: of the training.
         data: to train on.
         val_data: to evaluate on.
+        rates: name and learning rate of the groups of parameters; that of the first is logged.
         trackers: of Accelerate.
 
     Attributes:
         predictions: metric that keeps what an evaluation predicts, to be drawn.
     """
 
-    def __init__(self, folder: Path, data: AnyDataset, val_data: AnyDataset, trackers: Sequence[Any] = ()):
-        self.folder, self.trackers = folder, trackers
+    def __init__(
+        self,
+        folder: Path,
+        data: AnyDataset,
+        val_data: AnyDataset,
+        rates: Sequence[tuple[str, float]],
+        trackers: Sequence[Any] = (),
+    ):
+        self.folder, self.rates, self.trackers = folder, rates, trackers
         self.data: Any = data  # its attributes depend on the task
         self.val_data: Any = val_data
         self.predictions = KeptPredictions(len(val_data))
@@ -99,7 +107,7 @@ class RunReport:
                     {key: float(row[key] or "nan") for key in ("step", "loss", "lr")} for row in csv.DictReader(file)
                 ]
             titles = {key: metric_info(key).title for key in metrics if metric_info(key).unit == "share"}
-            finished.append(figures.curves_figure(rows, [flat_scores(row) for row in history], titles))
+            finished.append(figures.curves_figure(rows, [flat_scores(row) for row in history], titles, self.rates))
 
     def _semantic_predictions(self, kept: Mapping[int, Mapping[str, Any]]) -> Image.Image:
         data, samples, found = self.val_data, [self.val_data[index] for index in kept], list(kept.values())

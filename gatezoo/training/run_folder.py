@@ -17,6 +17,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from ..utils.files import atomic_write, ensure_dir, write_bytes, write_json, write_text
+from ..utils.parallel import is_main_process
 from ..weights.integrity import sha256_of
 from .folder_lock import check_unlocked, lock_folder
 from .messages import log_info
@@ -62,7 +63,7 @@ class RunFolder:
                 f"the folder to resume from must hold the state of a training; {path} does not: start one without "
                 "--resume, or pass --auto-resume"
             )
-        if os.environ.get("RANK", "0") == "0":
+        if is_main_process():
             check_unlocked(self.path)
 
     def lock(self) -> AbstractContextManager[None]:

@@ -27,7 +27,7 @@ from .accelerator import make_accelerator
 from .identity import describe_training
 from .interrupts import Interrupts, explain_runtime_errors
 from .messages import log_info
-from .optimizers import check_optimizer, create_optimizer, lr_factor
+from .optimizers import check_optimizer, create_optimizer, distinct_rates, lr_factor
 from .options import RunOptions
 from .phases import LinearProbe, augmented_copies
 from .precision import mixed_precision, resolve_amp_dtype
@@ -133,6 +133,7 @@ class Trainer:
         self.optimizer = create_optimizer(model, recipe)
         self.objective.train()  # now that it is settled which parameters are trained
         self.probe = LinearProbe(model, recipe.probe_steps)
+        self.rates = distinct_rates(self.optimizer)
         self.base_lrs = [group["lr"] for group in self.optimizer.param_groups]
         self.ema_model: AveragedModel | None = None
         if recipe.ema_decay:
@@ -170,7 +171,8 @@ class Trainer:
 
     def _run_steps(self) -> None:
         self.accelerator.init_trackers("log", plain_config(asdict(self.recipe)))
-        self.report = RunReport(self.folder.path, self.train_data, self.val_data, self.accelerator.trackers)
+        data = self.train_data, self.val_data
+        self.report = RunReport(self.folder.path, *data, self.rates, self.accelerator.trackers)
         if self.accelerator.is_main_process:
             self.report.draw_samples(self.stream, self.recipe.batch_size, self.step)
         if self.rng is not None:
@@ -242,7 +244,6 @@ class Trainer:
             scores = self.task.evaluate(
                 network, self.val_data, self.objective, device, self.workers, [self.report.predictions]
             )
-            self.objective.train()
             self.history.append({"step": self.step, "loss": self.loss_ema, **scores})
             flat = flat_scores(scores)
             row |= {name: flat[name] for name in self.selection.shown}
@@ -254,7 +255,7 @@ class Trainer:
             self.accelerator.log(named_scalars(row), step=self.step)
         if main and evaluates:
             self.report.draw_evaluation(self.history, self.selection.by_rank)
-        progress.update(self.step, self._shown_loss(), recipe.log_interval, evaluates)
+        progress.update(self.step, self._shown_loss(), evaluates)
         if evaluates or (recipe.checkpoint_interval and self.step % recipe.checkpoint_interval == 0):
             self._save()
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import ctypes
+import multiprocessing.connection  # it registers what must run after our own function, and so must be first
 import os
 import signal
 import sys
@@ -39,3 +41,34 @@ def init_data_worker(worker: int = 0) -> None:
         with contextlib.suppress(OSError, AttributeError):
             pr_set_pdeathsig = 1
             ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)
+
+
+def is_main_process() -> bool:
+    """Return whether this is the only process or the first of a distributed run, also before they have found together.
+
+    ``torchrun`` and ``accelerate launch`` set the number; torch.distributed knows it only once its group exists.
+    """
+    return os.environ.get("RANK", "0") == "0"
+
+
+@atexit.register
+def _end_data_workers() -> None:
+    """End the data workers that are left when the program ends, which multiprocessing would wait for without end.
+
+    It sends one SIGTERM, which they ignore; some are left after an error, whose traceback keeps their loader alive.
+    """
+    if workers := [child for child in multiprocessing.active_children() if child.daemon]:
+        if hasattr(signal, "SIGCHLD"):  # at which torch looks for workers that were killed
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        for end in (multiprocessing.Process.terminate, multiprocessing.Process.kill):
+            for worker in workers:
+                end(worker)
+            multiprocessing.connection.wait([worker.sentinel for worker in workers], timeout=0.5)
+
+
+def plain_message(error: Exception) -> str:
+    """Return the message of an error; of one from a data worker, without the traceback that torch adds."""
+    text = str(error)
+    if not text.startswith("Caught ") or "DataLoader worker" not in text.partition("\n")[0]:
+        return text
+    return text.rpartition(f"\n{type(error).__name__}: ")[2].strip()

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from datetime import timedelta
 from typing import Any, TypeVar
 
-from .distributed import get_rank_and_world_size
+from .parallel import is_main_process
 
 T = TypeVar("T")
 
@@ -25,9 +25,7 @@ def track(items: Iterable[T], total: int, description: str = "working") -> Itera
         total: number of items.
         description: text in front of the bar.
     """
-    if get_rank_and_world_size()[0]:
-        return items
-    return _draw(items, total, description)
+    return _draw(items, total, description) if is_main_process() else items
 
 
 def _draw(items: Iterable[T], total: int, description: str) -> Iterator[T]:

@@ -137,14 +137,18 @@ def instance_error_tile(
 
 
 def curves_figure(
-    log: Sequence[Mapping[str, float]], history: Sequence[Mapping[str, Any]], metrics: Mapping[str, str]
+    log: Sequence[Mapping[str, float]],
+    history: Sequence[Mapping[str, Any]],
+    metrics: Mapping[str, str],
+    groups: Sequence[tuple[str, float]],
 ) -> Image.Image:
-    """Draw losses, learning rate and scores of a training over its steps.
+    """Draw losses, learning rates and scores of a training over its steps.
 
     Args:
         log: rows with step, loss and lr, NaN where a value is missing.
         history: rows of the evaluations, with step, the metrics and, optionally, "val_loss".
         metrics: title of each metric by its key, shares in 0 .. 1. The best value of the first is marked.
+        groups: name and first learning rate of the groups of parameters, whose ratios last; "lr" is that of the first.
 
     Raises:
         ValueError: matplotlib is not installed.
@@ -160,8 +164,8 @@ def curves_figure(
         losses.plot([row["step"] for row in checked], values, label="validation", color="#d1495b", **style)
     losses.legend(frameon=False)
     losses.set(title="loss (training: running mean)", ylabel="loss")
-    rates.plot(steps, [row["lr"] for row in log], color="#4878a8", **style)
-    rates.set(title="learning rate", ylabel="learning rate", ylim=(0, None))
+    _plot_rates(rates, log, groups, style)
+    rates.set(title="learning rates", ylabel="learning rate", ylim=(0, None))
     for number, (key, title) in enumerate(metrics.items()):
         values = [math.nan if row.get(key) is None else 100 * row[key] for row in history]
         scores.plot([row["step"] for row in history], values, label=title, zorder=3 - number, **style)
@@ -177,3 +181,14 @@ def curves_figure(
         axes.spines[["top", "right"]].set_visible(False)
         axes.set_xlim(0, 1.03 * max([*steps, 1]))
     return figure_to_image(figure)
+
+
+def _plot_rates(axes: Any, log: Sequence[Mapping[str, float]], groups: Sequence[tuple[str, float]], style: Any) -> None:
+    """Plot the learning rates of all groups of parameters, those of one name in one color."""
+    first = groups[0][1] or 1.0
+    for number, name in enumerate(dict.fromkeys(name for name, _ in groups)):
+        ratios = [rate / first for other, rate in groups if other == name]
+        values = [[ratio * row["lr"] for ratio in ratios] for row in log]
+        lines = axes.plot([row["step"] for row in log], values, color=("#4878a8", "#e08a2e")[number], **style)
+        lines[0].set_label(name)
+    axes.legend(frameon=False)

@@ -17,6 +17,8 @@ from gatezoo.recipes.experiments import experiments
 from gatezoo.recipes.recipe import Recipe
 from gatezoo.training.launch import train_model
 from gatezoo.training.options import ModelSource, RunOptions
+from gatezoo.utils import progress
+from gatezoo.utils.progress import track
 
 
 @pytest.fixture
@@ -154,6 +156,31 @@ def test_messages_go_to_stdout_and_warnings_to_stderr(monkeypatch, capsys):
     monkeypatch.setattr(cli, "app", log)
     for _ in range(2):  # the handler is added once
         assert run(monkeypatch, capsys) == (0, "step 1: loss 0.5\n", "retry in 1 s\n")
+
+
+def test_first_of_several_processes_alone_prints(monkeypatch, capsys):
+    """Also before they have found together, as in the check of a folder; each prints its errors."""
+
+    def work(*_args):
+        logging.getLogger("gatezoo").warning("images are dark")
+        tracked.append(track(items, 2))
+        raise ValueError("no more")
+
+    items, tracked = range(2), []
+    monkeypatch.setattr(cli, "app", work)
+    monkeypatch.setattr(progress, "_draw", lambda *_: "drawn")
+    for rank, warning in (("1", ""), ("0", "images are dark\n")):
+        monkeypatch.setenv("RANK", rank)
+        assert run(monkeypatch, capsys) == (2, "", f"{warning}gatezoo: no more\n")
+    assert tracked == [items, "drawn"]
+
+
+def test_error_of_a_data_worker_is_printed_without_its_traceback(monkeypatch, capsys):
+    def work(*_args):
+        raise ValueError("Caught ValueError in DataLoader worker process 0.\nOriginal Traceback:\nValueError: a.png\n")
+
+    monkeypatch.setattr(cli, "app", work)
+    assert run(monkeypatch, capsys) == (2, "", "gatezoo: a.png\n")
 
 
 def test_recipes_lists_all_experiments(monkeypatch, capsys):

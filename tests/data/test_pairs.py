@@ -151,6 +151,23 @@ def test_suffixes_in_any_case(shapes):
     assert depth_files([shapes / "images/03.png"], shapes / "labels") == [shapes / "labels/03.PNG"]
 
 
+def test_labels_of_another_name_in_the_default_folders(tmp_path):
+    touch(tmp_path, *(f"images/{stem}.png" for stem in "abcde"), "labels/z.png")
+    touch(tmp_path, "labels/a.jpg", "labels/b.jpeg", "labels/c.tif", "labels/d_mask.gif")
+    found = find_folder_files(tmp_path, FolderLayout())
+    assert [path and path.name for path in found.labels] == ["a.jpg", "b.jpeg", "c.tif", None, None]
+    assert [(issue.kind, issue.file.name, issue.message) for issue in found.issues if issue.fatal] == [
+        ("suffix", "c.tif", "must be called c.png: rename it or pass --label-suffix"),
+        ("unlabeled", "d.png", "has no labels d.png (there is d_mask.gif: label_suffix '_mask.gif'?)"),
+        ("unlabeled", "e.png", "has no labels e.png"),
+    ]
+
+
+def test_star_is_a_part_of_one_name(tmp_path):
+    touch(tmp_path, "p/x_1.png", "p/x_1/y.png", "q/1.png")
+    assert pairs(tmp_path, "**/x_*.png", "q/*.png") == {"p/x_1.png": "q/1.png"}
+
+
 def test_links_in_circles(tmp_path):
     touch(tmp_path, "a/x.png", "b/x.png")
     (tmp_path / "a/loop").symlink_to(tmp_path)

@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 import torch
+from helpers.trees import coco_semantic
 from PIL import Image
 
-from gatezoo.data import FolderDataset
+from gatezoo.data import FolderDataset, create_dataset
 from gatezoo.data.loader import EpochStream
 from gatezoo.data.repeat import factors_of_classes, repeat_factors
 
@@ -41,10 +42,36 @@ def test_factors_of_semantic_labels_and_of_instances(shapes):
     instances = [{"labels": torch.tensor(found)} for found in ([1], [1, 2], [1, 1], [])]
     ours = repeat_factors(_Listed(instances), 0.5)
     assert ours.tolist() == pytest.approx([1, 2**0.5, 1, 1])
+    maps = [{"mask": torch.tensor(labels)} for labels in ([0, 0], [0, 255], [0, 1], [0, 0])]
+    assert repeat_factors(_Listed(maps), 0.5).tolist() == pytest.approx([1, 1, 2**0.5, 1])
+
+
+def test_ignored_pixels_are_no_rare_class(shapes):
+    for number, path in enumerate(sorted((shapes / "labels").iterdir())):
+        Image.fromarray(np.full((64, 80), 255 if number == 3 else 0, np.uint8)).save(path)
+    factors = repeat_factors(FolderDataset(shapes, 2), 1.0)
+    assert factors.tolist() == pytest.approx([(24 / 23) ** 0.5] * 3 + [1] + [(24 / 23) ** 0.5] * 20)
+
+
+def test_factors_of_coco_instances_leave_crowds_out(tmp_path):
+    """Of three images two have a car and a toothbrush, and a crowd of trains; one is empty."""
+    coco_semantic(tmp_path)
+    data = create_dataset("coco", tmp_path, "train2017")
+    data.transform = lambda sample: 1 / 0
+    assert repeat_factors(data, 1.0).tolist() == pytest.approx([1.5**0.5, 1.5**0.5, 1])
 
 
 class _Listed(list):
-    """A data set of someone else."""
+    """A data set of someone else, with a random transform."""
+
+    ignore_index = 255
+    transform = staticmethod(dict.clear)
+
+    def __getitem__(self, index):
+        sample = dict(super().__getitem__(index))
+        if self.transform:
+            self.transform(sample)
+        return sample
 
 
 def test_images_are_repeated_by_their_factors_on_average():

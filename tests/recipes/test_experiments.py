@@ -92,6 +92,21 @@ def test_recipe_refuses_unknown_names_and_values():
         (dict(clip_grad=-1), "clip_grad must be above 0; got -1"),
         (dict(decay_share=0), "decay_share must be above 0; got 0"),
         (dict(scale_range=(2, 0.5)), "scale_range must be two finite numbers above 0, the smaller first; got 2 0.5"),
+        (dict(scale_range=(0, 1)), "scale_range must be two finite numbers above 0, the smaller first; got 0 1"),
+        (dict(mean=(0.1, 0.2, 1.1)), r"mean must be numbers in 0 \.\. 1; got 0\.1 0\.2 1\.1"),
+        (dict(mean=(-0.1, 0.2, 0.1)), r"mean must be numbers in 0 \.\. 1; got -0\.1"),
+        (dict(std=(0.1, 0.0, 0.1)), r"std must be numbers above 0; got 0\.1 0\.0 0\.1"),
+        (dict(ema_decay=1), r"ema_decay must be in \[0, 1\); got 1"),
+        (dict(seg_loss_weight=0), "a training must have a loss; seg_loss_weight, .* are all 0"),
+        (dict(loss=""), "loss must be one of cross_entropy, .*; got ''"),
+        (dict(loss="dice"), "class_weights must be none for the dice loss alone; got sqrt: pass"),
+        (dict(loss="lovasz"), "class_weights must be none for the lovasz loss alone; got sqrt: pass"),
+        (dict(amp_dtype="int8"), "amp_dtype must be one of none, bf16, fp16; got 'int8'"),
+        (dict(best_metric="pixels"), "best_metric must be one of loss, .*; got 'pixels'"),
+        (dict(steps=40, eval_interval=10, patience=4), "patience must end before the last step, 40; got 4"),
+        (dict(init="linear-probe", trainable_prefix="backbone.net"), "trainable_prefix must include new layers if lin"),
+        (dict(sched="step", decay_steps="4,4"), "decay_steps must be rising numbers of steps, .*; got '4,4': pass"),
+        (dict(sched="step", decay_steps="0,4"), "decay_steps must be rising numbers of steps, .*; got '0,4': pass"),
         (dict(linear_probe_steps=1000), "linear_probe_steps must be less than steps, 1000; got 1000: pass"),
         (dict(linear_probe_steps=5, trainable_prefix="backbone"), "trainable_prefix must include new layers if"),
         (dict(sched="step"), "decay_steps must be given for sched='step'; got none: pass"),
@@ -109,8 +124,43 @@ def test_recipe_refuses_numbers_out_of_range(fields, text):
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize(
+    ("most", "names"),
+    [
+        (1, ("hflip", "cat_max_ratio", "decay_share", "layer_decay", "repeat_thresh")),
+        (180, ("rotate",)),
+        (2**63 - 1, ("seed",)),
+        (10**9, ("steps", "batch_size", "grad_accum_steps", "crop_size", "eval_interval", "log_interval")),
+    ],
+)
+def test_recipe_takes_the_largest_value_and_no_larger_one(most, names):
+    for name in names:
+        assert getattr(Recipe(**{name: most}), name) == most
+        with pytest.raises(ValueError, match=f"^{name} must be "):
+            Recipe(**{name: most + (1 if most > 1 else 1e-6)})
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        dict(scale_range=(1.0, 1.0)),
+        dict(mean=(0.0, 0.5, 1.0), std=(1e-3, 0.5, 2.0)),
+        dict(seg_loss_weight=0, depth_loss_weight=1),
+        dict(seg_loss_weight=0, scale_loss_weight=1),
+        dict(loss="dice+cross_entropy", late_loss="ohem+lovasz", class_weights="inverse"),
+        dict(steps=41, eval_interval=10, patience=3),
+        dict(steps=10, linear_probe_steps=9),
+        dict(steps=10, late_loss="ohem", late_loss_start=0.9),
+        dict(steps=1, crop_schedule="64@0,32@.5", crop_size=32),
+    ],
+)
+def test_recipe_takes_what_is_just_in_range(fields):
+    assert dataclasses.asdict(Recipe(**fields)).items() >= fields.items()
+
+
 def test_crop_sizes_begin_at_shares_of_the_steps():
     assert Recipe(crop_size=224).crop_sizes() == [(0, 224)]
+    assert Recipe(steps=3, crop_size=32, crop_schedule="64@0,32@.5").crop_sizes()[1] == (2, 32)
     recipe = Recipe(steps=2000, crop_schedule="160@0,256@.5,320@.8")
     assert recipe.crop_sizes() == [(0, 160), (1000, 256), (1600, 320)]
 
@@ -118,6 +168,7 @@ def test_crop_sizes_begin_at_shares_of_the_steps():
 def test_init_by_a_linear_probe_takes_a_tenth_of_the_steps():
     assert Recipe(steps=500).probe_steps == 0
     assert Recipe(steps=500, init="linear-probe").probe_steps == 50
+    assert Recipe(steps=9, init="linear-probe").probe_steps == 1
     assert Recipe(steps=500, init="linear-probe", linear_probe_steps=7).probe_steps == 7
 
 

@@ -8,7 +8,7 @@ from timm.optim import param_groups_layer_decay
 import gatezoo
 from gatezoo.backbones.wide_resnet import WiderResNet38
 from gatezoo.recipes.recipe import Recipe
-from gatezoo.training.optimizers import check_optimizer, create_optimizer
+from gatezoo.training.optimizers import check_optimizer, create_optimizer, distinct_rates
 
 
 def rates(model, **fields):
@@ -49,6 +49,28 @@ def test_layers_of_the_wide_resnet_go_from_stem_to_last_norm():
     assert layers["stem.weight"] == 0
     assert layers["groups.0.1.convolve.0.weight"] == 1
     assert layers["leave.0.weight"] == layers["groups.5.0.convolve.0.weight"] == max(layers.values()) == 17
+
+
+def test_momentum_and_parameters_that_the_network_froze():
+    model = gatezoo.create_model("test_fcn", num_classes=2)
+    model.backbone.net.conv1[0].weight.requires_grad_(False)
+    assert "backbone.net.conv1.0.weight" not in rates(model)
+    assert "backbone.net.conv1.3.weight" in rates(model)
+    for opt in ("momentum", "sgd"):
+        assert {group["momentum"] for group in create_optimizer(model, Recipe(opt=opt, momentum=0.7)).param_groups} == {
+            0.7
+        }
+
+
+def test_distinct_rates_name_each_group_once():
+    model = gatezoo.create_model("test_fcn", num_classes=2)
+    assert distinct_rates(create_optimizer(model, Recipe(lr=0.5, head_lr_mult=4))) == [
+        ("backbone", 0.5),
+        ("new layers", 2.0),
+    ]
+    layered = distinct_rates(create_optimizer(model, Recipe(lr=0.5, head_lr_mult=1, layer_decay=0.5)))
+    assert layered[-1] == ("new layers", 0.5)
+    assert [rate for _, rate in layered] == sorted({0.5**k for k in range(1, len(layered) + 1)})
 
 
 def test_frozen_backbone_has_no_gradient_and_keeps_its_statistics():

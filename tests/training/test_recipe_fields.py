@@ -1,5 +1,6 @@
 """Fields of a recipe reach the training, and mean what they are defined as."""
 
+import csv
 import itertools
 
 import pytest
@@ -30,6 +31,15 @@ def test_training_reads_its_fields(shapes, tmp_path):
     frozen = trainer(shapes, tmp_path, freeze_backbone=True)
     assert not any(module.training for module in frozen.model.backbone.modules() if hasattr(module, "running_mean"))
     assert not any(parameter.requires_grad for parameter in frozen.model.backbone.parameters())
+
+
+def test_rates_of_the_steps(shapes, tmp_path):
+    """The log has the rate of each step, from lr on: lr (1 - step / steps)^power."""
+    made = trainer(shapes, tmp_path, steps=2, log_interval=1, lr=0.5, power=1)
+    made.run()
+    assert made.report.rates == [("backbone", 0.5), ("new layers", 5.0)]
+    rows = list(csv.DictReader((tmp_path / "summary.csv").open()))
+    assert [float(row["lr"]) for row in rows] == [0.5, 0.25]
 
 
 def test_average_of_the_weights_is_exponential(shapes, tmp_path, monkeypatch):

@@ -17,6 +17,8 @@ from gatezoo.training.kept_predictions import KeptPredictions
 from gatezoo.training.launch import train_model
 from gatezoo.training.options import ModelSource, RunOptions
 from gatezoo.training.report import RunReport
+from gatezoo.training.trackers import named_scalars
+from gatezoo.visualization import training as figures
 from gatezoo.visualization.overlay import HIGHLIGHT_COLOR
 from gatezoo.visualization.training import depth_range, error_tile, instance_error_tile, label_tile
 
@@ -56,6 +58,23 @@ def test_predictions_of_evenly_spread_images_are_kept(shapes):
     assert list(kept.by_index) == [0, 2, 5, 7, 10, 12, 15, 17]
     for index, found in kept.by_index.items():
         assert np.array_equal(found["classes"], gatezoo.predict(model, data.images[index]))
+
+
+HISTORY, TITLES = [{"step": 2, "miou": 0.5}], {"miou": "mIoU"}
+
+
+def test_curves_show_the_rates_of_all_groups(monkeypatch):
+    drawn = []
+    monkeypatch.setattr(figures, "figure_to_image", lambda figure: drawn.append(figure.axes[1]))
+    log = [{"step": step, "loss": 1.0, "lr": lr} for step, lr in ((1, 0.1), (2, 0.05))]
+    groups = [("backbone", 0.2), ("backbone", 0.4), ("new layers", 2.0)]
+    figures.curves_figure(log, HISTORY, TITLES, groups)
+    assert np.array([line.get_ydata() for line in drawn[0].lines]) == pytest.approx(
+        np.array([[0.1, 0.05], [0.2, 0.1], [1, 0.5]])
+    )
+    assert [text.get_text() for text in drawn[0].get_legend().get_texts()] == ["backbone", "new layers"]
+    figures.curves_figure(log, HISTORY, TITLES, [("new layers", 0.0)])
+    assert len(drawn[1].lines) == 1
 
 
 def test_samples_are_drawn_once(shapes, tmp_path):
@@ -100,6 +119,12 @@ def test_unknown_and_missing_trackers_are_told_before_any_work(name, message, tm
     with pytest.raises(ValueError, match=f"log_with must be .*{message}"):
         RunOptions(tmp_path / "out", log_with=name)
     assert not (tmp_path / "out").exists()
+
+
+def test_trackers_get_no_empty_values():
+    row = {"step": 3, "loss": 0.5, "lr": 0.1, "images_per_s": 9.0, "miou": None, "val_loss": 0.2}
+    scalars = {"train/loss": 0.5, "train/learning_rate": 0.1, "train/images_per_second": 9.0, "val/loss": 0.2}
+    assert named_scalars(row) == scalars
 
 
 def test_trackio_gets_scalars_recipe_and_figures(shapes, tmp_path, monkeypatch):

@@ -1,6 +1,7 @@
 """The best checkpoint, the end by patience, and the loss on the validation set."""
 
 import csv
+import json
 import math
 
 import pytest
@@ -34,6 +35,7 @@ def selection(**fields):
         ({}, "miou", (0.2, 0.4, 0.3), [True, True, False]),
         ({}, "miou", (0.4, 0.4, None), [True, True, False]),
         ({"best_metric": "loss"}, "val_loss", (0.2, 0.4, 0.1, math.nan), [True, False, True, False]),
+        ({"best_metric": "loss"}, "val_loss", (math.nan, 0.4), [True, True]),
         ({"best_metric": "rmse"}, "rmse", (3.0, 2.0, 2.5), [True, True, False]),
         ({"best_metric": "weighted_iou"}, "weighted_iou", (0.3, 0.2), [True, False]),
     ],
@@ -43,6 +45,8 @@ def test_best_is_the_highest_or_the_lowest_by_the_metric(fields, name, values, b
     chosen = selection(**fields)
     assert [chosen.is_best(history[: count + 1]) for count in range(len(history))] == best
     assert not chosen.is_best([])
+    assert chosen.by_rank[0] == name
+    assert set(chosen.by_rank) == set(chosen.shown)
 
 
 def test_patience_counts_the_evaluations_without_a_better_score():
@@ -65,7 +69,7 @@ def trained(shapes, out, resume=False, **fields):
     torch.manual_seed(0)
     model = gatezoo.create_model("test_fcn", num_classes=2)
     base = dict(batch_size=2, crop_size=32, class_weights="none", amp_dtype="none", eval_interval=1)
-    return train(model, *data, out, Recipe(**base, **fields), workers=0, resume=resume)
+    return train(model, *data, out, Recipe(**{**base, **fields}), workers=0, resume=resume)
 
 
 def weights_in(path):
@@ -102,6 +106,29 @@ def test_training_keeps_the_best_by_loss_and_ends_by_patience(shapes, tmp_path, 
     assert again == history
     first, second = weights_in(tmp_path / "whole/last.safetensors"), weights_in(tmp_path / "two/last.safetensors")
     assert all(torch.equal(first[key], second[key]) for key in first)
+
+
+def test_best_weights_are_those_of_their_evaluation(shapes, tmp_path, monkeypatch):
+    """Not those of a save after it; if they are lost, the next evaluation's take their place."""
+
+    def scripted(*_):
+        return dict(miou=scores.pop(), pixel_accuracy=0.5, mean_accuracy=0.5, val_loss=0.5)
+
+    def best_step():
+        with safe_open(tmp_path / "out/best.safetensors", "pt") as file:
+            return json.loads(file.metadata()["gatezoo"])["step"]
+
+    scores = [0.3, 0.7, 0.5]
+    monkeypatch.setattr(tasks.SemanticTask, "evaluate", scripted)
+    fields = dict(steps=7, eval_interval=2, checkpoint_interval=1)
+    with pytest.raises(IndexError):  # at the evaluation of step 7
+        trained(shapes, tmp_path / "out", **fields)
+    assert best_step() == 4
+    (tmp_path / "out/best.safetensors").write_bytes(b"")
+    (tmp_path / "out/best.prev.safetensors").write_bytes(b"")
+    scores.append(0.1)
+    trained(shapes, tmp_path / "out", resume=True, **fields)
+    assert best_step() == 7
 
 
 def test_unknown_names_are_told_before_anything_is_read(shapes, tmp_path, monkeypatch):

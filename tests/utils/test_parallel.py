@@ -1,8 +1,13 @@
+import os
+import subprocess
+import sys
 import threading
 
 import pytest
+from helpers.paths import ROOT
+from torch.utils.data import DataLoader
 
-from gatezoo.utils.parallel import MAX_THREADS, parallel_map
+from gatezoo.utils.parallel import MAX_THREADS, init_data_worker, parallel_map, plain_message
 from gatezoo.utils.text import first_values
 
 
@@ -29,3 +34,40 @@ def test_parallel_map_raises_errors_of_the_function():
 )
 def test_first_values(values, text):
     assert first_values(values, limit=3) == text
+
+
+class Broken:
+    """A data set whose third item cannot be read."""
+
+    def __len__(self):
+        return 40
+
+    def __getitem__(self, index):
+        if index == 2:
+            raise ValueError("an image must be intact; c.png is cut: copy it again")
+        return index
+
+
+def test_error_of_a_data_worker_has_the_message_of_its_cause():
+    with pytest.raises(ValueError, match="DataLoader worker") as caught:
+        list(DataLoader(Broken(), num_workers=1, worker_init_fn=init_data_worker))
+    assert plain_message(caught.value) == "an image must be intact; c.png is cut: copy it again"
+    assert plain_message(ValueError("Caught\nValueError: a")) == "Caught\nValueError: a"
+
+
+def test_error_of_a_data_worker_ends_the_program():
+    """Its other workers, which ignore the first SIGTERM, end too."""
+    code = (
+        "from utils.test_parallel import *\n"
+        "kept = iter(DataLoader(Broken(), num_workers=2, worker_init_fn=init_data_worker)), next\n"
+        "[kept[1](kept[0]) for _ in range(5)]\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 1
+    assert done.stderr.endswith("ValueError: an image must be intact; c.png is cut: copy it again\n\n")
