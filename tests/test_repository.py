@@ -29,7 +29,7 @@ FILES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__in
 # Third-party packages that these packages or files alone may import.
 OWNERS = {
     "timm": ("backbones", "training/optimizers.py"),
-    "huggingface_hub": ("hub",),
+    "huggingface_hub": ("hub", "publishing/card_header.py"),
     "torchmetrics": ("metrics",),
     "matplotlib": ("visualization",),
     "accelerate": ("training",),

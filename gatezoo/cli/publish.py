@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from .tables import print_table
+
+if TYPE_CHECKING:
+    from ..pretrained import PretrainedCfg
+    from ..publishing.card_header import Benchmark
 
 
 def publish(
@@ -19,12 +27,26 @@ def publish(
     tag: Annotated[
         str | None, typer.Option(help="Tag of new weights. Default: the end of --repo, TAG of ORG/NAME.TAG.")
     ] = None,
-    license: Annotated[str | None, typer.Option(help="License of the weights, such as CC-BY-4.0.")] = None,
+    license: Annotated[
+        str | None,
+        typer.Option(help="License of the weights: CC-BY-4.0, or a name and an address, 'Research only, https://...'."),
+    ] = None,
     data_license: Annotated[str | None, typer.Option(help="License of the training data.")] = None,
     train_data: Annotated[str | None, typer.Option(help="Training data, such as 'CamVid, 367 images'.")] = None,
     command: Annotated[str | None, typer.Option(help="The command that trained the weights.")] = None,
     scores: Annotated[
         Path | None, typer.Option(help="The file scores.json that 'gatezoo eval --out' wrote for these weights.")
+    ] = None,
+    benchmark: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="[DATA=]ORG/DATASET:TASK: list the main score on the leaderboard of this data set of the Hub. With "
+            "--all, DATA is the training data whose weights belong there, such as CamVid; repeat it for others."
+        ),
+    ] = None,
+    image: Annotated[
+        Path | None,
+        typer.Option(help="Show this image with its prediction in the card. With --all: a folder of NAME.TAG.jpg."),
     ] = None,
     fp16: Annotated[bool, typer.Option("--fp16", help="Round the weights to half precision.")] = False,
     private: Annotated[bool, typer.Option(help="Make the repository private.")] = False,
@@ -34,30 +56,96 @@ def publish(
     ] = None,
     yes: Annotated[bool, typer.Option(help="Upload; otherwise the folder is only created and checked.")] = False,
 ) -> None:
-    """Publish weights on the Hugging Face Hub: rebuild, compare, upload, read back, add to the manifest."""
-    from .. import pretrained
-    from ..publishing.publish import build_release, load_scores
-    from ..publishing.publish import publish as upload_release
+    """Publish weights on the Hugging Face Hub: rebuild, compare, upload, read back, add to the manifest.
+
+    With --all, weights that fail do not stop the others; a table tells what went, and the exit code is 1 if any failed.
+    """
+    from .. import hub, pretrained
+    from ..publishing.card_header import parse_benchmark
+    from ..publishing.manifest import check_manifest
 
     given = {"license": license, "data_license": data_license, "train_data": train_data, "command": command}
     fields: dict[str, object] = {key: value for key, value in given.items() if value is not None}
-    if all_ and org and not source:
+    if all_ and org and not source and not repo:
         bundled = [cfg for cfg in pretrained.manifest().values() if any(s.startswith("bundled:") for s in cfg.sources)]
         targets = [(cfg.name, f"{org}/{cfg.name}") for cfg in bundled]
     elif source and repo and not all_:
-        targets = [(source, repo)]
+        bundled, targets = [], [(source, repo)]
     else:
         raise ValueError("publish takes a SOURCE with --repo ORG/NAME, or --all with --org ORG")
+    benchmarks = [parse_benchmark(text) for text in benchmark or []]
+    _check_benchmarks(benchmarks, bundled)
+    if all_ and image and not image.is_dir():
+        raise ValueError(f"--image with --all must be a folder of images NAME.TAG.jpg; got {image}: choose a folder")
+    # Everything that could stop the upload is reported before the work.
+    for _, target in targets:
+        (hub.require_token if yes else hub.check_repo)(target)
+    if yes:
+        check_manifest(manifest or pretrained.manifest_path())
+        for _, target in targets[:1]:
+            hub.check_upload(target)
     if scores:
+        from ..publishing.scores import load_scores
+
         fields["metrics"] = load_scores(scores)
-    for name, target in targets:
+
+    def run(name: str, target: str) -> str:
+        from ..publishing.card_figure import card_image
+        from ..publishing.publish import build_release
+        from ..publishing.publish import publish as upload_release
+
+        if yes and all_:  # the Hub may have gone since
+            hub.check_upload(target)
+        chosen = _benchmark_of(name, benchmarks) if all_ else next(iter(benchmarks), None)
         with tempfile.TemporaryDirectory() as temporary:
             place = (folder / name if all_ else folder) if folder else Path(temporary)
-            release = build_release(name, place, target, tag, fields, fp16)
+            shown = card_image(image, name) if all_ else image
+            release = build_release(name, place, target, tag, fields, fp16, shown, chosen)
             for line in release.lines():
                 print(line)
             if not yes:
                 print(f"nothing was uploaded; pass --yes to upload to {target}")
-                continue
+                return "checked"
             cfg = upload_release(release, target, private, manifest)
             print(f"published: {cfg.sources[-1]}")
+            return "published"
+
+    if not all_:
+        run(*targets[0])
+        return
+    rows = []
+    for name, target in targets:
+        try:
+            rows.append((name, target, run(name, target)))
+        except ValueError as error:
+            print(f"{name}: {error}", file=sys.stderr)
+            rows.append((name, target, "failed"))
+    print_table(("weights", "repository", "result"), rows)
+    if any(result == "failed" for *_, result in rows):
+        raise typer.Exit(1)
+
+
+def _check_benchmarks(benchmarks: Sequence[Benchmark], bundled: Sequence[PretrainedCfg]) -> None:
+    """Raise ValueError unless there is one benchmark for a single release, or one for each of the given data sets."""
+    from ..publishing.card_header import dataset_of
+
+    if not bundled:
+        if len(benchmarks) > 1 or any(one.data for one in benchmarks):
+            raise ValueError("one set of weights takes one --benchmark ORG/DATASET:TASK; got another: leave it out")
+        return
+    known = sorted({dataset_of(cfg.to_dict()) for cfg in bundled})
+    for one in benchmarks:
+        if one.data not in known:
+            raise ValueError(
+                f"a benchmark with --all must name its training data, one of {', '.join(known)}; got {one.data!r}: "
+                "write DATA=ORG/DATASET:TASK"
+            )
+
+
+def _benchmark_of(name: str, benchmarks: Sequence[Benchmark]) -> Benchmark | None:
+    """Return the benchmark of an entry of the manifest, if any."""
+    from .. import pretrained
+    from ..publishing.card_header import dataset_of
+
+    data = dataset_of(pretrained.manifest()[name].to_dict())
+    return next((one for one in benchmarks if one.data == data), None)

@@ -1,21 +1,31 @@
-"""``gatezoo weights list | verify | download | path``."""
+"""``gatezoo weights list | verify | prune | download | path``."""
 
 from __future__ import annotations
 
+import json
+import sys
+from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from .tables import print_table
 
 if TYPE_CHECKING:
     from ..pretrained import PretrainedCfg
 
-app = typer.Typer(help="List, verify, download and find weights.", no_args_is_help=True)
+app = typer.Typer(help="List, verify, prune, download and find weights.", no_args_is_help=True)
 
 Names = Annotated[list[str] | None, typer.Argument(help="NAME or NAME.TAG. Default: all.", show_default=False)]
 Cache = Annotated[
     Path | None, typer.Option(help="Folder of downloads. Default: GATEZOO_CACHE, else the cache of the Hub's client.")
 ]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+def _print_json(items: Iterable[dict[str, Any]]) -> None:
+    print(json.dumps(list(items), indent=1, ensure_ascii=False))
 
 
 def _find_cfgs(names: list[str] | None) -> list[PretrainedCfg]:
@@ -36,43 +46,84 @@ def _find_cfgs(names: list[str] | None) -> list[PretrainedCfg]:
 
 
 @app.command("list")
-def list_(names: Names = None, cache_dir: Cache = None) -> None:
-    """List weights with their size, the places on this machine that have them, license and main score."""
+def list_(names: Names = None, cache_dir: Cache = None, as_json: AsJson = False) -> None:
+    """List weights with their size, the places on this machine that have them, license and main score.
+
+    With --json: all fields of the manifest, and the files on this machine.
+    """
     from ..metrics.names import METRICS, format_metric, headline_key
     from ..weights.sources import list_local_files
 
-    for cfg in _find_cfgs(names):
-        places = ", ".join(source.partition(":")[0] for source, _ in list_local_files(cfg, cache_dir)) or "not here"
+    found = [(cfg, list_local_files(cfg, cache_dir)) for cfg in _find_cfgs(names)]
+    if as_json:
+        _print_json(
+            {
+                "name": cfg.name,
+                **cfg.to_dict(),
+                "local_files": [{"source": source, "file": str(path)} for source, path in files],
+            }
+            for cfg, files in found
+        )
+        return
+    rows = []
+    for cfg, files in found:
+        places = ", ".join(source.partition(":")[0] for source, _ in files) or "not here"
         key = headline_key(cfg.metrics)
         score = f"{METRICS[key].title} {format_metric(key, cfg.metrics[key])}" if key else "not measured"
-        print(f"{cfg.name:34} {cfg.size / 1e6:7.1f} MB  {places:16} {cfg.license:16} {score}")
+        rows.append((cfg.name, f"{cfg.size / 1e6:.1f} MB", places, cfg.license, score))
+    print_table(("weights", "size", "where", "license", "score"), rows, right=("size",))
 
 
 @app.command()
-def verify(names: Names = None, cache_dir: Cache = None) -> None:
-    """Hash every bundled and cached file and compare it with the manifest.
+def verify(names: Names = None, cache_dir: Cache = None, as_json: AsJson = False) -> None:
+    """Hash every bundled and cached file and compare it with the manifest, or with the config it came with.
 
-    The exit code is 2 if a file is damaged.
+    The exit code is 1 if a file is damaged.
     """
-    from ..weights import integrity
-    from ..weights.sources import list_local_files
+    from ..weights.cached import check_entry, check_other_downloads
 
-    damaged = 0
-    for cfg in _find_cfgs(names):
-        files = list_local_files(cfg, cache_dir)
-        for source, path in files:
-            try:
-                integrity.verify(path, cfg)
-                print(f"{cfg.name}: intact, {path}")
-            except ValueError as error:
-                damaged += 1
-                print(f"{cfg.name}: damaged, {source}: {error}")
-        if not files:
-            print(f"{cfg.name}: not here")
-    if damaged:
-        raise ValueError(
-            f"all files must match the manifest; {damaged} damaged: 'gatezoo weights download' replaces cached ones"
+    results = [result for cfg in _find_cfgs(names) for result in check_entry(cfg, cache_dir)]
+    if not names:
+        results += check_other_downloads(cache_dir)
+    if as_json:
+        _print_json(
+            {
+                "name": result.name,
+                "state": result.state,
+                "source": result.source,
+                "file": str(result.file or ""),
+                "error": result.error,
+                "fix": result.fix,
+            }
+            for result in results
         )
+    else:
+        for result in results:
+            if result.state == "damaged":
+                print(f"{result.name}: damaged, {result.file} of {result.source}: {result.fix}")
+            else:
+                print(f"{result.name}: intact, {result.file}" if result.file else f"{result.name}: not here")
+    if damaged := sum(result.state == "damaged" for result in results):
+        print(f"gatezoo: all files must be intact; {damaged} damaged", file=sys.stderr)
+        raise typer.Exit(1)
+
+
+@app.command()
+def prune(
+    cache_dir: Cache = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Remove nothing, list what would be removed.")] = False,
+) -> None:
+    """Remove cached downloads that the manifest no longer names, and partial files of interrupted downloads.
+
+    Kept: models of your own choice (hf-hub:ORG/REPO), and what other programs store in the same cache.
+    """
+    from ..weights.cached import prune as remove
+
+    freed, done = 0, "would be freed" if dry_run else "freed"
+    for removal in remove(cache_dir, dry_run):
+        print(f"{removal.what}: {removal.reason}, {removal.size} bytes")
+        freed += removal.size
+    print(f"{freed} bytes {done}")
 
 
 @app.command()

@@ -85,6 +85,7 @@ def write_model_folder(
     weights_bytes: bytes,
     source: str,
     name: str | None = None,
+    figure: str | None = None,
 ) -> PretrainedCfg:
     """Write the three files, each atomically, and return the config with size and sha256.
 
@@ -95,6 +96,7 @@ def write_model_folder(
         weights_bytes: content of the weights file.
         source: argument of ``create_model`` that the card shows.
         name: of the weights, for the card; default: the architecture.
+        figure: file beside the card that it shows; default: none.
 
     Raises:
         ValueError: content that could not be read back, or a folder that cannot be written.
@@ -106,7 +108,8 @@ def write_model_folder(
     ensure_dir(folder)
     write_bytes(folder / WEIGHTS, weights_bytes)
     write_json(folder / CONFIG, config)
-    card = render_model_card(config, name or cfg.architecture, source, get_model_spec(cfg.architecture).task)
+    task = get_model_spec(cfg.architecture).task
+    card = render_model_card(config, name or cfg.architecture, source, task, figure)
     write_text(folder / CARD, card)
     return cfg
 

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
+import shutil
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,43 +14,20 @@ from safetensors.torch import save
 
 from .. import hub, pretrained
 from ..factory import create_model, load_model
-from ..metrics.names import HEADLINES, headline
 from ..pretrained import PretrainedCfg
 from ..registry import get_model_spec, get_pretrained_cfg
 from ..segmenters.base import BaseSegmenter
-from ..utils.files import write_bytes
-from ..utils.text import shorten
+from ..utils.files import atomic_write, ensure_dir, write_bytes, write_text
+from ..utils.images import read_pixels
 from ..weights.config import CARD, CONFIG, WEIGHTS
 from ..weights.integrity import sha256_of
 from ..weights.sources import resolve_weights
-from .golden import FP16_TOLERANCE, FP32_TOLERANCE, GOLDEN, check_golden, golden_image, golden_logits, logit_error
+from .card_figure import FIGURE, draw_card_figure
+from .card_header import EVAL_RESULTS, Benchmark, eval_results_file
+from .golden import FP16_TOLERANCE, FP32_TOLERANCE, GOLDEN, golden_image, golden_logits, logit_error
+from .manifest import check_manifest
 from .model_folder import make_pretrained_cfg, save_pretrained, write_model_folder
-
-
-@dataclass
-class Release:
-    """A folder that is ready to be uploaded.
-
-    Attributes:
-        cfg: entry of the manifest, without its hub source.
-        folder: the folder.
-        error: difference between the folder's logits and the trained network's, see :func:`golden.logit_error`.
-    """
-
-    cfg: PretrainedCfg
-    folder: Path
-    error: float
-
-    def lines(self) -> list[str]:
-        """Return a summary to read before the upload."""
-        files = [f"{path.name} {path.stat().st_size} bytes" for path in sorted(self.folder.iterdir())]
-        cfg = self.cfg
-        return [
-            f"{cfg.name}: {cfg.num_classes} classes, sha256 {cfg.sha256}",
-            f"error of the logits {self.error:.2g} of their spread; {headline(cfg.metrics)}",
-            f"license {cfg.license}; data: {cfg.data_license}",
-            f"files: {', '.join(files)}",
-        ]
+from .release import Release
 
 
 def build_release(
@@ -61,10 +37,12 @@ def build_release(
     tag: str | None = None,
     fields: Mapping[str, Any] | None = None,
     fp16: bool = False,
+    image: Path | None = None,
+    benchmark: Benchmark | None = None,
 ) -> Release:
     """Write the folder of a repository and check that it gives the logits of the trained network.
 
-    Nothing is uploaded.
+    Nothing is uploaded. If a check fails, the folder is left as it was.
 
     Args:
         source: a checkpoint of ``gatezoo train``, a model folder (``local-dir:FOLDER`` or its path), or ``name.tag``
@@ -76,31 +54,53 @@ def build_release(
         fields: fields of :class:`PretrainedCfg` in place of those that the checkpoint or folder has: train_data,
             license, data_license, command, metrics.
         fp16: round the weights to half precision.
+        image: file of an image whose prediction the card shows.
+        benchmark: leaderboard of the Hub that the main score is for, see :func:`.card_header.eval_results_file`.
 
     Raises:
         ValueError: no license of weights or data, no class names, metrics without protocol or command, a network
-            whose keywords are not the registered ones, or a folder whose logits are not those of the source.
+            whose keywords are not the registered ones, a folder whose logits are not those of the source, no readable
+            image, or a benchmark for weights that were not measured.
     """
     folder = Path(folder)
     if os.path.isdir(folder) and any(folder.iterdir()):
         raise ValueError(f"the folder to publish must be empty; {folder} is not: choose another")
+    if image:
+        read_pixels(image)
     file = _trained_file(source)
     if file:
         trained, cfg, weights_bytes = _from_training(file, tag or _tag_of(repo), fields or {}, fp16)
     else:
         trained, cfg, weights_bytes = _from_manifest(source, tag, fields or {})
     _check_cfg(cfg)
+    results = eval_results_file(cfg.to_dict(), benchmark) if benchmark else None
     model_kwargs = {**trained.model_kwargs, "num_classes": cfg.num_classes}
-    cfg = write_model_folder(folder, model_kwargs, cfg, weights_bytes, f"hf-hub:{repo}", cfg.name)
-    rebuilt = create_model(f"local-dir:{folder}", pretrained=True)
-    logits = golden_logits(rebuilt)
-    error = logit_error(golden_logits(trained), logits)
-    if error > (FP16_TOLERANCE if fp16 else FP32_TOLERANCE):
-        raise ValueError(
-            f"a published network must give the trained one's logits; their error is {error:.2g} of their spread: "
-            "publish the checkpoint without --fp16, or report a bug"
-        )
-    write_bytes(folder / GOLDEN, save({"image": golden_image(rebuilt.in_chans), "logits": logits}))
+    ensure_dir(folder.parent)
+    # Beside the folder, so that it gets all files or none.
+    with tempfile.TemporaryDirectory(prefix=".part", dir=folder.parent) as temporary:
+        built = Path(temporary) / "release"
+        figure = FIGURE if image else None
+        cfg = write_model_folder(built, model_kwargs, cfg, weights_bytes, f"hf-hub:{repo}", cfg.name, figure)
+        rebuilt = create_model(f"local-dir:{built}", pretrained=True)
+        logits = golden_logits(rebuilt)
+        error = logit_error(golden_logits(trained), logits)
+        if error > (FP16_TOLERANCE if fp16 else FP32_TOLERANCE):
+            raise ValueError(
+                f"a published network must give the trained one's logits; their error is {error:.2g} of their spread: "
+                "publish the checkpoint without --fp16, or report a bug"
+            )
+        write_bytes(built / GOLDEN, save({"image": golden_image(rebuilt.in_chans), "logits": logits}))
+        if image:
+            drawn = draw_card_figure(rebuilt, image)
+            atomic_write(built / FIGURE, lambda path: drawn.save(path, optimize=True))
+        if results:
+            ensure_dir(built / EVAL_RESULTS)
+            write_text(built / results[0], results[1])
+        if folder.is_dir():  # an empty one
+            for path in built.iterdir():
+                shutil.move(path, folder)
+        else:
+            os.replace(built, folder)
     return Release(cfg, folder, error)
 
 
@@ -124,16 +124,9 @@ def publish(
     """
     cfg, folder = release.cfg, release.folder
     target = Path(manifest) if manifest else pretrained.manifest_path()
-    pretrained.read_manifest(target)
+    check_manifest(target)
     commit = hub.upload(folder, repo, f"{cfg.name}, sha256 {cfg.sha256[:12]}", private)
-    with tempfile.TemporaryDirectory() as cache_dir:
-        for path in sorted(folder.iterdir()):
-            downloaded = hub.fetch(repo, commit, path.name, cache_dir)
-            if sha256_of(downloaded) != sha256_of(path):
-                raise ValueError(
-                    f"{path.name} of {repo}@{commit} must be the uploaded file; it has other bytes: publish it again"
-                )
-        check_golden(create_model(f"hf-hub:{repo}@{commit}", pretrained=True, cache_dir=cache_dir), folder / GOLDEN)
+    release.check_uploaded(repo, commit)
     kept = [source for source in cfg.sources if not source.startswith("hf-hub:")]
     entry = dataclasses.replace(
         cfg, file=cfg.file or f"{cfg.name}.safetensors", sources=(*kept, f"hf-hub:{repo}@{commit}/{WEIGHTS}")
@@ -167,6 +160,7 @@ def push_to_hub(
     license = license or (model.pretrained_cfg.license if model.pretrained_cfg else "")
     if not license:
         raise ValueError(f"published weights must have a license; {repo} has none: pass license='cc-by-4.0'")
+    hub.require_token(repo)
     with tempfile.TemporaryDirectory() as folder:
         save_pretrained(model, folder, license=license)
         card = Path(folder) / CARD
@@ -246,36 +240,3 @@ def _check_cfg(cfg: PretrainedCfg) -> None:
         raise ValueError(
             f"metrics must have a protocol and the command of the training; {cfg.name} lacks one: pass --command"
         )
-
-
-def load_scores(path: str | os.PathLike) -> dict[str, Any]:
-    """Return the metrics of an entry from the scores.json of ``gatezoo eval --out``.
-
-    Returns:
-        The metrics with their protocol; "weights" identifies the file that was evaluated.
-
-    Raises:
-        ValueError: another kind of file.
-    """
-    try:
-        report = json.loads(Path(path).read_text(encoding="utf-8"))
-        scores, protocol = report["scores"], report["protocol"]
-        metrics: dict[str, Any] = {key: round(float(scores[key]), 4) for key in HEADLINES if key in scores}
-        if not metrics:
-            raise KeyError(" or ".join(HEADLINES))
-        if "iou" in scores:
-            metrics["iou"] = [None if value is None else round(float(value), 4) for value in scores["iou"]]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ValueError(
-            f"scores must be the scores.json of 'gatezoo eval --out'; {path} is not: {shorten(error, 100)}"
-        ) from None
-    data = report.get("data", {})
-    split = " ".join(str(data[key]) for key in ("dataset", "split") if data.get(key))
-    return {**metrics, "protocol": f"{split}; {format_protocol(protocol)}", "weights": report.get("weights") or {}}
-
-
-def format_protocol(protocol: Any) -> str:
-    """Return the protocol of an evaluation as text: "mode whole, images 24"."""
-    if isinstance(protocol, dict):
-        return ", ".join(f"{key} {value}" for key, value in protocol.items() if value not in (None, False, ""))
-    return str(protocol)

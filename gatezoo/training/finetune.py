@@ -18,7 +18,7 @@ from ..factory import create_model
 from ..metrics import Scores
 from ..metrics.names import headline_metrics
 from ..publishing.model_folder import save_pretrained
-from ..publishing.publish import format_protocol
+from ..publishing.scores import format_protocol
 from ..recipes.finetuning import FinetuneContext, finetune_recipe
 from ..recipes.recipe import Recipe
 from ..segmenters.base import BaseSegmenter

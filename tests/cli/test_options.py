@@ -53,7 +53,8 @@ def test_label_options_are_the_same_in_all_commands():
 
 def test_former_names_of_weights_commands_are_hidden_aliases():
     commands = command_of("weights").commands
-    assert [name for name, command in commands.items() if not command.hidden] == ["list", "verify", "download", "path"]
+    shown = [name for name, command in commands.items() if not command.hidden]
+    assert shown == ["list", "verify", "prune", "download", "path"]
     assert commands["fetch"].callback.__wrapped__ is commands["download"].callback.__wrapped__
     assert commands["where"].callback.__wrapped__ is commands["path"].callback.__wrapped__
 

@@ -10,6 +10,7 @@ import gatezoo
 from gatezoo import hub as client
 from gatezoo import pretrained
 from gatezoo.cli import app as cli
+from gatezoo.weights import sources
 
 
 @pytest.fixture
@@ -28,18 +29,41 @@ def entry(hub, tmp_path, monkeypatch):
 def test_list_path_and_verify_of_bundled_weights(monkeypatch, capsys):
     code, out, _ = run(monkeypatch, capsys, "weights", "list")
     assert code == 0
-    lines = out.splitlines()
+    header, *lines = out.splitlines()
+    assert header.split() == ["weights", "size", "where", "license", "score"]
     assert [line.split()[0] for line in lines] == list(pretrained.manifest())
     for line, cfg in zip(lines, pretrained.manifest().values(), strict=True):
-        assert "bundled" in line
-        assert cfg.license in line
+        assert f" {cfg.size / 1e6:.1f} MB  bundled  {cfg.license} " in line
         title, key = ("mIoU", "miou") if "miou" in cfg.metrics else ("mask AP", "mask_ap")
-        assert line.endswith(f"{title} {100 * cfg.metrics[key]:.1f} %")
+        assert line.rstrip().endswith(f"{title} {100 * cfg.metrics[key]:.1f} %")
     code, out, _ = run(monkeypatch, capsys, "weights", "path", "dignet_mobilenetv2_8s")
     assert out.strip() == str(pretrained.BUNDLED / "dignet_mobilenetv2_8s.camvid.safetensors")
     code, out, _ = run(monkeypatch, capsys, "weights", "verify", "rignet_mobilenetv2_32s_pf.camvid")
     assert (code, len(out.splitlines())) == (0, 1)
     assert "rignet_mobilenetv2_32s_pf.camvid: intact" in out
+
+
+def test_json_has_everything(monkeypatch, capsys):
+    code, out, _ = run(monkeypatch, capsys, "weights", "list", "--json")
+    assert code == 0
+    for entry, cfg in zip(json.loads(out), pretrained.manifest().values(), strict=True):
+        file = str(pretrained.BUNDLED / cfg.file)
+        assert entry == json.loads(json.dumps(cfg.to_dict())) | {
+            "name": cfg.name,
+            "local_files": [{"source": cfg.sources[0], "file": file}],
+        }
+    _, out, _ = run(monkeypatch, capsys, "weights", "verify", "rignet_mobilenetv2_32s_pf", "--json")
+    (result,) = json.loads(out)
+    assert (result["state"], result["error"], result["fix"]) == ("intact", "", "")
+
+
+def test_damaged_bundled_file_is_told_with_what_to_do(monkeypatch, capsys, tmp_path):
+    name = "rignet_mobilenetv2_32s_pf.camvid"
+    file = f"{name}.safetensors"
+    (tmp_path / file).write_bytes((pretrained.BUNDLED / file).read_bytes()[:-1])
+    monkeypatch.setattr(sources, "BUNDLED", tmp_path)
+    code, out, _ = run(monkeypatch, capsys, "weights", "verify", name)
+    assert (code, out) == (1, f"{name}: damaged, {tmp_path / file} of bundled:{file}: reinstall gatezoo\n")
 
 
 def test_weights_are_missing_then_downloaded_intact_then_damaged(hub, entry, monkeypatch, capsys):
@@ -66,9 +90,16 @@ def test_weights_are_missing_then_downloaded_intact_then_damaged(hub, entry, mon
     data[1000] ^= 4
     path.write_bytes(data)
     code, out, err = run(monkeypatch, capsys, "weights", "verify")
-    assert code == 2
-    assert f"test_fcn.local: damaged, {cfg.sources[0]}: " in out
-    assert "must match the manifest; 1 damaged" in err
+    assert code == 1
+    fix = "'gatezoo weights download test_fcn.local' replaces it"
+    assert out == f"test_fcn.local: damaged, {path} of {cfg.sources[0]}: {fix}\n"
+    assert err == "gatezoo: all files must be intact; 1 damaged\n"
+    code, out, _ = run(monkeypatch, capsys, "weights", "verify", "--json")
+    (result,) = json.loads(out)
+    assert code == 1
+    assert (result["name"], result["state"], result["fix"]) == ("test_fcn.local", "damaged", fix)
+    assert (result["source"], result["file"]) == (cfg.sources[0], str(path))
+    assert f"must have sha256 {cfg.sha256}; {path} has " in result["error"]
     assert run(monkeypatch, capsys, "weights", "download", "test_fcn")[0] == 0
     assert run(monkeypatch, capsys, "weights", "verify")[0] == 0
 
@@ -88,6 +119,7 @@ def test_download_of_a_repository_for_a_machine_without_network(hub, entry, monk
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        (("list", "fcn_resnet50_8s", "--json"), "fcn_resnet50_8s has none"),
         (("path", "fcn_resnet50_8s"), "fcn_resnet50_8s has none"),
         (("download", "nope"), "got 'nope'"),
         (("verify", "dignet_mobilenetv2_8s.x"), "have the tags camvid; got 'x'"),
