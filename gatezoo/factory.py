@@ -7,23 +7,22 @@ import os
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from . import hub
-from .pretrained import PretrainedCfg
-from .registry import ModelSpec, get_model_spec, get_pretrained_cfg, is_model, list_models, list_pretrained
+from .pretrained import PretrainedCfg, of_architecture
+from .registry import ModelSpec, get_model_spec, is_model, list_models, list_pretrained
 from .segmenters.base import BaseSegmenter
 from .utils.text import first_line, shorten
 from .weights.checkpoint_files import checkpoint_metadata, read_checkpoint
-from .weights.config import CONFIG, WEIGHTS, read_config, read_model_folder
 from .weights.conversions import convert_state_dict
 from .weights.header import saved_kwargs
 from .weights.loaded import LoadedWeights
 from .weights.loading import LoadReport, load_tensors, no_init_weights
 from .weights.model_size import check_bounds, check_model_size
+from .weights.model_source import parse_model_source
 from .weights.sources import resolve_weights
 
 
 def create_model(
-    model_name: str,
+    model_name: str | os.PathLike,
     pretrained: bool = False,
     *,
     num_classes: int | None = None,
@@ -42,7 +41,8 @@ def create_model(
     Args:
         model_name: ``name`` or ``name.tag``; the tag chooses the weights, by default the first of the name. Or
             ``local-dir:FOLDER``, a folder that ``save_pretrained`` wrote, or ``hf-hub:org/repo`` with such files, at a
-            branch, tag or commit with ``@revision`` (a cached 40-hex commit needs no request to the Hub).
+            branch, tag or commit with ``@revision`` (a cached 40-hex commit needs no request to the Hub). The path of
+            an existing model folder is enough, too.
         pretrained: load the weights too.
         num_classes: number of classes; by default that of the weights, without weights the model's own. Another number
             gives a new classifier.
@@ -74,6 +74,7 @@ def create_model(
     )
     given = {key: value for key, value in options.items() if value is not None}
     spec, cfg, saved = parse_model_source(model_name, cache_dir)
+    spec.merge(given)  # unknown keywords are refused before weights are read
     weights = _read_weights(spec, cfg, saved, given, pretrained, checkpoint_path, cache_dir)
     merged = _merge_kwargs(spec, saved, weights, given)
     model = _build(spec, merged, initialize=weights is None or weights.is_resized(merged))
@@ -136,6 +137,21 @@ def _build(spec: ModelSpec, model_kwargs: Mapping[str, Any], initialize: bool) -
     return model
 
 
+def rebuild(model: BaseSegmenter, num_classes: int) -> BaseSegmenter:
+    """Build a network like another, with random weights and another number of classes.
+
+    Raises:
+        ValueError: a network that :func:`create_model` did not make, or a number of classes that it cannot have.
+    """
+    if model.architecture is None:
+        raise ValueError(
+            "a network with other classes must have the name of a registered model; this one has none: use "
+            "gatezoo.create_model"
+        )
+    spec = get_model_spec(model.architecture)
+    return _build(spec, _merge_kwargs(spec, {}, None, {**model.model_kwargs, "num_classes": num_classes}), True)
+
+
 def _require_weights(
     spec: ModelSpec, cfg: PretrainedCfg | None, saved: Mapping[str, Any], given: Mapping[str, Any]
 ) -> PretrainedCfg:
@@ -179,39 +195,6 @@ def resolve_pretrained_cfg(model_name: str, cache_dir: str | os.PathLike | None 
     if cfg is None:
         raise ValueError(f"{spec.name} has no published weights yet; these have: {', '.join(list_pretrained())}")
     return cfg
-
-
-def parse_model_source(
-    model_name: str, cache_dir: str | os.PathLike | None
-) -> tuple[ModelSpec, PretrainedCfg | None, dict[str, Any]]:
-    """Resolve a name of :func:`create_model` to a registered model, its weights and the keywords saved with them.
-
-    Args:
-        model_name: ``NAME``, ``NAME.TAG``, ``local-dir:FOLDER`` or ``hf-hub:ORG/REPO[@REVISION]``.
-        cache_dir: folder of downloads; of a repository its config is fetched.
-
-    Returns:
-        The model's specification, the pretrained config of its weights (None if it has none), and the keywords that
-        the folder or repository was saved with (empty for a registered name).
-
-    Raises:
-        ValueError: a name of no such form, an unknown name or tag, or a folder or repository without a valid config.
-    """
-    if not isinstance(model_name, str):
-        raise ValueError(f"a model must be a name; got {shorten(model_name)}: gatezoo.list_models() lists them")
-    scheme, colon, rest = model_name.partition(":")
-    if not colon and "/" not in model_name:
-        return get_model_spec(model_name), get_pretrained_cfg(model_name), {}
-    scheme = scheme.lower().replace("_", "-")
-    if scheme == "local-dir" and rest:
-        return read_model_folder(rest)
-    if scheme != "hf-hub" or not rest:
-        raise ValueError(
-            f"a model must be NAME, NAME.TAG, local-dir:FOLDER or hf-hub:ORG/REPO[@REVISION]; got {model_name!r}"
-        )
-    repo, _, revision = rest.partition("@")
-    commit = hub.resolve(repo, revision or None, cache_dir)
-    return read_config(hub.fetch(repo, commit, CONFIG, cache_dir), f"hf-hub:{repo}@{commit}/{WEIGHTS}")
 
 
 def load_model(name: str, checkpoint_path: str | os.PathLike | None = None, **model_kwargs: Any) -> BaseSegmenter:
@@ -272,7 +255,22 @@ def hub_entrypoints() -> dict[str, Callable[..., BaseSegmenter]]:
             return create_model(name, pretrained, **model_kwargs)
 
         create.__name__ = name
-        create.__doc__ = f"{name}(pretrained=False, num_classes=None, ...)\n\n{get_model_spec(name).documentation()}"
+        create.__doc__ = _hub_help(get_model_spec(name))
         return create
 
     return {name: entrypoint(name) for name in list_models()}
+
+
+def _hub_help(spec: ModelSpec) -> str:
+    """Return what ``torch.hub.help`` prints: how to call the entry point, its weights, and every keyword."""
+    weights = [f"{cfg.name}, license {cfg.license}, trained on {cfg.train_data}" for cfg in of_architecture(spec.name)]
+    changed = ", ".join(f"{key}={value!r}" for key, value in spec.model_kwargs.items())
+    lines = [
+        f"{spec.name}(pretrained=False, num_classes=None, ...)",
+        "",
+        f"{spec.paper}. Weights: {'; '.join(weights) or 'none yet; pretrained must be False'}.",
+        f"Keywords of create_model, and those below; this model has {changed}.",
+        "",
+        spec.documentation(),
+    ]
+    return "\n".join(lines)

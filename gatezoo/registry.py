@@ -12,7 +12,7 @@ from typing import Any
 
 from .backbones.spec import KEYWORD_HELP, KEYWORDS, BackboneSpec, flat_signature, takes_backbone_spec
 from .pretrained import PretrainedCfg, of_architecture
-from .utils.choices import check_choice, suggest
+from .utils.choices import check_choice, suggest, suggest_keyword
 from .utils.keyword_types import check_keyword
 from .utils.text import shorten
 
@@ -93,7 +93,7 @@ class ModelSpec:
                 del changed[key]
             elif accepted and key not in accepted:
                 raise ValueError(
-                    f"{self.name} takes the keywords {', '.join(accepted)}; got {key!r}{suggest(key, accepted)}"
+                    f"{self.name} takes the keywords {', '.join(accepted)}; got {key!r}{suggest_keyword(key, accepted)}"
                 )
         if changed.get("backbone", model_kwargs.get("backbone")) != model_kwargs.get("backbone"):
             model_kwargs.pop("backbone_args", None)

@@ -225,3 +225,69 @@ def test_model_source_is_a_name_a_folder_or_a_repository(published, tmp_path):
     for name in ("folder/model", "local-dir:", "hf-hub:", "ftp:org/repo"):
         with pytest.raises(ValueError, match=r"local-dir:FOLDER or hf-hub:ORG/REPO\[@REVISION\]; got"):
             factory.parse_model_source(name, None)
+
+
+def test_path_of_a_model_folder_is_a_source(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    model = gatezoo.create_model("test_fcn", num_classes=3)
+    for folder in ("a-model", "a/model", "test_dignet", "test_dignet.v2/a"):
+        gatezoo.save_pretrained(model, folder)
+    for source in ("a-model", "a/model", "./a/model", str(tmp_path / "a-model"), tmp_path / "a", "test_dignet.v2/a"):
+        source = source / "model" if source == tmp_path / "a" else source
+        again = gatezoo.create_model(source, pretrained=True)
+        assert (again.architecture, again.num_classes) == ("test_fcn", 3)
+        assert torch.equal(again.head.weight, model.head.weight)
+        assert gatezoo.create_model(source).load_report is None
+    # A registered name remains the model, whatever lies in the working directory.
+    assert gatezoo.create_model("test_dignet").architecture == "test_dignet"
+
+
+@pytest.mark.parametrize(
+    ("name", "advice"),
+    [
+        ("empty", "this folder has no config.json, local-dir:FOLDER must be one that save_pretrained wrote"),
+        ("./empty", "this folder has no config.json, local-dir:FOLDER must be one that save_pretrained wrote"),
+        ("org/repo", "pass hf-hub:org/repo for a repository; there is no folder of this name for local-dir:org/repo"),
+        ("org/repo@main", "pass hf-hub:org/repo@main for a repository"),
+        ("/no/such/folder", "there is no model folder of this name"),
+        ("https://host/x", "there is no model folder of this name"),
+    ],
+)
+def test_source_without_a_scheme_is_answered_with_the_right_one(name, advice, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ValueError, match=r"a model must be NAME, .*local-dir:FOLDER or hf-hub:") as caught:
+        gatezoo.create_model(name)
+    assert f"; got {name!r}: {advice}" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("keyword", "value", "ours"),
+    [
+        ("encoder_name", "resnet34", "backbone="),
+        ("encoder_weights", "imagenet", "pretrained_backbone=True"),
+        ("encoder_output_stride", 16, "output_stride="),
+        ("weights_backbone", "DEFAULT", "pretrained_backbone=True"),
+        ("weights", "DEFAULT", "pretrained=True"),
+        ("classes", 3, "num_classes="),
+        ("num_labels", 3, "num_classes="),
+        ("in_channels", 1, "in_chans="),
+        ("num_channels", 1, "in_chans="),
+        ("aux_loss", True, "auxiliary="),
+    ],
+)
+def test_keywords_of_other_libraries_are_answered_with_ours(keyword, value, ours):
+    with pytest.raises(ValueError, match=f"got '{keyword}': use {ours}$") as caught:
+        gatezoo.create_model("test_pspnet", **{keyword: value})
+    assert "\n" not in str(caught.value)
+
+
+def test_keywords_are_checked_before_weights_are_read(monkeypatch):
+    monkeypatch.setattr(factory, "resolve_weights", lambda *_: pytest.fail("weights were looked for"))
+    with pytest.raises(ValueError, match="got 'encoder_name': use backbone="):
+        gatezoo.create_model("dignet_mobilenetv2_8s", pretrained=True, encoder_name="resnet18")
+    # Only what the model has is advised.
+    with pytest.raises(ValueError, match="got 'aux_loss'") as caught:
+        gatezoo.create_model("test_fcn", aux_loss=True)
+    assert "auxiliary" not in str(caught.value)

@@ -10,6 +10,9 @@ import torch
 from helpers.paths import ROOT
 
 import gatezoo
+from gatezoo import factory
+from gatezoo.pretrained import of_architecture
+from gatezoo.registry import get_model_spec
 
 
 def run_elsewhere(tmp_path, code):
@@ -53,6 +56,26 @@ def test_help_describes_model_and_keywords(github, name):
         assert "a timm model" in text
         for keyword in ("backbone", "in_chans", "pretrained_backbone", "backbone_args", "freeze_bn"):
             assert text.count(f"    {keyword}: ") == 1
+
+
+def test_help_of_every_model_tells_how_to_call_it(github, monkeypatch):
+    # The help of torch.hub imports hubconf.py anew for each name.
+    entrypoints = factory.hub_entrypoints()
+    monkeypatch.setattr(factory, "hub_entrypoints", lambda: entrypoints)
+    for name in gatezoo.list_models():
+        text = torch.hub.help(github, name, trust_repo=True)
+        spec = get_model_spec(name)
+        first, rest = text.split("\n\n", 1)
+        assert first == f"{name}(pretrained=False, num_classes=None, ...)"
+        assert spec.paper in rest
+        for cfg in of_architecture(name):
+            assert f"{cfg.name}, license {cfg.license}, trained on {cfg.train_data}" in rest
+        assert ("none yet" in rest) != bool(of_architecture(name))
+        for keyword, value in spec.model_kwargs.items():
+            assert f"{keyword}={value!r}" in rest
+        lines = [line.split(": ")[0] for line in rest.splitlines() if line.startswith("    ")]
+        documented = {word.strip() for line in lines for word in line.split(",")}
+        assert spec.parameters().keys() <= documented, name
 
 
 def test_load_by_the_name_of_the_repository(github):

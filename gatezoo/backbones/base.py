@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from ..utils.choices import suggest
 from ..utils.text import first_line
 from .dilation import dilate, input_strides, is_dilatable
-from .layer_groups import layer_numbers
+from .layer_groups import layer_numbers, undecayed
 from .published import fetch_published, overlay
 from .shape_probe import BackboneGeometry, probe_geometry
 
@@ -78,9 +78,14 @@ class TimmBackbone(nn.Module):
             ) from None
 
     def group_matcher(self, coarse: bool = False) -> Callable[[str], int]:
-        """Return the function from a parameter's name to the number of its layer, for timm's ``group_parameters``."""
-        number = layer_numbers(self.name, self._net_kwargs)
+        """Return the function from a parameter's name to its layer, or stage, for timm's ``group_parameters``."""
+        number = layer_numbers(self.name, self._net_kwargs, coarse)
         return lambda parameter: number(parameter.removeprefix("net."))
+
+    def no_weight_decay(self) -> set[str]:
+        """Return the names of parameters that timm exempts from weight decay, beside biases and norms."""
+        names = (name.removeprefix("net.") for name, _ in self.named_parameters())
+        return {f"net.{name}" for name in undecayed(self.name, self._net_kwargs, names)}
 
     def _to_nchw(self, x: Tensor) -> Tensor:
         return x.permute(0, 3, 1, 2) if self._nhwc else x

@@ -151,8 +151,13 @@ class WiderResNet38(nn.Module):
         self.grad_checkpointing = enable
 
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
-        """Return patterns of the layers' names, for timm's ``group_parameters``: the stem, then each unit."""
-        return {"stem": r"^stem", "units": [(r"^groups\.(\d+)\.(\d+)", None), (r"^leave", (99999,))]}
+        """Return patterns of the layers' names, for timm's ``group_parameters``: the stem, then each unit or group."""
+        units = r"^groups\.(\d+)" if coarse else r"^groups\.(\d+)\.(\d+)"
+        return {"stem": r"^stem", "units": [(units, None), (r"^leave", (99999,))]}
+
+    def no_weight_decay(self) -> set[str]:
+        """Return the names of parameters without weight decay, beside biases and norms: there are none."""
+        return set()
 
     def forward(self, image: Tensor) -> list[Tensor]:
         maps = [self.stem(image)]

@@ -12,8 +12,9 @@ from torch import Tensor
 from ..layers.resize import resize_to
 from ..segmenters.base import SemanticSegmenter
 from ..segmenters.outputs import SegmenterOutput
+from ..utils.image_tensors import to_image_tensor
 from .ablation import ablate_gate
-from .inputs import error_context, to_depth_tensor, to_image_tensor
+from .inputs import error_context, to_depth_tensor
 from .modes import WholeImage
 from .predictor import Predictor
 

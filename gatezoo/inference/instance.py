@@ -8,8 +8,9 @@ import torch
 
 from ..segmenters.instance import Instances, InstanceSegmenter
 from ..utils.devices import resolve_device
+from ..utils.image_tensors import to_image_tensor
 from ..utils.modules import copy_for_inference
-from .inputs import check_model, error_context, iter_images, to_image_tensor, trained_image_max
+from .inputs import check_model, error_context, iter_images, trained_image_max
 
 # Instances with a lower score are not drawn or written unless a lower threshold is given.
 SCORE_THRESHOLD = 0.5

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 
 from ..segmenters.instance import Instances
+from ..utils.image_tensors import to_image_tensor
 from ..utils.optional import require_package
 from ..visualization.figures import draw_instances
-from .inputs import error_context, to_image_tensor
+from .inputs import error_context
 from .instance import InstancePredictor
 from .writers import PredictionWriter, Results
 

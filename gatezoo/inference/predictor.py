@@ -16,10 +16,11 @@ from ..layers.resize import resize_to
 from ..segmenters.base import SemanticSegmenter
 from ..segmenters.outputs import PassOutput, SegmenterOutput
 from ..utils.devices import resolve_device
+from ..utils.image_tensors import to_image_tensor
 from ..utils.modules import copy_for_inference
 from ..utils.text import shorten
 from .ablation import without_gate
-from .inputs import check_model, error_context, to_depth_tensor, to_image_tensor, trained_image_max
+from .inputs import check_model, error_context, to_depth_tensor, trained_image_max
 from .modes import (
     Forward,
     InferenceMode,

@@ -6,12 +6,15 @@ import dataclasses
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..utils.text import shorten
 from .label_rules import check_label_format
 from .rules import BOUNDS, Rule, is_text, match_source, matching, number, plain, refuse, rule, text, tuple_of, whole
 from .upgrades import FORMAT_VERSION, check_version, upgrade_metadata, upgrade_recipe
+
+if TYPE_CHECKING:
+    from torchvision.transforms import v2
 
 # The forms: header of a checkpoint, config.json of a model folder, entry of the manifest.
 HEADER, CONFIG, ENTRY = "header", "config", "entry"
@@ -114,6 +117,18 @@ class PretrainedCfg:
     def name(self) -> str:
         """``architecture.tag``."""
         return f"{self.architecture}.{self.tag}"
+
+    def transforms(self) -> v2.Compose:
+        """Create the torchvision pipeline that prepares one image for the network, as :func:`gatezoo.predict` does.
+
+        It takes a path, a PIL image, an array or a tensor (C, H, W), see :func:`gatezoo.predict`, and returns float32
+        (C, H, W) at the image's own size: normalized with ``mean`` and ``std``, or in 0 .. 1 for networks of instance
+        segmentation, which normalize images themselves. ``image_max`` is full brightness, if it is known.
+        """
+        from ..data.input_transform import make_input_transform
+        from ..registry import get_model_spec
+
+        return make_input_transform(self, get_model_spec(self.architecture).task)
 
     @classmethod
     def from_dict(cls, name: str, entry: Mapping[str, Any]) -> PretrainedCfg:

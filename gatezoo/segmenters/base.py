@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar
 
@@ -11,20 +11,16 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from ..backbones.pyramid import Pyramid
-from ..backbones.stages import Stages
-from ..backbones.wide_resnet import WiderResNet38
 from ..layers.normalize import Normalize
 from ..layers.resize import resize_to
 from ..pretrained import PretrainedCfg
 from ..utils.images import MIN_SIZE
 from ..utils.palette import voc_palette
+from .methods import Backbone, CommonMethods, classifier_of
 from .outputs import PassOutput, SegmenterOutput
 
-Backbone = Pyramid | Stages | WiderResNet38
 
-
-class BaseSegmenter(nn.Module, ABC):
+class BaseSegmenter(CommonMethods):
     """A backbone, the modules that read its maps, and the config of the weights.
 
     Keys of the state dict are an on-disk format: renaming an attribute that holds parameters or buffers breaks every
@@ -119,16 +115,6 @@ class BaseSegmenter(nn.Module, ABC):
         """Return another network's tensors to start from, with those added that can be derived for missing parts."""
         return state_dict
 
-    def set_grad_checkpointing(self, enable: bool = True) -> None:
-        """In training, recompute activations in the backward pass instead of keeping them: less memory, more time.
-
-        Batch norm that is not frozen then counts each batch twice in its running statistics.
-
-        Raises:
-            ValueError: a backbone that does not support it.
-        """
-        self.backbone.set_grad_checkpointing(enable)
-
     def train(self, mode: bool = True) -> BaseSegmenter:
         """Set training or evaluation mode, leaving frozen batch norm in evaluation mode."""
         super().train(mode)
@@ -185,6 +171,12 @@ class SemanticSegmenter(BaseSegmenter):
     def capabilities(self) -> frozenset[str]:
         depth = {"depth"} if self.predicts_depth else set()
         return super().capabilities | depth
+
+    def get_classifier(self) -> nn.Module:
+        return classifier_of(self.head)
+
+    def forward_features(self, image: Tensor) -> list[Tensor]:
+        return self.backbone(self._check_and_pad(image))
 
     @abstractmethod
     def run_passes(self, padded: Tensor, details: bool) -> Iterator[PassOutput]:

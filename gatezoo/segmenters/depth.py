@@ -19,6 +19,7 @@ from ..heads.depth_pooling import HeadOutput, PoolingHead
 from ..layers.depth_bins import is_known, scale_weights
 from ..layers.resize import is_tracing
 from .base import SemanticSegmenter
+from .methods import classifier_of
 from .outputs import PassOutput, SegmenterOutput
 from .recurrent import IterativeSegmenter
 
@@ -236,6 +237,9 @@ class RecurrentDepthSegmenter(DepthGated, IterativeSegmenter):
         self.recurrent = recurrent
         self.feedback = feedback
         self.iterations = iterations
+
+    def get_classifier(self) -> nn.Module:
+        return nn.ModuleList([classifier_of(self.head), classifier_of(self.recurrent)])
 
     def forward(self, image: Tensor, iterations: int | None = None, depth: Tensor | None = None) -> Tensor:
         """Compute the logits (B, K, H, W) of the last of ``iterations`` passes, loop ``iterations`` - 1."""

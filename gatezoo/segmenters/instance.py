@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
+from torchvision.models.detection.image_list import ImageList
 from torchvision.models.detection.mask_rcnn import MaskRCNN, MaskRCNNHeads, MaskRCNNPredictor
 from torchvision.models.detection.transform import resize_boxes
 from torchvision.ops import roi_align
@@ -141,15 +142,12 @@ class InstanceSegmenter(BaseSegmenter):
             ValueError: images or targets that are not of this form.
         """
         self._check_images(images)
-        self._check_shapes(images)
         if self.training:
             if targets is None:
                 raise ValueError("targets must be given in training; got None: pass targets, or call model.eval()")
             targets = [_plain_tensors(target) for target in targets]
             check_targets([image.shape[-2:] for image in images], targets, self.num_classes)
-        mean, std = self.normalization or (self.data_config.mean, self.data_config.std)
-        self.resize.image_mean, self.resize.image_std = channel_stats(mean, std, self.in_chans)
-        batch, targets = self.resize(images, targets if self.training else None)
+        batch, targets = self._prepare(images, targets if self.training else None)
         maps = dict(zip(MAP_NAMES, self.maps(batch.tensors), strict=True))
         # Boxes in 16 bits would be off by pixels.
         with torch.autocast(batch.tensors.device.type, enabled=False):
@@ -161,6 +159,22 @@ class InstanceSegmenter(BaseSegmenter):
             _at_image_size(instances, inner, image.shape[-2:])
             for instances, inner, image in zip(found, batch.image_sizes, images)
         ]
+
+    def get_classifier(self) -> nn.Module:
+        """Return the layers of the boxes' classes and offsets, and that of the masks."""
+        return nn.ModuleList([self.roi_heads.box_predictor, self.roi_heads.mask_predictor.mask_fcn_logits])
+
+    def forward_features(self, images: Sequence[Tensor]) -> list[Tensor]:
+        """Compute the maps of the backbone (B, C_l, h_l, w_l), finest first, of the images as they are resized."""
+        self._check_images(images)
+        batch, _ = self._prepare(images, None)
+        return self.backbone(batch.tensors)
+
+    def _prepare(self, images: Sequence[Tensor], targets: Sequence[Instances] | None) -> tuple[ImageList, Any]:
+        """Normalize and resize the images, and resize the targets, into one batch."""
+        mean, std = self.normalization or (self.data_config.mean, self.data_config.std)
+        self.resize.image_mean, self.resize.image_std = channel_stats(mean, std, self.in_chans)
+        return self.resize(images, targets)
 
     def _check_shapes(self, images: Sequence[Tensor]) -> None:
         """Refuse images so narrow that nothing of their short side is left when the long one is resized."""
@@ -207,6 +221,7 @@ class InstanceSegmenter(BaseSegmenter):
                 raise ValueError(f"each image must be ({self.in_chans}, H, W); got {tuple(image.shape)}")
             if not image.is_floating_point():
                 raise ValueError(f"images must be floating point in 0 .. 1; got {image.dtype}: divide by 255")
+        self._check_shapes(images)
 
 
 def _plain_tensors(target: Instances) -> Instances:

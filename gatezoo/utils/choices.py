@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from difflib import get_close_matches
 
 from .text import first_values, shorten
 
 # Characters of a list of choices in a message; of a longer one the first and the last are shown.
 _MAX_LISTED = 250
+# Keywords of segmentation_models_pytorch, torchvision and transformers, and what they are called here.
+_OTHER_SPELLINGS = {
+    "encoder_name": "backbone=",
+    "encoder_weights": "pretrained_backbone=True",
+    "encoder_output_stride": "output_stride=",
+    "weights_backbone": "pretrained_backbone=True",
+    "weights": "pretrained=True",
+    "classes": "num_classes=",
+    "num_labels": "num_classes=",
+    "in_channels": "in_chans=",
+    "num_channels": "in_chans=",
+    "aux_loss": "auxiliary=",
+}
 
 
 def suggest(word: str, words: Iterable[str]) -> str:
@@ -18,6 +31,14 @@ def suggest(word: str, words: Iterable[str]) -> str:
         return ""
     *others, last = near
     return f". Did you mean {', '.join(others) + ' or ' if others else ''}{last}?"
+
+
+def suggest_keyword(keyword: str, accepted: Collection[str]) -> str:
+    """Return ``": use OURS="`` for another library's keyword that one of ours replaces, else similar accepted ones."""
+    ours = _OTHER_SPELLINGS.get(keyword, "")
+    if ours.partition("=")[0] in {"pretrained", *accepted}:
+        return f": use {ours}"
+    return suggest(keyword, accepted)
 
 
 def check_choice(name: str, value: str, choices: Iterable[str]) -> str:

@@ -6,13 +6,13 @@ import torch
 from PIL import Image
 
 import gatezoo
-from gatezoo.inference.inputs import to_image_tensor
 from gatezoo.inference.modes import SlidingWindow
 from gatezoo.inference.predictor import Predictor
 from gatezoo.inference.semantic import predict_iterations
 from gatezoo.inference.semantic_files import SemanticWriter
 from gatezoo.inference.writers import write_predictions
 from gatezoo.segmenters.outputs import PassOutput
+from gatezoo.utils.image_tensors import to_image_tensor
 from gatezoo.utils.images import load_image
 from gatezoo.utils.palette import voc_palette
 
