@@ -7,11 +7,11 @@ from pathlib import Path
 from PIL import Image
 
 from ..inference.gate_maps import compute_gate_maps
-from ..inference.inputs import to_image_tensor
 from ..inference.instance import InstancePredictor
 from ..inference.predictor import Predictor
 from ..segmenters.base import BaseSegmenter, SemanticSegmenter
 from ..segmenters.instance import InstanceSegmenter
+from ..utils.image_tensors import to_image_tensor
 from ..utils.images import IMAGE_SUFFIXES
 from ..visualization.comparison import compare_figure
 from ..visualization.figures import draw_instances
