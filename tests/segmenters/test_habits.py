@@ -13,6 +13,7 @@ from torchvision.transforms import v2
 
 import gatezoo
 from gatezoo import segmenters
+from gatezoo.data import FolderDataset
 from gatezoo.model_info import on_meta
 from gatezoo.segmenters.base import BaseSegmenter
 from gatezoo.utils.image_tensors import to_image_tensor
@@ -193,6 +194,24 @@ def test_reset_classifier_forgets_the_former_classes_but_not_the_license(num_cla
         assert (now.mean, now.std, now.license) == (cfg.mean, cfg.std, cfg.license)
         assert now.base_model == cfg.describe_as_base()
     assert model.class_names == [str(k) for k in range(num_classes)]
+
+
+@pytest.mark.parametrize("num_classes", [2, 11])
+def test_reset_network_is_trained_and_what_is_saved_knows_where_it_came_from(num_classes, shapes, tmp_path):
+    model = gatezoo.create_model("zigzag_mobilenetv2_no_fusion", pretrained=True)  # of 11 classes
+    base = model.pretrained_cfg
+    model.reset_classifier(num_classes)
+    before = [p.clone() for p in model.get_classifier().parameters()]
+    data = FolderDataset(shapes, num_classes)
+    recipe = gatezoo.Recipe(steps=1, batch_size=2, crop_size=32, amp_dtype="none", eval_interval=1)
+    gatezoo.train(model, data, data, tmp_path / "run", recipe, device="cpu", workers=0)
+    assert not any(torch.equal(old, new) for old, new in zip(before, model.get_classifier().parameters(), strict=True))
+    again = gatezoo.create_model(model.save_pretrained(tmp_path / "saved"), pretrained=True)
+    assert again.num_classes == num_classes
+    assert again.class_names == [str(k) for k in range(num_classes)]
+    assert again.pretrained_cfg.mean == tuple(base.mean)
+    assert again.pretrained_cfg.base_model == base.describe_as_base()
+    assert_equal(again, model)
 
 
 def test_wrong_numbers_of_classes_are_refused():
