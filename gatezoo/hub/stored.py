@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 import re
@@ -15,7 +16,7 @@ from huggingface_hub import scan_cache_dir
 from huggingface_hub.errors import CacheNotFound
 from huggingface_hub.utils import CachedRepoInfo, HFCacheInfo
 
-from .cache import cache_folder, repo_folder
+from .cache import cache_folder
 
 # What a download is called until it is complete, see :mod:`.stream`; those of the Hub's own client have other names.
 _PARTIAL = re.compile(r"[0-9a-f]{16}\.incomplete")
@@ -87,21 +88,23 @@ def delete_snapshots(
             if not dry_run:
                 strategy.execute()
                 for commit in commits:
-                    shutil.rmtree(repo_folder(repo.repo_id, cache_dir) / "verified" / commit, ignore_errors=True)
+                    if _is_inside(notes := repo.repo_path / "verified" / commit, repo.repo_path):
+                        shutil.rmtree(notes, ignore_errors=True)
                     _require_gone(repo.repo_path / "snapshots" / commit)
     return freed
 
 
 def delete_web_file(path: Path, dry_run: bool = False) -> int:
-    """Delete a file that came from an https server, with its folder, and return the bytes freed.
+    """Delete a file that came from an https server, its note and their empty folder, and return the bytes freed.
 
     Raises:
         ValueError: it cannot be deleted.
     """
-    freed = sum(file.lstat().st_size for file in path.parent.iterdir())
+    note = path.with_name(f"{path.name}.verified.json")
+    freed = sum(delete_file(file, dry_run) for file in (path, note) if file.exists())
     if not dry_run:
-        shutil.rmtree(path.parent, ignore_errors=True)
-        _require_gone(path.parent)
+        with contextlib.suppress(OSError):  # unless it holds another file
+            path.parent.rmdir()
     return freed
 
 

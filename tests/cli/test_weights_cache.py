@@ -169,15 +169,15 @@ def test_files_of_https_servers_go_unless_the_manifest_names_them(hub, use, monk
         path.parent.mkdir(parents=True)
         path.write_bytes(content)
     old.with_name(f"{old.name}.verified.json").write_text("{}")
+    named.with_name("other.safetensors").write_bytes(data)  # once at another address
     code, out, _ = run(monkeypatch, capsys, "weights", "verify")
     assert code == 1
-    states = {line.rpartition("/")[0].rpartition("/")[2] or line: line for line in out.splitlines()}
-    assert f"test_fcn.local: intact, {named}" in out
+    assert f"test_fcn.local: intact, {named}\n" in out
     assert f"{old}: intact, {old}" in out
     assert f"{moved}: damaged, {moved} of {moved}: remove it" in out
-    assert len(states) == 3
-    assert run(monkeypatch, capsys, "weights", "prune")[1].endswith("10 bytes freed\n")
-    assert named.exists()
+    assert len(out.splitlines()) == 3
+    assert run(monkeypatch, capsys, "weights", "prune")[1].endswith("17 bytes freed\n")
+    assert [path.name for path in named.parent.iterdir()] == [named.name]
     assert not old.parent.exists()
     assert not moved.parent.exists()
 
@@ -198,13 +198,21 @@ def test_nothing_outside_the_cache_is_touched(hub, use, monkeypatch, capsys, tmp
     file = plain_snapshot(cache, "org/file", b"5") / f"snapshots/{'a' * 40}/more.safetensors"
     file.symlink_to(outside / "web/x.safetensors")
     (cache / "models--org--linked").symlink_to(outside / "repo")
+    # Two commits, of which one goes, so that its notes go alone.
+    noted = plain_snapshot(cache, "org/noted", b"6")
+    (noted / "snapshots" / ("b" * 40)).mkdir()
+    (outside / "notes" / ("a" * 40)).mkdir(parents=True)
+    (outside / "notes" / ("a" * 40) / "x.json").write_bytes(b"7")
+    (noted / "verified").symlink_to(outside / "notes")
     (cache / "gatezoo").mkdir()
     (cache / "gatezoo" / ("f" * 64)).symlink_to(outside / "web")
     assert linked.name == "models--org--linked"
     before = {path: path.read_bytes() for path in outside.rglob("*") if path.is_file()}
-    assert run(monkeypatch, capsys, "weights", "prune")[:2] == (0, "0 bytes freed\n")
+    code, out, _ = run(monkeypatch, capsys, "weights", "prune")
+    assert (code, out.splitlines()[1:]) == (0, ["1 bytes freed"])
+    assert not (noted / "snapshots" / ("a" * 40)).exists()
     assert {path: path.read_bytes() for path in outside.rglob("*") if path.is_file()} == before
-    assert len(before) == 5
+    assert len(before) == 6
 
 
 @pytest.mark.parametrize("command", [("prune",), ("prune", "--dry-run"), ("verify",), ("verify", "--json"), ("list",)])
