@@ -5,6 +5,7 @@ import importlib.util
 import pytest
 import torch
 from helpers.headers import header
+from helpers.manifest import use_manifest
 from safetensors.torch import save_file
 
 import gatezoo
@@ -33,7 +34,7 @@ def published(tmp_path, monkeypatch):
         sha256=sha256_of(path),
         sources=(f"bundled:{path.name}",),
     )
-    monkeypatch.setattr(pretrained, "manifest", lambda: {cfg.name: cfg})
+    use_manifest(monkeypatch, cfg)
     monkeypatch.setattr(sources, "BUNDLED", tmp_path)
     return model, path
 

@@ -10,6 +10,7 @@ import zipfile
 import numpy as np
 import pytest
 import typer
+from helpers.manifest import use_manifest
 from helpers.paths import ROOT
 from safetensors import safe_open
 
@@ -90,7 +91,7 @@ def test_base_model_is_named_with_its_license():
 def test_info_shows_the_labels_of_the_weights(monkeypatch):
     labels = {"class_names": ["x"], "label_format": {"ids": {"255": 0}}}
     cfg = PretrainedCfg.from_dict("test_fcn.tag", ENTRY | labels)
-    monkeypatch.setattr(pretrained, "manifest", lambda: {cfg.name: cfg})
+    use_manifest(monkeypatch, cfg)
     assert describe("test_fcn")["weights .tag"].endswith("; CC0-1.0; labels: ids 255 = x")
 
 

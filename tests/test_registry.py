@@ -5,9 +5,10 @@ import subprocess
 import sys
 
 import pytest
+from helpers.manifest import use_manifest
 
 import gatezoo
-from gatezoo import pretrained, registry
+from gatezoo import registry
 from gatezoo.backbones.spec import BackboneSpec
 from gatezoo.pretrained import PretrainedCfg
 from gatezoo.registry import get_model_spec, register_model, register_models
@@ -20,7 +21,7 @@ def tags(monkeypatch):
         PretrainedCfg(name, tag, 2, (0.5,) * 3, (0.5,) * 3)
         for name, tag in [("test_fcn", "camvid"), ("test_fcn", "voc12"), ("test_dignet", "voc12")]
     ]
-    monkeypatch.setattr(pretrained, "manifest", lambda: {cfg.name: cfg for cfg in cfgs})
+    use_manifest(monkeypatch, *cfgs)
 
 
 @pytest.fixture

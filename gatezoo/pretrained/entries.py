@@ -41,8 +41,6 @@ def read_entries(entries: Mapping[str, Any]) -> dict[str, PretrainedCfg]:
 
 def of_architecture(architecture: str) -> list[PretrainedCfg]:
     """Return the entries of a model, the default first."""
-    from . import manifest  # that of the package, which may be replaced
-
     return [cfg for cfg in manifest().values() if cfg.architecture == architecture]
 
 

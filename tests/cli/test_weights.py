@@ -5,6 +5,7 @@ import sys
 import pytest
 import torch
 from helpers.commands import run
+from helpers.manifest import use_manifest
 
 import gatezoo
 from gatezoo import hub as client
@@ -22,7 +23,7 @@ def entry(hub, tmp_path, monkeypatch):
     stored = json.loads((folder / "config.json").read_text())["pretrained_cfg"]
     source = f"hf-hub:org/net@{commit}/model.safetensors"
     cfg = pretrained.PretrainedCfg.from_config("test_fcn", stored, source)
-    monkeypatch.setattr(pretrained, "manifest", lambda: {cfg.name: cfg})
+    use_manifest(monkeypatch, cfg)
     return cfg, commit
 
 

@@ -8,6 +8,7 @@ import time
 
 import pytest
 from helpers.commands import run
+from helpers.manifest import use_manifest
 from huggingface_hub import constants
 
 import gatezoo
@@ -31,7 +32,7 @@ def make_entry(hub, tmp_path, repo, bias):
 @pytest.fixture
 def use(monkeypatch):
     """Make entries the manifest in use."""
-    return lambda *cfgs: monkeypatch.setattr(pretrained, "manifest", lambda: {cfg.name: cfg for cfg in cfgs})
+    return lambda *cfgs: use_manifest(monkeypatch, *cfgs)
 
 
 def size_of(folder):

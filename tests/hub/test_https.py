@@ -5,6 +5,7 @@ import dataclasses
 import pytest
 import torch
 from helpers.hub_faults import LocalSession
+from helpers.manifest import use_manifest
 
 import gatezoo
 from gatezoo import hub as client
@@ -29,7 +30,7 @@ def entry(hub, tmp_path, monkeypatch):
         "test_fcn", "demo", 3, (0.5,) * 3, (0.5,) * 3, size=len(data), sources=(URL.format(commit=commit),),
         sha256=sha256_of(tmp_path / "saved/model.safetensors"),
     )  # fmt: skip
-    monkeypatch.setattr(pretrained, "manifest", lambda: {cfg.name: cfg})
+    use_manifest(monkeypatch, cfg)
     return model, cfg
 
 

@@ -7,6 +7,7 @@ import re
 import numpy as np
 import pytest
 import yaml
+from helpers.manifest import use_manifest
 from huggingface_hub import ModelCard, parse_eval_result_entries
 from markdown_it import MarkdownIt
 from PIL import Image
@@ -203,7 +204,7 @@ def test_license_is_one_of_the_hubs_or_has_a_name_and_a_link(license, fields):
 def test_base_model_is_a_repository_of_the_hub(monkeypatch):
     known = make_cfg(sources=("bundled:x.safetensors", f"hf-hub:org/fcn.discs@{'a' * 40}/model.safetensors"))
     bundled = dataclasses.replace(known, tag="here", sources=("bundled:x.safetensors",))
-    monkeypatch.setattr(pretrained, "manifest", lambda: {known.name: known, bundled.name: bundled})
+    use_manifest(monkeypatch, known, bundled)
     local = dataclasses.replace(known, tag="local", sources=(f"hf-hub:me/mine@{'b' * 40}/model.safetensors",))
     for base, repo in ((known, "org/fcn.discs"), (local, "me/mine"), (bundled, None)):
         text, header, _ = card_of(make_cfg(base_model=base.describe_as_base()))

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from helpers.commands import run
+from helpers.manifest import use_manifest, use_manifest_file
 from helpers.paths import ROOT
 from huggingface_hub import snapshot_download
 from safetensors.torch import load_file, save_file
@@ -106,7 +107,7 @@ def test_checkpoint_becomes_a_repository_and_an_entry(hub, trained, manifest, sc
     assert cfg.format_version == 3
 
     # With the entry in the manifest and an empty cache, the name needs one download.
-    monkeypatch.setattr(pretrained, "manifest", lambda: {cfg.name: cfg})
+    use_manifest(monkeypatch, cfg)
     hub.requests.clear()
     model = gatezoo.create_model("test_fcn.discs", pretrained=True)
     assert len(hub.counted("GET")) == 1
@@ -290,10 +291,8 @@ def test_bundled_entries_are_published_unchanged(hub, manifest, monkeypatch, cap
         assert f"org/{name}@" in out
     # Publishing again changes nothing on the hub or in the manifest.
     text = manifest.read_text()
-    monkeypatch.setattr(pretrained, "manifest_path", lambda: manifest)
-    pretrained.manifest.cache_clear()
+    use_manifest_file(monkeypatch, manifest)
     run(monkeypatch, capsys, "publish", "--all", "--org", "org", "--manifest", manifest, "--yes")
-    pretrained.manifest.cache_clear()
     assert manifest.read_text() == text
 
 

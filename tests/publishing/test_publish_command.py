@@ -10,6 +10,7 @@ import time
 import pytest
 import yaml
 from helpers.commands import run
+from helpers.manifest import use_manifest_file
 from helpers.paths import ROOT
 from huggingface_hub import ModelCard, close_session, parse_eval_result_entries
 
@@ -17,7 +18,6 @@ import gatezoo
 from gatezoo import hub as client
 from gatezoo import pretrained
 from gatezoo.hub import retry
-from gatezoo.pretrained import entries
 from gatezoo.publishing import publish as publish_module
 from gatezoo.publishing.card_header import parse_benchmark
 
@@ -32,11 +32,8 @@ def manifest(tmp_path, monkeypatch):
     content["weights"] = {name: content["weights"][name] for name in NAMES}
     path = tmp_path / "manifest.json"
     path.write_text(json.dumps(content))
-    for module in (pretrained, entries):
-        monkeypatch.setattr(module, "manifest_path", lambda: path)
-    pretrained.manifest.cache_clear()
-    yield path
-    pretrained.manifest.cache_clear()
+    use_manifest_file(monkeypatch, path)
+    return path
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from helpers.manifest import use_manifest
 from helpers.paths import ROOT
 from huggingface_hub import close_session, snapshot_download
 from safetensors.torch import load_file
@@ -188,7 +189,7 @@ def test_sources_are_tried_in_order(hub, put, tmp_path, monkeypatch):
             "sources": ["bundled:absent.safetensors", f"hf-hub:org/net@{commit}/model.safetensors"],
         },
     )  # fmt: skip
-    monkeypatch.setattr(pretrained, "manifest", lambda: {cfg.name: cfg})
+    use_manifest(monkeypatch, cfg)
     monkeypatch.setattr(sources, "BUNDLED", tmp_path / "bundled")
     hub.requests.clear()
     assert torch.equal(logits(gatezoo.create_model("test_fcn", pretrained=True)), logits(model))
