@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any
 
 import torch
 
 from ..data.base import SegmentationDataset
 from ..data.create import AnyDataset
-from ..data.label_format import LabelFormat
 from ..factory import create_model, load_checkpoint
 from ..recipes.recipe import Recipe
-from ..registry import get_model_spec
 from ..segmenters.base import BaseSegmenter
 from ..segmenters.depth import DepthGated
 from ..utils.devices import resolve_device
 from .messages import log_info
+from .metadata import derive_cfg, describe_checkpoint
 from .optimizers import check_optimizer
 from .options import ModelSource, RunOptions
 from .run_folder import RunFolder
@@ -85,38 +83,12 @@ def prepare_model(source: ModelSource, data: AnyDataset) -> tuple[BaseSegmenter,
         freeze_bn=source.freeze_bn,
         **source.model_kwargs,
     )
-    _set_classes(model, data)
+    # The classes are those of the data, and the weights become the base model of the new ones.
+    model.pretrained_cfg = derive_cfg(model.pretrained_cfg, data)
     if source.initial_checkpoint:
         log_info(str(load_checkpoint(model, source.initial_checkpoint, strict=False)))
     _set_depth_thresholds(model, data)
-    return model, _checkpoint_metadata(model, data)
-
-
-def _set_classes(model: BaseSegmenter, data: AnyDataset) -> None:
-    """Replace the facts about the data in the pretrained config; its weights become the base model of the new ones."""
-    if cfg := model.pretrained_cfg:
-        model.pretrained_cfg = dataclasses.replace(
-            cfg,
-            **_data_fields(data),
-            metrics={},
-            train_data="",
-            data_license="",
-            command="",
-            base_model=cfg.describe_as_base(),
-        )
-
-
-def _data_fields(data: AnyDataset) -> dict[str, Any]:
-    """Return the fields of a pretrained config that a data set determines."""
-    label_format = getattr(data, "label_format", None) or LabelFormat()
-    return {
-        "num_classes": data.num_classes,
-        "class_names": data.classes,
-        "palette": data.palette,
-        "ignore_index": getattr(data, "ignore_index", 255),
-        "label_format": label_format.to_dict(),
-        "image_max": getattr(data, "image_max", None),
-    }
+    return model, describe_checkpoint(model, data, model.pretrained_cfg)
 
 
 def _set_depth_thresholds(model: BaseSegmenter, data: AnyDataset) -> None:
@@ -128,16 +100,3 @@ def _set_depth_thresholds(model: BaseSegmenter, data: AnyDataset) -> None:
         return
     if isinstance(data, SegmentationDataset) and "depth" in data.layers:
         model.set_thresholds(data.depth_quantiles(len(model.thresholds) + 1))
-
-
-def _checkpoint_metadata(model: BaseSegmenter, data: AnyDataset) -> dict[str, Any]:
-    """Return the metadata that ``create_model`` needs to build the network of a checkpoint."""
-    assert model.architecture is not None  # create_model made it
-    cfg = model.pretrained_cfg
-    return {
-        "architecture": model.architecture,
-        "model_kwargs": get_model_spec(model.architecture).architecture_kwargs(model.model_kwargs),
-        "in_chans": model.in_chans,
-        **_data_fields(data),
-        **({"license": cfg.license, "base_model": cfg.base_model} if cfg else {}),
-    }

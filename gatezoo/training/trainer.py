@@ -27,6 +27,7 @@ from .accelerator import make_accelerator
 from .identity import describe_training
 from .interrupts import Interrupts, explain_runtime_errors
 from .messages import log_info
+from .metadata import derive_cfg, describe_checkpoint
 from .optimizers import check_optimizer, create_optimizer, distinct_rates, lr_factor
 from .options import RunOptions
 from .phases import LinearProbe, augmented_copies
@@ -67,7 +68,8 @@ def train(
         val_data: images to evaluate on.
         out: folder for checkpoints and logs.
         recipe: how the network is trained.
-        about: further metadata for the header of the checkpoints: name and keywords of the model, class names.
+        about: further metadata for the header of the checkpoints, which has what ``create_model`` needs to build the
+            network again: its name and keywords, and the classes of the data.
         device: "auto", "cpu", "cuda", "cuda:1", ...
         workers: processes that load images, for each process that trains; 0: none.
         resume: continue the training in ``out``; "auto": if it holds one, else start it.
@@ -82,7 +84,8 @@ def train(
             it is; or another process trains into it.
     """
     options = RunOptions(out, device, workers, resume, log_with=log_with)
-    return Trainer(model, train_data, val_data, recipe, options, about).run()
+    metadata = describe_checkpoint(model, train_data, derive_cfg(model.pretrained_cfg, train_data)) | (about or {})
+    return Trainer(model, train_data, val_data, recipe, options, metadata).run()
 
 
 class Trainer:

@@ -420,8 +420,18 @@ def test_fine_tuning_keeps_the_normalization_of_the_weights(shapes, tmp_path):
     model = gatezoo.create_model("test_dignet", checkpoint_path=tmp_path / "first/last.safetensors")
     data = FolderDataset(shapes, 2), FolderDataset(shapes, 2)
     metadata = train(model, *data, tmp_path / "second", Recipe(**QUICK, steps=1), workers=0)
-    assert metadata["mean"] == (0.1, 0.2, 0.3)
-    assert metadata["std"] == (0.4, 0.5, 0.6)
+    assert metadata["mean"] == [0.1, 0.2, 0.3]
+    assert metadata["std"] == [0.4, 0.5, 0.6]
+
+
+def test_checkpoint_of_the_own_loop_says_what_it_is(shapes, tmp_path):
+    model = gatezoo.create_model("dignet_mobilenetv2_8s", pretrained=True, num_classes=2)
+    base = model.pretrained_cfg.describe_as_base()
+    data = [FolderDataset(shapes, ["ground", "disc"]) for _ in range(2)]
+    train(model, *data, tmp_path / "out", Recipe(**QUICK, steps=1), workers=0)
+    path = tmp_path / "out/last.safetensors"
+    cfg = gatezoo.create_model("dignet_mobilenetv2_8s", checkpoint_path=path).pretrained_cfg
+    assert (cfg.architecture, cfg.class_names, cfg.base_model) == (model.architecture, ("ground", "disc"), base)
 
 
 def test_scores_of_every_pass(shapes):
