@@ -50,7 +50,7 @@ class InferenceMode(ABC):
 
 def classes_of_logits(logits: Tensor) -> Tensor:
     """Return the label map (B, H, W), uint8, or int32 for more than 256 classes, of logits (B, K, H, W)."""
-    # The index that max returns is that of argmax, which takes up to 14 times as long on a CPU.
+    # The index that max returns is that of argmax, which takes longer on a CPU.
     return logits.max(1).indices.to(torch.uint8 if logits.shape[1] <= 256 else torch.int32)
 
 
