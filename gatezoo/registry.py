@@ -118,7 +118,10 @@ class ModelSpec:
     def non_default_kwargs(self, model_kwargs: Mapping[str, Any]) -> dict[str, Any]:
         """Return the keywords whose values are not the model's defaults."""
         defaults = {**self.parameters(), **self.retired_kwargs, **self.model_kwargs}
-        return {key: value for key, value in model_kwargs.items() if key not in defaults or defaults[key] != value}
+        plain = {key: _as_tuples(value) for key, value in defaults.items()}
+        return {
+            key: value for key, value in model_kwargs.items() if key not in plain or plain[key] != _as_tuples(value)
+        }
 
     def architecture_kwargs(self, model_kwargs: Mapping[str, Any]) -> dict[str, Any]:
         """Return the non-default keywords that change the architecture.
@@ -127,6 +130,11 @@ class ModelSpec:
         """
         changed = self.non_default_kwargs(model_kwargs)
         return {key: value for key, value in changed.items() if key not in _COMMON_KEYWORDS}
+
+
+def _as_tuples(value: Any) -> Any:
+    """Return a value with its lists as tuples, which JSON does not have."""
+    return tuple(map(_as_tuples, value)) if isinstance(value, (list, tuple)) else value
 
 
 _specs: dict[str, ModelSpec] = {}

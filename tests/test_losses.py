@@ -28,12 +28,15 @@ def by_pixel(logits, labels):
                     yield exponents[label] / sum(exponents), label
 
 
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
 @pytest.mark.parametrize("weight", [None, torch.tensor([1.0, 2.0, 0.5, 3.0])])
-def test_cross_entropy(batch, weight):
+def test_cross_entropy(batch, weight, layout):
+    logits, labels = batch
     w = [1.0] * 4 if weight is None else weight.tolist()
-    pixels = list(by_pixel(*batch))
+    pixels = list(by_pixel(logits, labels))
     expected = sum(-w[k] * math.log(p) for p, k in pixels) / sum(w[k] for _, k in pixels)
-    assert make_loss("cross_entropy", weight)(*batch).item() == pytest.approx(expected, rel=1e-5)
+    loss = make_loss("cross_entropy", weight)(logits.contiguous(memory_format=layout), labels)
+    assert loss.item() == pytest.approx(expected, rel=1e-5)
 
 
 def test_focal(batch):

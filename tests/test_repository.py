@@ -35,7 +35,7 @@ UPWARD = {
 # Third-party packages that these packages or files alone may import.
 OWNERS = {
     "timm": ("backbones", "training/optimizers.py"),
-    "huggingface_hub": ("hub", "publishing/card_header.py"),
+    "huggingface_hub": ("hub", "publishing/benchmarks.py", "publishing/card_header.py"),
     "torchmetrics": ("metrics",),
     "matplotlib": ("visualization",),
     "accelerate": ("training",),

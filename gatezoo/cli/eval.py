@@ -49,7 +49,10 @@ def evaluate(
     ],
     dataset: Annotated[str, typer.Option(help="Reader of the data set: folder, camvid, cityscapes, ...")] = "folder",
     split: Annotated[
-        str | None, typer.Option(help="Split to evaluate on. Default: val; of 'folder', the folder itself.")
+        str | None,
+        typer.Option(
+            help="Split to evaluate on. Default: val, or test where there is no val; of 'folder', the folder itself."
+        ),
     ] = None,
     labels: LabelOptions,
     scales: Scales = "",
@@ -98,6 +101,7 @@ def evaluate(
     require_extra("train", "an evaluation", "torchmetrics", "scipy", "faster_coco_eval", *figures)
     from rich.console import Console
 
+    from ..data.create import default_splits
     from ..evaluation.loop import check_class_names, default_metrics
     from ..evaluation.loop import evaluate as run_evaluation
     from ..evaluation.reports import iteration_table, score_lines, write_report
@@ -149,7 +153,7 @@ def evaluate(
     if evaluation.by_iteration:
         Console().print(iteration_table(evaluation))
     if out:
-        split = split or (None if dataset == "folder" else "val")
+        split = split or (None if dataset == "folder" else default_splits(dataset)[1])
         write_report(evaluation, model, out, {"folder": str(data_dir), "dataset": dataset, "split": split})
 
 
@@ -164,13 +168,15 @@ def _open_data(
 ) -> AnyDataset:
     """Open the data set that a model is evaluated on, with the labels that its task needs."""
     from ..data import SegmentationDataset, create_dataset, dataset_for_task
+    from ..data.create import default_splits
 
     if dataset != "folder":
         if labels.given:
             raise ValueError(
                 f"--{labels.given[0]} is only supported for folders; got --dataset {dataset}: leave it out"
             )
-        data = create_dataset(dataset_for_task(dataset, model.task), root, split or "val", **options)
+        reader = dataset_for_task(dataset, model.task)
+        data = create_dataset(reader, root, split or default_splits(reader)[1], **options)
     elif model.task == "instance":
         raise ValueError("instances must come from a data set that has them; a folder has none: pass --dataset coco")
     elif "instances" in options:

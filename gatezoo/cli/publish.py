@@ -4,17 +4,12 @@ from __future__ import annotations
 
 import sys
 import tempfile
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from .tables import print_table
-
-if TYPE_CHECKING:
-    from ..pretrained import PretrainedCfg
-    from ..publishing.card_header import Benchmark
 
 
 def publish(
@@ -61,20 +56,21 @@ def publish(
     With --all, weights that fail do not stop the others; a table tells what went, and the exit code is 1 if any failed.
     """
     from .. import hub, pretrained
-    from ..publishing.card_header import parse_benchmark
+    from ..publishing.benchmarks import benchmark_of, check_benchmarks, parse_benchmark
     from ..publishing.manifest import check_manifest
 
     given = {"license": license, "data_license": data_license, "train_data": train_data, "command": command}
     fields: dict[str, object] = {key: value for key, value in given.items() if value is not None}
+    entries = pretrained.manifest()
     if all_ and org and not source and not repo:
-        bundled = [cfg for cfg in pretrained.manifest().values() if any(s.startswith("bundled:") for s in cfg.sources)]
+        bundled = [cfg for cfg in entries.values() if any(s.startswith("bundled:") for s in cfg.sources)]
         targets = [(cfg.name, f"{org}/{cfg.name}") for cfg in bundled]
     elif source and repo and not all_:
         bundled, targets = [], [(source, repo)]
     else:
         raise ValueError("publish takes a SOURCE with --repo ORG/NAME, or --all with --org ORG")
     benchmarks = [parse_benchmark(text) for text in benchmark or []]
-    _check_benchmarks(benchmarks, bundled)
+    check_benchmarks(benchmarks, bundled)
     if all_ and image and not image.is_dir():
         raise ValueError(f"--image with --all must be a folder of images NAME.TAG.jpg; got {image}: choose a folder")
     # Everything that could stop the upload is reported before the work.
@@ -96,7 +92,7 @@ def publish(
 
         if yes and all_:  # the Hub may have gone since
             hub.check_upload(target)
-        chosen = _benchmark_of(name, benchmarks) if all_ else next(iter(benchmarks), None)
+        chosen = benchmark_of(entries[name], benchmarks) if all_ else next(iter(benchmarks), None)
         with tempfile.TemporaryDirectory() as temporary:
             place = (folder / name if all_ else folder) if folder else Path(temporary)
             shown = card_image(image, name) if all_ else image
@@ -123,29 +119,3 @@ def publish(
     print_table(("weights", "repository", "result"), rows)
     if any(result == "failed" for *_, result in rows):
         raise typer.Exit(1)
-
-
-def _check_benchmarks(benchmarks: Sequence[Benchmark], bundled: Sequence[PretrainedCfg]) -> None:
-    """Raise ValueError unless there is one benchmark for a single release, or one for each of the given data sets."""
-    from ..publishing.card_header import dataset_of
-
-    if not bundled:
-        if len(benchmarks) > 1 or any(one.data for one in benchmarks):
-            raise ValueError("one set of weights takes one --benchmark ORG/DATASET:TASK; got another: leave it out")
-        return
-    known = sorted({dataset_of(cfg.to_dict()) for cfg in bundled})
-    for one in benchmarks:
-        if one.data not in known:
-            raise ValueError(
-                f"a benchmark with --all must name its training data, one of {', '.join(known)}; got {one.data!r}: "
-                "write DATA=ORG/DATASET:TASK"
-            )
-
-
-def _benchmark_of(name: str, benchmarks: Sequence[Benchmark]) -> Benchmark | None:
-    """Return the benchmark of an entry of the manifest, if any."""
-    from .. import pretrained
-    from ..publishing.card_header import dataset_of
-
-    data = dataset_of(pretrained.manifest()[name].to_dict())
-    return next((one for one in benchmarks if one.data == data), None)

@@ -23,6 +23,10 @@ if TYPE_CHECKING:
     from ..data.splits import FolderOptions
 
 Out = Annotated[Path, typer.Option("--out", "--output", help="Folder for checkpoints and logs.")]
+TrainSplit = Annotated[str | None, typer.Option(help="Split to train on. Default: train; of COCO train2017.")]
+ValSplit = Annotated[
+    str | None, typer.Option(help="Split to evaluate on. Default: val, or test where there is no val; of COCO val2017.")
+]
 FINETUNE_TEXTS = {name: default.text for name, default in FINETUNE_DEFAULTS.items()}
 
 
@@ -42,8 +46,8 @@ def train(
     dataset: Annotated[
         str | None, typer.Option(help="Reader of the data set: folder, voc12, cityscapes, ... Default: folder.")
     ] = None,
-    train_split: Annotated[str | None, typer.Option(help="Split to train on.")] = None,
-    val_split: Annotated[str | None, typer.Option(help="Split to evaluate on.")] = None,
+    train_split: TrainSplit = None,
+    val_split: ValSplit = None,
     val: Annotated[Path | None, typer.Option(help="Evaluate on this folder instead of --data-dir.")] = None,
     labels: LabelOptions,
     pretrained: Annotated[bool, typer.Option(help="Start from the model's published weights.")] = False,
@@ -133,6 +137,8 @@ def finetune(
     ],
     out: Out = Path("output"),
     dataset: Annotated[str, typer.Option(help="Reader of the data set: folder, nuclei, voc12, ...")] = "folder",
+    train_split: TrainSplit = None,
+    val_split: ValSplit = None,
     val: Annotated[
         Path | None, typer.Option(help="Evaluate on this folder. Default: val/ in --data-dir, else --val-fraction.")
     ] = None,
@@ -170,7 +176,9 @@ def finetune(
     check_run(options, recipe.opt)
     split = {"val_fraction": val_fraction, "seed": changes.get("seed", Recipe.seed)}
     folder = _checked_folder(labels, name, {}, True, **split)
-    train_data, val_data = create_splits(data_dir, dataset, val=val, classes=labels.classes, folder=folder, task=task)
+    train_data, val_data = create_splits(
+        data_dir, dataset, train_split, val_split, val, labels.classes, folder, task=task
+    )
     log_info(f"{len(train_data)} images to train on, {len(val_data)} held out")
     data_name = data_dir.resolve().name if dataset == "folder" else dataset
     command = shlex.join(["gatezoo", *sys.argv[1:]])

@@ -45,6 +45,15 @@ DATASETS: dict[str, Callable[..., AnyDataset]] = {
     "voc12": voc.voc12,
 }
 
+# Splits to train and to evaluate on by default, of the data sets that have no "train" or no labeled "val".
+_DEFAULT_SPLITS = {
+    "coco": ("train2017", "val2017"),
+    "coco_semantic": ("train2017", "val2017"),
+    "cocostuff10k": ("train", "test"),
+    "nyuv2": ("train", "test"),
+    "sunrgbd": ("train", "test"),
+}
+
 # A data set with both kinds of labels has two readers; the name of one may be used for the task of the other.
 _READERS_OF_TASKS = {
     ("coco", "semantic"): "coco_semantic",
@@ -57,6 +66,11 @@ _READERS_OF_TASKS = {
 def dataset_for_task(name: str, task: str) -> str:
     """Return the key of ``DATASETS`` that reads a data set for a task: ("nuclei", "instance") -> "nuclei_instances"."""
     return _READERS_OF_TASKS.get((name, task), name)
+
+
+def default_splits(name: str) -> tuple[str, str]:
+    """Return the splits of a data set to train and to evaluate on by default."""
+    return _DEFAULT_SPLITS.get(name, ("train", "val"))
 
 
 def create_dataset(

@@ -14,7 +14,7 @@ from ..utils.progress import Progress
 from .base import SegmentationDataset
 from .check.check import require_valid_folder
 from .classes import class_names
-from .create import AnyDataset, check_options, create_dataset, dataset_for_task
+from .create import AnyDataset, check_options, create_dataset, dataset_for_task, default_splits
 from .datasets.folder import FolderDataset
 from .files.pairs import FolderLayout
 from .label_format import LabelFormat
@@ -79,10 +79,10 @@ def create_splits(
     Args:
         data_dir: folder of the data set.
         dataset: a key of ``DATASETS``, or "folder" for a folder of images and labels, which needs ``classes``.
-        train_split: split to train on; default: "train". Of a folder, the subfolder of that name; by default "train"
-            if it exists, else the folder itself.
-        val_split: split to evaluate on; default: "val". Of a folder, the subfolder of that name; by default "val" if
-            it exists, else a share of the training images is held out.
+        train_split: split to train on; default: that of :func:`~gatezoo.data.create.default_splits`. Of a folder, the
+            subfolder of that name; by default "train" if it exists, else the folder itself.
+        val_split: split to evaluate on; default: that of the same function. Of a folder, the subfolder of that name; by
+            default "val" if it exists, else a share of the training images is held out.
         val: another folder that holds the data to evaluate on; of a folder of images and labels, with ``val_split``
             the subfolder of that name in it.
         classes: of a folder: see :func:`~gatezoo.data.classes.class_names`.
@@ -104,9 +104,10 @@ def create_splits(
             raise ValueError(
                 f"patterns of images and labels must be given for folders only; got them for {dataset}: drop them"
             )
+        train_default, val_default = default_splits(dataset)
         return (
-            create_dataset(dataset, root, train_split or "train", **(options or {})),
-            create_dataset(dataset, val or root, val_split or "val", **(options or {})),
+            create_dataset(dataset, root, train_split or train_default, **(options or {})),
+            create_dataset(dataset, val or root, val_split or val_default, **(options or {})),
         )
     train_dir = root / (train_split or "train")
     val_dir = Path(val) / (val_split or "") if val else root / (val_split or "val")

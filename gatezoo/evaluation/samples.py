@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from ..segmenters.base import BaseSegmenter
 from ..utils.distributed import get_rank_and_world_size
-from ..utils.parallel import init_data_worker
+from ..utils.parallel import init_data_worker, plain_message
 from ..utils.progress import Progress
 from ..utils.text import shorten
 
@@ -84,13 +84,19 @@ def iterate_samples(
         device: that the samples are moved to by the caller; for a GPU they are pinned.
         workers: processes that decode images ahead; 0: none.
         progress: see :mod:`gatezoo.utils.progress`.
+
+    Raises:
+        ValueError: an image or its labels cannot be read.
     """
     shard = _RankShard(data, keys)
     pin_memory = device.type == "cuda"
     loader: DataLoader[Any] = DataLoader(
         shard, batch_size=None, num_workers=workers, pin_memory=pin_memory, worker_init_fn=init_data_worker
     )
-    yield from progress(loader, len(shard)) if progress else loader
+    try:
+        yield from progress(loader, len(shard)) if progress else loader
+    except ValueError as error:  # of a worker, to whose message torch adds a traceback
+        raise ValueError(plain_message(error)) from error
 
 
 class _RankShard(Dataset):

@@ -1,21 +1,16 @@
-"""Metadata of a model card and results for leaderboards, in the Hub's own formats."""
+"""Metadata of a model card, in the Hub's own format."""
 
 from __future__ import annotations
 
 import math
 import re
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
-from huggingface_hub import EvalResult, EvalResultEntry, ModelCardData, eval_result_entries_to_yaml
-from huggingface_hub.utils import yaml_dump
+from huggingface_hub import EvalResult, ModelCardData
 
 from .. import pretrained
-from ..metrics.names import METRICS, headline_key
-
-# Folder that the Hub's leaderboards read, and identifiers of a data set and of one of its tasks there.
-EVAL_RESULTS = ".eval_results"
-_BENCHMARK = re.compile(r"(?:(?P<data>[^=]*)=)?(?P<dataset>[\w.-]+/[\w.-]+):(?P<task>[\w.-]+)")
+from ..metrics.names import METRICS
 
 # Licenses by the Hub's identifiers. Any other is "other" there, with its name and address in fields of their own.
 _HUB_LICENSES = """
@@ -29,35 +24,6 @@ zlib pddl lgpl-lr
 """
 # Metrics that rate depth, which is a task of its own on the Hub.
 _DEPTH_METRICS = ("delta1", "delta2", "delta3", "abs_rel", "rmse", "rmse_log")
-
-
-class Benchmark(NamedTuple):
-    """A leaderboard: a data set of the Hub that is registered as a benchmark, and one of its tasks.
-
-    Attributes:
-        dataset: ``org/name``.
-        task: a task that the data set's ``eval.yaml`` names.
-        data: name of the training data, as :func:`dataset_of` gives it, whose weights belong there; "" for any.
-    """
-
-    dataset: str
-    task: str
-    data: str = ""
-
-
-def parse_benchmark(text: str) -> Benchmark:
-    """Parse ``[DATA=]ORG/DATASET:TASK``.
-
-    Raises:
-        ValueError: a text of another form.
-    """
-    match = _BENCHMARK.fullmatch(text)
-    if not match:
-        raise ValueError(
-            f"a benchmark must be [DATA=]ORG/DATASET:TASK; got {text[:100]!r}: give the data set of the Hub and a task "
-            "of its eval.yaml"
-        )
-    return Benchmark(match["dataset"], match["task"], match["data"] or "")
 
 
 def dataset_of(cfg: Mapping[str, Any]) -> str:
@@ -77,7 +43,7 @@ def license_lines(license: str) -> dict[str, str]:
         return {"license": name}
     address = re.search(r"https?://[^\s,;()<>]+", license)
     text = license.replace(address[0], "") if address else license
-    fields = {"license": "other", "license_name": _slug(text) or "unnamed"}
+    fields = {"license": "other", "license_name": slug(text) or "unnamed"}
     return fields | ({"license_link": address[0]} if address else {})
 
 
@@ -96,7 +62,7 @@ def card_header(config: Mapping[str, Any], name: str, task: str, tag: str) -> st
     cfg = config["pretrained_cfg"]
     results = _eval_results(cfg, task)
     base = _hub_repository(cfg.get("base_model", ""))
-    slug = _slug(dataset_of(cfg))
+    dataset = slug(dataset_of(cfg))
     license = license_lines(cfg["license"]) if cfg.get("license") else {}
     data = ModelCardData(
         library_name="gatezoo",
@@ -104,7 +70,7 @@ def card_header(config: Mapping[str, Any], name: str, task: str, tag: str) -> st
         tags=["gatezoo", "image-segmentation", tag, config["architecture"]],
         base_model=base,
         base_model_relation="finetune" if base else None,
-        datasets=[slug] if slug else None,
+        datasets=[dataset] if dataset else None,
         metrics=list(dict.fromkeys(result.metric_type for result in results)) or None,
         model_name=name,
         eval_results=results or None,
@@ -119,12 +85,12 @@ def card_header(config: Mapping[str, Any], name: str, task: str, tag: str) -> st
 
 def _eval_results(cfg: Mapping[str, Any], task: str) -> list[EvalResult]:
     metrics, data = cfg.get("metrics", {}), dataset_of(cfg)
-    protocol = {"protocol": _one_line(metrics.get("protocol", "unknown"))}
+    protocol = {"protocol": one_line(metrics.get("protocol", "unknown"))}
     return [
         EvalResult(
             task_type="depth-estimation" if key in _DEPTH_METRICS else "image-segmentation",
             task_name="Depth estimation" if key in _DEPTH_METRICS else task,
-            dataset_type=_slug(data) or "unknown",
+            dataset_type=slug(data) or "unknown",
             dataset_name=data or "unknown",
             dataset_args=protocol,
             metric_type=info.hub_type,
@@ -132,31 +98,8 @@ def _eval_results(cfg: Mapping[str, Any], task: str) -> list[EvalResult]:
             metric_value=metrics[key],
         )
         for key, info in METRICS.items()
-        if info.hub_type and _is_number(metrics.get(key))
+        if info.hub_type and is_number(metrics.get(key))
     ]
-
-
-def eval_results_file(cfg: Mapping[str, Any], benchmark: Benchmark) -> tuple[str, str]:
-    """Return path and content of the file with which a leaderboard lists the weights.
-
-    It has the main score, see :func:`gatezoo.metrics.names.headline_key`, with its name and protocol as notes. The
-    format is that of https://huggingface.co/docs/hub/eval-results.
-
-    Raises:
-        ValueError: weights that were not measured.
-    """
-    metrics = cfg.get("metrics", {})
-    key = headline_key(metrics)
-    if key is None or not _is_number(metrics[key]):
-        raise ValueError(
-            f"weights for the benchmark {benchmark.dataset} must be measured; these are not: pass --scores of "
-            "'gatezoo eval --out', or leave out --benchmark"
-        )
-    unit = "m" if METRICS[key].unit == "m" else "in 0 .. 1"
-    notes = f"{METRICS[key].title} ({unit}); {_one_line(metrics.get('protocol', 'unknown'))}"
-    entry = EvalResultEntry(benchmark.dataset, benchmark.task, metrics[key], notes=notes)
-    name = f"{_slug(benchmark.dataset)}-{_slug(benchmark.task)}.yaml"
-    return f"{EVAL_RESULTS}/{name}", yaml_dump(eval_result_entries_to_yaml([entry]))
 
 
 def _hub_repository(base_model: str) -> str | None:
@@ -168,13 +111,16 @@ def _hub_repository(base_model: str) -> str | None:
     return next((match[1] for match in sources if match), None)
 
 
-def _is_number(value: Any) -> bool:
+def is_number(value: Any) -> bool:
+    """Return whether a score is a finite number."""
     return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
 
-def _slug(text: str) -> str:
+def slug(text: str) -> str:
+    """Return a text in the form of the Hub's identifiers: "CC BY" -> "cc-by"."""
     return re.sub(r"[^a-z0-9._-]+", "-", text.lower()).strip("-.")
 
 
-def _one_line(text: str) -> str:
+def one_line(text: str) -> str:
+    """Return a text with every white space as one space."""
     return " ".join(str(text).split())

@@ -22,8 +22,8 @@ from ..utils.images import read_pixels
 from ..weights.config import CARD, CONFIG, WEIGHTS
 from ..weights.integrity import sha256_of
 from ..weights.sources import resolve_weights
+from .benchmarks import EVAL_RESULTS, Benchmark, eval_results_file
 from .card_figure import FIGURE, draw_card_figure
-from .card_header import EVAL_RESULTS, Benchmark, eval_results_file
 from .golden import FP16_TOLERANCE, FP32_TOLERANCE, GOLDEN, golden_image, golden_logits, logit_error
 from .manifest import check_manifest
 from .model_folder import make_pretrained_cfg, save_pretrained, write_model_folder
@@ -55,7 +55,7 @@ def build_release(
             license, data_license, command, metrics.
         fp16: round the weights to half precision.
         image: file of an image whose prediction the card shows.
-        benchmark: leaderboard of the Hub that the main score is for, see :func:`.card_header.eval_results_file`.
+        benchmark: leaderboard of the Hub that the main score is for, see :func:`.benchmarks.eval_results_file`.
 
     Raises:
         ValueError: no license of weights or data, no class names, metrics without protocol or command, a network

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 
-from timm.models import group_parameters
 from timm.optim import create_optimizer_v2, list_optimizers
 from torch import nn
 from torch.optim import Optimizer
 
+from ..backbones.layer_groups import layers_of
 from ..recipes.recipe import Recipe
 from ..segmenters.base import BaseSegmenter
 from ..utils.choices import check_choice
@@ -33,7 +33,7 @@ def create_optimizer(model: BaseSegmenter, recipe: Recipe) -> Optimizer:
     check_optimizer(recipe.opt)
     layers: dict[str, int] = {}
     if recipe.layer_decay != 1:
-        layers = group_parameters(model.backbone, model.backbone.group_matcher(), reverse=True)
+        layers = layers_of(model.backbone)
     count = 1 + max(layers.values(), default=0)
     groups: dict[tuple[bool, float, bool], list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():

@@ -39,8 +39,8 @@ def read_checkpoint(path: str | os.PathLike) -> tuple[dict[str, Tensor], dict[st
     path = _as_path(path)
     if path.suffix in PICKLES:
         return _extract_state_dict(_load_pickle(path), path), {}
+    metadata = checkpoint_metadata(path)  # which is checked before a tensor is read
     with _open_safetensors(path) as file:
-        metadata = _metadata(file, path)
         return {key: file.get_tensor(key) for key in file.keys()}, metadata  # noqa: SIM118 - not a dict
 
 
@@ -50,15 +50,15 @@ def checkpoint_metadata(path: str | os.PathLike) -> dict[str, Any]:
     if path.suffix in PICKLES:
         return {}
     with _open_safetensors(path) as file:
-        return _metadata(file, path)
-
-
-def _metadata(file: Any, path: Path) -> dict[str, Any]:
-    metadata = parse_json((file.metadata() or {}).get("gatezoo", "{}"))
-    if not isinstance(metadata, dict):
-        raise ValueError("its metadata is not an object")
-    metadata = upgrade_metadata(metadata)
-    check_metadata(path, metadata)
+        text = (file.metadata() or {}).get("gatezoo", "{}")
+    try:
+        metadata = parse_json(text)
+        if not isinstance(metadata, dict):
+            raise ValueError("it is no JSON object")
+        metadata = upgrade_metadata(metadata)
+        check_metadata(path, metadata)
+    except ValueError as error:
+        raise ValueError(f"the header of {path} must describe a network; it does not: {error}") from None
     return metadata
 
 

@@ -305,6 +305,18 @@ def test_class_names_must_match_the_weights():
         check_class_names(model, Changed(num_classes=11, classes=same))
 
 
+@pytest.mark.parametrize("workers", [0, 1])
+def test_image_that_cannot_be_read_gives_one_line(workers):
+    class Cut(Images):
+        def __getitem__(self, index):
+            if index == 1:
+                raise ValueError("an image must be intact; 1.png is cut: copy it again")
+            return super().__getitem__(index)
+
+    with pytest.raises(ValueError, match=r"^an image must be intact; 1.png is cut: copy it again$"):
+        gatezoo.evaluate(network(), Cut(2), workers=workers)
+
+
 def test_workers_must_not_be_negative():
     with pytest.raises(ValueError, match="workers must be 0 or a number of processes; got -1"):
         gatezoo.evaluate(network(), Images(1), workers=-1)

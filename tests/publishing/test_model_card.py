@@ -14,8 +14,9 @@ from PIL import Image
 
 from gatezoo import pretrained
 from gatezoo.metrics.names import METRICS
+from gatezoo.publishing.benchmarks import Benchmark, eval_results_file, parse_benchmark
 from gatezoo.publishing.card_figure import card_image
-from gatezoo.publishing.card_header import Benchmark, eval_results_file, license_lines, parse_benchmark
+from gatezoo.publishing.card_header import license_lines
 from gatezoo.publishing.model_card import render_model_card
 from gatezoo.publishing.publish import build_release
 

@@ -19,7 +19,7 @@ from gatezoo import hub as client
 from gatezoo import pretrained
 from gatezoo.hub import retry
 from gatezoo.publishing import publish as publish_module
-from gatezoo.publishing.card_header import parse_benchmark
+from gatezoo.publishing.benchmarks import parse_benchmark
 
 NAMES = ("rignet_mobilenetv2_32s_pf.camvid", "zigzag_maskrcnn_mobilenetv2.nuclei")
 ALL = ("publish", "--all", "--org", "org")

@@ -2,12 +2,17 @@
 
 import dataclasses
 import json
+import os
 import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pytest
+import torch
 import typer.main
 from helpers.commands import run
+from helpers.paths import ROOT
 from PIL import Image
 
 import gatezoo
@@ -175,3 +180,24 @@ def test_resumed_fine_tuning_compares_with_the_first_weights(masks, tmp_path):
     again = gatezoo.finetune(f"local-dir:{name}", *data, recipe, dataclasses.replace(options, resume=True))
     assert (again.before.miou, again.after.miou) == (first.before.miou, first.after.miou)
     assert first.before.miou != first.after.miou
+
+
+@pytest.mark.slow
+def test_two_processes_fine_tune_as_one(masks, tmp_path):
+    """One of them writes the folder, with the scores of all held-out images."""
+    weights = gatezoo.save_pretrained(gatezoo.create_model("test_fcn", num_classes=2), tmp_path / "fcn", ["no", "yes"])
+    task = ["finetune", f"local-dir:{weights}", "--data", masks, "--ids", "0=0", "--ids", "255=1"]
+    task += ["--label-suffix", "_m.png", "--image-max", 4095, "--classes", "background,nucleus", "-j", 0]
+    task += ["--steps", 4, "-b", 4, "--crop", 48, "--amp", "none", "--data-license", "CC0 1.0", "--out"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+    models, several = [], ["torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m"]
+    for name, start in (("one", []), ("two", several)):
+        line = [sys.executable, "-m", *start, "gatezoo", *map(str, task), str(tmp_path / name)]
+        text = subprocess.run(line, env=environment, check=True, capture_output=True, text=True).stdout
+        assert text.count("on the held-out images: ") == 1
+        models.append(gatezoo.from_pretrained(tmp_path / name / "model"))
+    one, two = models
+    assert two.pretrained_cfg.metrics["miou"] == pytest.approx(one.pretrained_cfg.metrics["miou"], abs=1e-4)
+    assert two.pretrained_cfg.train_data == one.pretrained_cfg.train_data
+    for key, value in one.state_dict().items():
+        assert torch.allclose(value.float(), two.state_dict()[key].float(), atol=1e-5), key

@@ -276,7 +276,29 @@ def test_fine_tuning_of_instances_in_one_command(discs, folder, tmp_path, monkey
     assert (cfg.train_data, cfg.data_license) == ("nuclei, 12 images, 12 more held out", "CC0 1.0")
     assert (cfg.recipe["opt"], cfg.recipe["lr"], cfg.recipe["head_lr_mult"]) == ("adamw", 1e-4, 5.0)
     assert command(monkeypatch, "predict", f"local-dir:{out / 'model'}", discs / "val/images", "--out", out / "p") == 0
-    capsys.readouterr()
+    release = ("--repo", "org/zigzag.discs", "--folder", tmp_path / "release", "--license", "CC0-1.0")
+    assert command(monkeypatch, "publish", out / "model", *release) == 0
+    assert "nothing was uploaded; pass --yes to upload to org/zigzag.discs" in capsys.readouterr().out
+    again = gatezoo.from_pretrained(tmp_path / "release")
+    assert (again.architecture, again.class_names) == ("test_zigzag_maskrcnn", ["background", "nucleus"])
+    assert all(torch.equal(value, again.state_dict()[key]) for key, value in model.state_dict().items())
+
+
+def test_fine_tuning_on_objects_of_coco(folder, tmp_path, monkeypatch, capsys):
+    """The categories become the classes, by their names."""
+    trees.coco_semantic(tmp_path / "coco")
+    out = tmp_path / "out"
+    arguments = ("--dataset", "coco", "--data", tmp_path / "coco", "--out", out, "-j", 0, "--steps", 2, "-b", 2)
+    code = command(
+        monkeypatch, "finetune", f"local-dir:{folder}", *arguments, "--crop", 64, "--data-license", "CC BY 4.0"
+    )
+    printed = capsys.readouterr()
+    assert code == 0, printed.err
+    assert "3 images to train on, 2 held out" in printed.out
+    model = gatezoo.from_pretrained(out / "model")
+    assert model.class_names == ["background", "car", "train", "toothbrush"]
+    scores = gatezoo.evaluate(model, create_dataset("coco", tmp_path / "coco", "val2017")).scores
+    assert model.pretrained_cfg.metrics["mask_ap"] == pytest.approx(scores.mask_ap)
 
 
 def test_data_set_readers_by_task():

@@ -98,7 +98,8 @@ BOMBS = {
 @pytest.mark.parametrize("name", BOMBS)
 def test_malformed_safetensors_file_is_refused(tmp_path, name):
     (tmp_path / "w.safetensors").write_bytes(BOMBS[name])
-    with pytest.raises(ValueError, match=r"must be a complete .safetensors file") as caught:
+    what = r"the header of .* must describe" if name.startswith("metadata") else r"must be a complete .safetensors file"
+    with pytest.raises(ValueError, match=what) as caught:
         read_checkpoint(tmp_path / "w.safetensors")
     assert len(str(caught.value)) < 1000
     if "header" in name and name.startswith("a long"):

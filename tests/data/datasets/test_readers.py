@@ -10,6 +10,7 @@ from torch.utils.data import DataLoader
 from torchvision import tv_tensors
 
 from gatezoo.data import DATASETS, create_dataset
+from gatezoo.data.create import default_splits
 from gatezoo.data.datasets import stanford2d3d
 from gatezoo.data.files.matlab import open_hdf5
 from gatezoo.utils.optional import require_package
@@ -263,3 +264,14 @@ def test_ids_outside_the_table_are_errors(tree):
     names.write_text(json.dumps(["lamp_1_office_1_1"]))
     with pytest.raises(ValueError, match=r"must list objects as CLASS_\.\.\.; .*semantic_labels\.json"):
         create_dataset("stanford2d3d", root, "val")
+
+
+@pytest.mark.parametrize("name", trees.DRAWERS)
+def test_default_splits_are_labeled_and_apart(name, tmp_path):
+    trees.DRAWERS[name](tmp_path)
+    train, val = (create_dataset(name, tmp_path, split) for split in default_splits(name))
+    assert len(train) > 0
+    assert len(val) > 0
+    # Frames of one file, as of NYU-Depth-v2, have names that no file has.
+    names = [{str(path) for path in data.images} for data in (train, val)]
+    assert not names[0] & names[1]
