@@ -13,7 +13,7 @@ from typing import Any
 from .backbones.spec import KEYWORD_HELP, KEYWORDS, BackboneSpec, flat_signature, takes_backbone_spec
 from .pretrained import PretrainedCfg, of_architecture
 from .utils.choices import check_choice, suggest, suggest_keyword
-from .utils.keyword_types import check_keyword
+from .utils.keyword_types import as_tuples, check_keyword
 from .utils.text import shorten
 
 # Keywords that change neither the gates nor the layers between them.
@@ -117,11 +117,8 @@ class ModelSpec:
 
     def non_default_kwargs(self, model_kwargs: Mapping[str, Any]) -> dict[str, Any]:
         """Return the keywords whose values are not the model's defaults."""
-        defaults = {**self.parameters(), **self.retired_kwargs, **self.model_kwargs}
-        plain = {key: _as_tuples(value) for key, value in defaults.items()}
-        return {
-            key: value for key, value in model_kwargs.items() if key not in plain or plain[key] != _as_tuples(value)
-        }
+        known = as_tuples({**self.parameters(), **self.retired_kwargs, **self.model_kwargs})
+        return {key: v for key, v in model_kwargs.items() if key not in known or known[key] != as_tuples(v)}
 
     def architecture_kwargs(self, model_kwargs: Mapping[str, Any]) -> dict[str, Any]:
         """Return the non-default keywords that change the architecture.
@@ -130,11 +127,6 @@ class ModelSpec:
         """
         changed = self.non_default_kwargs(model_kwargs)
         return {key: value for key, value in changed.items() if key not in _COMMON_KEYWORDS}
-
-
-def _as_tuples(value: Any) -> Any:
-    """Return a value with its lists as tuples, which JSON does not have."""
-    return tuple(map(_as_tuples, value)) if isinstance(value, (list, tuple)) else value
 
 
 _specs: dict[str, ModelSpec] = {}

@@ -78,3 +78,10 @@ def check_keyword(name: str, value: Any, annotation: Any) -> Any:
     if not any(_TYPES[kind][0](value) for kind in kinds):
         raise ValueError(f"{name} must be {' or '.join(_TYPES[kind][1] for kind in kinds)}; got {shorten(value)}")
     return operator.index(value) if isinstance(value, numbers.Integral) and not isinstance(value, bool) else value
+
+
+def as_tuples(value: Any) -> Any:
+    """Return a value with tuples in place of its lists, as JSON has no tuples; in dicts, too."""
+    if isinstance(value, dict):
+        return {key: as_tuples(item) for key, item in value.items()}
+    return tuple(map(as_tuples, value)) if isinstance(value, (list, tuple)) else value
