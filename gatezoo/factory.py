@@ -10,6 +10,7 @@ from typing import Any
 from .pretrained import PretrainedCfg, of_architecture
 from .registry import ModelSpec, get_model_spec, is_model, list_models, list_pretrained
 from .segmenters.base import BaseSegmenter
+from .utils.keyword_types import drop_unset
 from .utils.text import first_line, shorten
 from .weights.checkpoint_files import checkpoint_metadata, read_checkpoint
 from .weights.conversions import convert_state_dict
@@ -36,7 +37,8 @@ def create_model(
 ) -> BaseSegmenter:
     """Create a network by name.
 
-    A keyword that is None counts as not given, so that command lines can pass all of theirs.
+    None counts as not given, so that command lines can pass all of theirs, but where it is a value: of further keywords
+    of a model whose annotation names it, such as RIGNet's ``blocks``. ``on_meta`` and ``info`` read it alike.
 
     Args:
         model_name: ``name`` or ``name.tag``; the tag chooses the weights, by default the first of the name. Or
@@ -70,10 +72,10 @@ def create_model(
         backbone=backbone,
         iterations=iterations,
         pretrained_backbone=pretrained_backbone,
-        **model_kwargs,
     )
-    given = {key: value for key, value in options.items() if value is not None}
     spec, cfg, saved = parse_model_source(model_name, cache_dir)
+    given = {key: value for key, value in options.items() if value is not None}
+    given |= drop_unset(model_kwargs, spec.signature)
     spec.merge(given)  # unknown keywords are refused before weights are read
     weights = _read_weights(spec, cfg, saved, given, pretrained, checkpoint_path, cache_dir)
     merged = _merge_kwargs(spec, saved, weights, given)

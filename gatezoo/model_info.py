@@ -24,7 +24,7 @@ def on_meta(name: str, **model_kwargs: Any) -> BaseSegmenter:
 
     Args:
         name: a registered model.
-        model_kwargs: its keywords.
+        model_kwargs: its keywords, where None means what it means to :func:`gatezoo.create_model`.
     """
     with torch.device("meta"):
         return model_entrypoint(name)(**model_kwargs).eval()
@@ -53,33 +53,58 @@ def count_gmacs(model: BaseSegmenter, height: int, width: int, **call: Any) -> f
 
 
 def effective_depth(model: RecurrentSegmenter, iterations: int | None = None) -> int:
-    """Return the number of layers with weights on the longest path from image to logits, gates left out.
+    """Return the number of layers with weights on the longest path from image to logits, those of gates left out.
 
-    With l_i the layers of block i (RIGNet, Sec. 3.3), sequential: sum l_i + (iterations - 1) * sum of the gated l_i;
-    parallel: sum l_i + (iterations - 1) * the largest gated l_i.
+    With l_i the layers of block i and T iterations, the longest path to its output in pass t of a parallel unroll has
+    this number of layers::
+
+        d_t(i) = l_i + max(d_t(i-1), d_{t-1}(s) for each s whose output the gate of block i reads),  d_t(0) = 0
+
+    Where there is no gate, as in pass 1, the maximum is of d_t(i-1) alone. Which outputs a gate reads is found from
+    its gradient. If each gate reads the output of its own block, this is sum l_i + (T - 1) * the largest gated
+    l_i; if one reads the prediction, every pass adds all blocks from the shallowest such block on. A sequential unroll
+    has sum l_i + (T - 1) * sum of the gated l_i, RIGNet's l_f + l_r * ui (Sec. 3.3.1).
+
+    For a parallel unroll the paper counts otherwise, l_f + l_rj + l_rk * ui with l_rk the layers "for the last feedback
+    block" alone (Sec. 3.3.2): no longest path, unless that block has most layers. The last block is often one layer.
 
     Args:
         model: an unrolled network, on any device.
         iterations: by default the network's own number.
     """
-    iterations, depths = model.resolve_iterations(iterations), _block_depths(model)
-    gated = [depths[block - 1] for block in model.feedback.blocks]
-    return sum(depths) + (iterations - 1) * (sum(gated) if model.unroll == "sequential" else max(gated))
+    iterations = model.resolve_iterations(iterations)
+    layers, reads = _block_depths(model)
+    if model.unroll == "sequential":
+        return sum(count * (iterations if block in reads else 1) for block, count in layers.items())
+    before: dict[int, int] = {}
+    for _ in range(iterations):
+        depths = {0: 0}
+        for block, count in layers.items():
+            gate = [before[source] for source in reads.get(block, ())] if before else []
+            depths[block] = count + max([depths[block - 1], *gate])
+        before = depths
+    return before[len(layers)]
 
 
-def _block_depths(model: RecurrentSegmenter) -> list[int]:
-    """Return the number of layers with weights on the longest path through each block."""
-    training, chain, depths = model.training, model.chain, []
+def _block_depths(model: RecurrentSegmenter) -> tuple[dict[int, int], dict[int, list[int]]]:
+    """Return the layers with weights on the longest path through each block, and the blocks that each gate reads."""
+    training, chain, layers = model.training, model.chain, {}
     model.eval()
     side = 2 * MIN_SIZE
     side += -side % model.backbone.size_divisor
-    x = next(model.parameters()).new_zeros(1, model.in_chans, side, side)
+    maps = [next(model.parameters()).new_zeros(1, model.in_chans, side, side)]
     with torch.enable_grad():
         for block in range(1, len(chain) + 1):
-            x = chain.run(block, x.detach().requires_grad_())
-            depths.append(count_weighted_layers(x))
+            x = chain.run(block, maps[-1].detach().requires_grad_())
+            layers[block] = count_weighted_layers(x)
+            maps.append(x)
+        maps = [x.detach().requires_grad_() for x in maps]
+        reads = {}
+        for block, gate in model.feedback(maps).items():
+            gradients = torch.autograd.grad(gate.sum(), maps, retain_graph=True, allow_unused=True)
+            reads[block] = [source for source, gradient in enumerate(gradients) if gradient is not None]
     model.train(training)
-    return depths
+    return layers, reads
 
 
 def describe(name: str) -> dict[str, str]:

@@ -13,7 +13,7 @@ from typing import Any
 from .backbones.spec import KEYWORD_HELP, KEYWORDS, BackboneSpec, flat_signature, takes_backbone_spec
 from .pretrained import PretrainedCfg, of_architecture
 from .utils.choices import check_choice, suggest, suggest_keyword
-from .utils.keyword_types import as_tuples, check_keyword
+from .utils.keyword_types import as_tuples, check_keyword, drop_unset
 from .utils.text import shorten
 
 # Keywords that change neither the gates nor the layers between them.
@@ -274,7 +274,7 @@ def model_entrypoint(model_name: str) -> Callable[..., Any]:
 
     @functools.wraps(spec.builder)
     def build(**model_kwargs: Any) -> Any:
-        return spec.build(**spec.merge(model_kwargs))
+        return spec.build(**spec.merge(drop_unset(model_kwargs, spec.signature)))
 
     build.__doc__ = spec.documentation()
     build.__signature__ = spec.signature  # type: ignore[attr-defined]

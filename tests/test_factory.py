@@ -151,6 +151,46 @@ def test_keywords_that_are_none_count_as_not_given():
     assert (model.num_classes, model.iterations) == (21, 2)
 
 
+def test_none_means_the_same_to_create_model_on_meta_and_info(monkeypatch):
+    """None of ``blocks`` gates all blocks, whatever the row has; None of ``head``, which is a text, is not given."""
+    from gatezoo import registry
+    from gatezoo.model_info import describe, on_meta
+    from gatezoo.models.rignet import rignet
+
+    monkeypatch.setattr(registry, "_specs", dict(registry._specs))
+    keywords = dict(backbone="test_resnet", unroll="su")
+    registry.register_models(rignet, {"scratch_none": dict(**keywords, blocks=None)}, family="rignet")
+    registry.register_models(rignet, {"scratch_last": dict(**keywords, blocks=(-1,))}, family="rignet")
+    for make in (gatezoo.create_model, on_meta):
+        for name in ("scratch_none", "scratch_last"):
+            model = make(name, blocks=None, head=None, gate_width=None, freeze_bn=None, output_stride=None)
+            assert list(model.feedback.blocks) == [1, 2, 3, 4, 5, 6]
+            assert type(model.head).__name__ == "LinearHead"
+            assert (model.freeze_bn, model.backbone.output_stride) == (True, 32)
+        assert list(make("scratch_last").feedback.blocks) == [6]
+        with pytest.raises(ValueError, match="got 'block'"):
+            make("scratch_last", block=3)
+    assert describe("scratch_none")["gates"].endswith("M, blocks 1 to 6 of 6")
+    assert describe("scratch_last")["gates"].endswith("M, blocks 6 to 6 of 6")
+    assert "blocks=None" in describe("scratch_none")["keywords"]
+
+
+def test_none_of_a_keyword_is_kept_in_a_folder(tmp_path):
+    model = gatezoo.create_model("test_rignet_su", num_classes=2, blocks=None)
+    gatezoo.save_pretrained(model, tmp_path / "model", ["a", "b"])
+    for keywords, blocks in (({}, [1, 2, 3, 4, 5, 6]), ({"blocks": None}, [1, 2, 3, 4, 5, 6])):
+        assert list(gatezoo.from_pretrained(tmp_path / "model", **keywords).feedback.blocks) == blocks
+
+
+def test_none_of_table_8_gates_all_blocks():
+    from gatezoo.model_info import on_meta
+    from gatezoo.recipes.experiments import experiments
+
+    experiment = experiments()["rignet_deeplabv2_r101_pu.cocostuff10k"]
+    assert experiment.model_kwargs == {"blocks": None}
+    assert list(on_meta(experiment.model, **experiment.model_kwargs).feedback.blocks) == [1, 2, 3, 4, 5, 6]
+
+
 def test_no_init_weights_draws_no_random_numbers():
     with no_init_weights():
         torch.manual_seed(0)

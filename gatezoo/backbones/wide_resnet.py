@@ -10,10 +10,15 @@ Pre-activated residual units. From the paper's table, with the stride at which e
     B5     3      3x3 512, 3x3 1024                16
     B6     1      1x1 512, 3x3 1024, 1x1 2048      32       .3
     B7     1      1x1 1024, 3x3 2048, 1x1 4096     32       .5
+
+Where a group strides and dilates is that of ``wider_resnet38_a2`` (Rota Bulo, Porzi and
+Kontschieder, "In-place activated BatchNorm", CVPR 2018), which GFF's authors use: the first convolution of a group's
+first unit strides, of three the 1x1; a dilated group has one dilation in all of its units, the first included.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -36,42 +41,47 @@ GROUPS = (
     (1, (512, 1024, 2048), 32, 0.3),
     (1, (1024, 2048, 4096), 32, 0.5),
 )
+# Layers of a unit of wider_resnet38_a2 and their names here. Every third convolution follows norm, ReLU and dropout.
+PUBLISHED_LAYERS = {
+    "bn1": "enter.0",
+    "convs.conv1": "convolve.0",
+    "convs.bn2": "convolve.1",
+    "convs.conv2": "convolve.3",
+    "convs.bn3": "convolve.4",
+    "convs.conv3": "convolve.7",
+    "proj_conv": "shortcut",
+}
 
 
 class Unit(nn.Module):
     """Residual unit, shortcut + convolutions: (B, C, h, w) -> (B, widths[-1], h / stride, w / stride).
 
     Each convolution follows norm and ReLU. The shortcut is x, or a 1x1 convolution of relu(norm(x)) where width or size
-    changes. Two convolutions are both 3x3 and the first has the stride; of three the middle one is 3x3 and has the
-    stride, the others are 1x1.
+    changes. Two convolutions are both 3x3; of three the middle one is 3x3, the others are 1x1. The first one strides.
 
     Args:
         in_channels: C.
         widths: channels of the convolutions.
         stride: of the unit.
-        dilations: of the convolution that has the stride (also where it is 1), and of a 3x3 convolution behind it.
+        dilation: of the 3x3 convolutions.
         dropout: rate before the last convolution.
     """
 
     def __init__(
-        self,
-        in_channels: int,
-        widths: Sequence[int],
-        stride: int = 1,
-        dilations: tuple[int, int] = (1, 1),
-        dropout: float = 0.0,
+        self, in_channels: int, widths: Sequence[int], stride: int = 1, dilation: int = 1, dropout: float = 0.0
     ):
         super().__init__()
-        plain, strided, behind = (1, 1, 1), (3, stride, dilations[0]), (3, 1, dilations[1])
-        shapes = (strided, behind) if len(widths) == 2 else (plain, strided, plain)
+        kernels = (3, 3) if len(widths) == 2 else (1, 3, 1)
         steps: list[nn.Module] = []
         source = in_channels
-        for place, (width, (kernel, step, dilation)) in enumerate(zip(widths, shapes, strict=True)):
+        for place, (width, kernel) in enumerate(zip(widths, kernels, strict=True)):
             if place:
                 steps += [nn.BatchNorm2d(source), nn.ReLU(inplace=True)]
             if dropout and place == len(widths) - 1:
                 steps.append(nn.Dropout(dropout))
-            steps.append(nn.Conv2d(source, width, kernel, step, dilation * (kernel // 2), dilation, bias=False))
+            spread = dilation if kernel == 3 else 1
+            padding = spread * (kernel // 2)
+            steps.append(nn.Conv2d(source, width, kernel, 1 if place else stride, padding, spread, bias=False))
             source = width
         self.enter = nn.Sequential(nn.BatchNorm2d(in_channels), nn.ReLU(inplace=True))
         self.convolve = nn.Sequential(*steps)
@@ -84,12 +94,33 @@ class Unit(nn.Module):
         return self.convolve(entered) + (x if self.shortcut is None else self.shortcut(entered))
 
 
+def rename_published(key: str) -> str | None:
+    """Return the name here of a tensor of ``wider_resnet38_a2``; other names as they are, None for the classifier's.
+
+    Theirs are ``mod1.conv1`` (the stem), ``mod2.block1.convs.conv1`` (first unit of B2) and so on; a norm is a layer of
+    its own, ``bn1``, or the first of norm and ReLU, ``bn1.0``. All may follow ``module.``.
+    """
+    key = re.sub(r"(bn\w+)\.0\.", r"\1.", key.removeprefix("module."))
+    if key.startswith("classifier."):
+        return None
+    found = re.fullmatch(r"mod([2-7])\.block(\d)\.(bn1|proj_conv|convs\.(?:conv[123]|bn[23]))\.(\w+)", key)
+    if not found:
+        return key.replace("mod1.conv1.", "stem.").replace("bn_out.", "leave.0.")
+    group, unit = int(found[1]) - 2, int(found[2]) - 1
+    # The first two groups begin with their pooling.
+    unit += group < 2
+    return f"groups.{group}.{unit}.{PUBLISHED_LAYERS[found[3]]}.{found[4]}"
+
+
 class WiderResNet38(nn.Module):
     """WiderResNet-38 as a pyramid, with the arguments, attributes and errors of :class:`gatezoo.backbones.Pyramid`.
 
     Maps are the sums that leave B1 .. B5 and relu(norm(B7)): strides 1, 2, 4, 8, 16, 32, channels 64, 128, 256, 512,
-    1024, 4096. Beyond ``output_stride`` groups are dilated. There are no published weights: ``pretrained`` is False or
-    a safetensors file. Keys of the state dict are an on-disk format.
+    1024, 4096. Beyond ``output_stride`` groups are dilated: at 8, B5 by 2, B6 and B7 by 4. There are no weights to
+    download: ``pretrained`` is False or a safetensors file, with the names of the state dict here or those of
+    ``wider_resnet38_a2`` (:func:`rename_published`). Keys of the state dict are an on-disk format.
+
+    DeepLabV3+ and GFF as their authors have them on this backbone read the sum that leaves B7, without norm and ReLU.
     """
 
     size_divisor = 1
@@ -118,13 +149,12 @@ class WiderResNet38(nn.Module):
         channels, before = 64, 1
         for units, widths, works, dropout in GROUPS:
             stride = min(works, output_stride) // min(before, output_stride)
-            spread, spread_before = max(1, works // output_stride), max(1, before // output_stride)
+            dilation = max(1, works // output_stride)
             pools = works <= 4
             group: list[nn.Module] = [nn.MaxPool2d(3, 2, 1)] if pools else []
             for unit in range(units):
                 first = unit == 0 and not pools
-                dilations = (spread_before if first else spread, spread)
-                group.append(Unit(channels, widths, stride if first else 1, dilations, dropout))
+                group.append(Unit(channels, widths, stride if first else 1, dilation, dropout))
                 channels = widths[-1]
             self.groups.append(nn.Sequential(*group))
             before = works
@@ -142,7 +172,9 @@ class WiderResNet38(nn.Module):
         if pretrained is True:
             raise ValueError(f"backbone {self.name!r} has no published weights: pass a safetensors file of them")
         try:
-            self.load_state_dict(load_file(pretrained))
+            tensors = load_file(pretrained)
+            renamed = {rename_published(key): value for key, value in tensors.items()}
+            self.load_state_dict({key: value for key, value in renamed.items() if key})
         except (OSError, SafetensorError, RuntimeError) as error:
             raise ValueError(f"weights in {str(pretrained)!r} do not fit backbone {self.name!r}: {error}") from error
 

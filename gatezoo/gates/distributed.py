@@ -38,6 +38,11 @@ class DistributedFeedback(Feedback):
 
     Each gate has the size of f_{i-1}, the map that it multiplies.
 
+    The text contradicts itself about F_n. Algorithm 1 has F_n = f_n, the output of the last block, as it is here:
+    logits. Sec. 4.2 propagates "the predicted probability", which would be their softmax, and a sentence later
+    "semantic features extracted from the last layer", which would be the map before the classifier. Dropout is named
+    nowhere; a head's dropout is part of block n, so that in training the feedback starts behind it.
+
     Args:
         channels: channels of f_0 (the image), f_1, ..., f_n (the classes).
         shallowest: first gated block, 1 .. n (Table 3: 6 gates F6 alone, 1 all of F1 .. F6).

@@ -90,11 +90,36 @@ class GatedFullyFusion(Fusion):
         self.gates = _gates(channels, width, gate)
 
     def forward(self, maps: Sequence[Tensor], context: Tensor) -> tuple[list[Tensor], dict[int, Tensor]]:
-        gates = [gate(x) for gate, x in zip(self.gates.values(), maps, strict=True)]
-        laterals = self._laterals(maps)
+        laterals, gates = self.project(maps)
+        return self.fuse(laterals, gates), dict(enumerate(gates, start=1))
+
+    def project(self, maps: Sequence[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
+        """Return the laterals X_l and the gates G_l of raw maps."""
+        return self._laterals(maps), [gate(x) for gate, x in zip(self.gates.values(), maps, strict=True)]
+
+    def fuse(self, laterals: Sequence[Tensor], gates: Sequence[Tensor]) -> list[Tensor]:
+        """Return the fused maps of laterals and gates."""
         received = sums_of_others([g * x for g, x in zip(gates, laterals)])
-        fused = [torch.addcmul((1 + g) * x, 1 - g, other) for g, x, other in zip(gates, laterals, received)]
-        return fused, dict(enumerate(gates, start=1))
+        return [torch.addcmul((1 + g) * x, 1 - g, other) for g, x, other in zip(gates, laterals, received)]
+
+
+class GatedFusionInTurn(GatedFullyFusion):
+    """Gated fully fusion one level after the other, finest first, as in the authors' code.
+
+    ::
+
+        X~_l = (1 + G_l) X_l + (1 - G_l) (sum_{i < l} up(G_i X~_i) + sum_{i > l} up(G_i X_i))
+
+    A level receives from finer ones what these have already received; eq. 5 sums unfused maps alone.
+    """
+
+    def fuse(self, laterals: Sequence[Tensor], gates: Sequence[Tensor]) -> list[Tensor]:
+        """Return the fused maps of laterals and gates."""
+        maps = list(laterals)
+        for level, (x, g) in enumerate(zip(laterals, gates, strict=True)):
+            sent = [gate * y for other, (gate, y) in enumerate(zip(gates, maps)) if other != level]
+            maps[level] = torch.addcmul((1 + g) * x, 1 - g, sum_resized(sent, x.shape[-2:]))
+        return maps
 
 
 class Addition(Fusion):
@@ -173,6 +198,7 @@ FUSIONS: dict[str, type[Fusion]] = {
     "fpn": TopDownFusion,
     "gated_fpn": GatedTopDownFusion,
     "gff": GatedFullyFusion,
+    "gff_in_turn": GatedFusionInTurn,
 }
 
 

@@ -133,13 +133,15 @@ class IterativeFeedback(GateBank, BlockFeedback):
 
 
 class MultiRangeFeedback(GateBank):
-    """Feedback from the output of each gated block and from the prediction (Sec. 3.4.2).
+    """Feedback from the output of each gated block and from that of the last one (Sec. 3.4.2).
 
     ::
 
         gate_i = G_i([f_i, up(L_i * f_n)]);  gate_n = G_n(f_n)
 
-    L_i is a 1x1 convolution to the channels of f_i. Arguments as for :class:`GateBank`.
+    L_i is a 1x1 convolution to the channels of f_i. f_n is "the output from the last block": the logits, behind the
+    head's dropout in training, if it has one. Whether the paper's last block ends in a softmax is not said; nothing in
+    the text asks for one. Arguments as for :class:`GateBank`.
     """
 
     def __init__(self, channels: Sequence[int], *args: Any, **kwargs: Any):

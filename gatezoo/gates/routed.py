@@ -30,7 +30,9 @@ class RoutedFeedback(GateBank):
 class NetworkWideFeedback(Feedback):
     """Feedback of the prediction to the image: f_0' = W * [image, up(softmax(f_n))], W a 3x3 convolution with bias.
 
-    W is initialized to the identity of the image, so that at first the second pass equals the first.
+    W is initialized to the identity of the image, so that at first the second pass equals the first. Here alone
+    probabilities are fed back and not logits: the paper adapts a network that takes "an input image and the label
+    predictions from the previous iteration" (Sec. 2), where all its own gates read "the output" of a block (Sec. 3.4).
 
     Args:
         channels: channels of f_0 (the image), f_1, ..., f_n (the classes).

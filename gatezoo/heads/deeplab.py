@@ -22,15 +22,18 @@ class AtrousPooling(ContextModule):
         in_channels: C.
         width: channels of the context map.
         rates: dilations; (12, 24, 36) are the authors' values at output stride 8.
+        merge: module from the (2 + len(rates)) * width concatenated channels to ``width``; None for the 1x1.
     """
 
-    def __init__(self, in_channels: int, width: int = 256, rates: Sequence[int] = (12, 24, 36)):
+    def __init__(
+        self, in_channels: int, width: int = 256, rates: Sequence[int] = (12, 24, 36), merge: nn.Module | None = None
+    ):
         super().__init__()
         self.branches = nn.ModuleList(
             [ConvNormAct(in_channels, width, 1), *(ConvNormAct(in_channels, width, dilation=rate) for rate in rates)]
         )
         self.whole = ConvNormAct(in_channels, width, 1, norm=SingletonBatchNorm2d)
-        self.merge = ConvNormAct(width * (2 + len(rates)), width, 1)
+        self.merge = ConvNormAct(width * (2 + len(rates)), width, 1) if merge is None else merge
         self.out_channels = width
 
     def forward(self, x: Tensor) -> Tensor:

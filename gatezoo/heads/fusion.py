@@ -47,6 +47,8 @@ class FusionHead(GatedHead):
         num_classes: K.
         context: module C from the deepest map to the context map.
         fusion: of ``levels`` raw maps into as many of ``width`` channels.
+        levels: number L of the maps.
+        width: channels of every fused map.
         pyramid: module between the levels and the classifier, such as the dense feature pyramid; None for none.
         dropout: probability before the classifier.
     """
@@ -63,18 +65,51 @@ class FusionHead(GatedHead):
     ):
         super().__init__()
         self.context, self.fusion, self.pyramid = context, fusion, pyramid
+        stages = self.count_stages(levels)
         self.refine = nn.ModuleList(
-            nn.Sequential(ConvNormAct(width, width), ConvNormAct(width, width)) for _ in range(levels)
+            nn.Sequential(ConvNormAct(width, width), ConvNormAct(width, width)) for _ in range(stages)
         )
         self.dropout = nn.Dropout(dropout)
-        self.classify = JointClassifier([*[width] * levels, context.out_channels], num_classes)
+        last = context.out_channels if pyramid or stages == levels else width
+        self.classify = JointClassifier([*[width] * stages, last], num_classes)
+
+    @staticmethod
+    def count_stages(levels: int) -> int:
+        """Return how many of the fused levels are stages of the backbone: all of them."""
+        return levels
+
+    def fused_maps(self, maps: Sequence[Tensor], context: Tensor) -> Sequence[Tensor]:
+        """Return the raw maps of the levels to fuse, given those of the backbone and the context map."""
+        return maps
 
     def with_gates(self, *maps: Tensor) -> tuple[Tensor, dict[int, Tensor]]:
         context = self.context(maps[-1])
-        fused, gates = self.fusion(maps, context)
-        levels = [refine(x) for refine, x in zip(self.refine, fused, strict=True)]
-        inputs = self.pyramid(levels, context) if self.pyramid else [*levels, context]
+        fused, gates = self.fusion(self.fused_maps(maps, context), context)
+        stages = len(self.refine)
+        levels = [refine(x) for refine, x in zip(self.refine, fused[:stages], strict=True)]
+        inputs = self.pyramid(levels, context) if self.pyramid else [*levels, *(fused[stages:] or [context])]
         return self.classify([self.dropout(x) for x in inputs]), gates
 
     def gate_modules(self) -> dict[int, nn.Module]:
         return self.fusion.gate_modules()
+
+
+class ContextLevelHead(FusionHead):
+    """Classifier of fused levels, the highest of which is the context map itself in place of the last stage.
+
+    ::
+
+        context = C(X_L);  X~ = fusion([X_1 .. X_{L-1}, context]);  Z_l = two 3x3 * X~_l, l = 1 .. L-1
+        logits = 1x1 * dropout([Z_1 .. Z_{L-1}, X~_L])
+
+    or, with a pyramid, 1x1 * dropout(pyramid(Z, context)): its y_0 is the output of the context module as it is, so
+    that the highest level sends through its gate and what it receives is not read.
+    """
+
+    @staticmethod
+    def count_stages(levels: int) -> int:
+        """Return how many of the fused levels are stages of the backbone: all but the highest."""
+        return levels - 1
+
+    def fused_maps(self, maps: Sequence[Tensor], context: Tensor) -> Sequence[Tensor]:
+        return [*maps[:-1], context]

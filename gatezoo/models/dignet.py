@@ -4,6 +4,9 @@ A feed-forward network is unrolled over T passes. Between passes, propagators ca
 the blocks below it in a cascade, and modulators weight each block's input with it.
 
 Published results (PASCAL VOC 2012 val, T = 2, Table 4): ResNet-101 at stride 8 71.3 -> 77.5, at stride 32 65.3 -> 72.5.
+
+What the text leaves open is decided in :class:`gatezoo.gates.distributed.DistributedFeedback` (logits or probabilities)
+and :class:`gatezoo.segmenters.recurrent.RecurrentSegmenter` (frozen batch norm).
 """
 
 from __future__ import annotations
@@ -34,7 +37,7 @@ def dignet(
     Args:
         backbone: a timm model whose blocks can be run again.
         num_classes: K.
-        freeze_bn: keep the statistics of batch norm in training.
+        freeze_bn: keep the statistics of batch norm in training; its scale and shift are trained.
         head: block n: "linear", "fcn" or "aspp".
         iterations: passes T; 1 is the plain network.
         shallowest: smallest gated block (Table 3); 1 gates the image too.

@@ -6,6 +6,9 @@ joining every gate (multi-range, ``pf``).
 
 Published results (PASCAL VOC 2012 val, Table 7): ResNet-50 at stride 32 59.4 -> 68.9 (pu, 6 iterations), ResNet-101
 65.3 -> 71.6 (pf, 6), at stride 8 71.3 -> 74.9 (pu, 4), DeepLabV2 74.9 -> 75.9 (pu, 2).
+
+What the text leaves open is decided in :mod:`gatezoo.gates.iterative` and :mod:`gatezoo.gates.routed` (logits or
+probabilities), and :class:`gatezoo.segmenters.recurrent.RecurrentSegmenter` (frozen batch norm).
 """
 
 from __future__ import annotations
@@ -45,7 +48,7 @@ def rignet(
     Args:
         backbone: a timm model whose blocks can be run again.
         num_classes: K.
-        freeze_bn: keep the statistics of batch norm in training.
+        freeze_bn: keep the statistics of batch norm in training; its scale and shift are trained.
         head: block n: "linear", "fcn" or "aspp".
         unroll: "su" (sequential), "pu" (parallel) or "pf" (parallel, multi-range feedback).
         blocks: gated blocks, neighbors among 1 .. n; negative ones count from the end. None gates all.

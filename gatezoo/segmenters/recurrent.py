@@ -78,8 +78,12 @@ class RecurrentSegmenter(IterativeSegmenter):
 
     Blocks 1 .. n-1 are the backbone's, block n is the head (f_n, the raw logits). :mod:`gatezoo.segmenters.unroll`
     defines the order in which they run. One iteration is the plain network. The number of parameters does not depend
-    on the number of iterations. Batch norm is frozen in training by default (both papers froze it: its statistics
-    would mix those of different passes).
+    on the number of iterations.
+
+    The statistics of batch norm are frozen in training by default, as they would mix those of different passes; its
+    scale and shift are trained. The papers leave this open: DIGNet does without "training batch norm parameters"
+    (Sec. 4.3), which are scale and shift if taken literally, and RIGNet does not mention batch norm. A norm whose scale
+    does not require a gradient keeps its statistics, too: ``requires_grad_(False)`` on both gives the literal reading.
 
     Args:
         backbone: blocks 1 .. n-1.

@@ -96,7 +96,8 @@ def _set_depth_thresholds(model: BaseSegmenter, data: AnyDataset) -> None:
 
     Each scale then has equally many pixels.
     """
-    if not isinstance(model, DepthGated) or len(model.thresholds) == 0 or "thresholds" in model.model_kwargs:
+    given = model.model_kwargs.get("thresholds") is not None
+    if not isinstance(model, DepthGated) or len(model.thresholds) == 0 or given:
         return
     if isinstance(data, SegmentationDataset) and "depth" in data.layers:
         model.set_thresholds(data.depth_quantiles(len(model.thresholds) + 1))

@@ -7,6 +7,7 @@ import math
 import numbers
 import operator
 import os
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -58,6 +59,26 @@ _TYPES: dict[str, tuple[Callable[[Any], bool], str]] = {
 }
 
 
+def drop_unset(keywords: Mapping[str, Any], signature: inspect.Signature) -> dict[str, Any]:
+    """Return keywords without those that are None where None is no value, which count as not given.
+
+    Args:
+        keywords: as the user gave them. None is a value of those whose annotation names it, such as ``int | None``.
+        signature: of the function that takes them.
+    """
+    known = signature.parameters
+    takes_none = {key for key in keywords if key in known and _accepts_none(known[key].annotation)}
+    return {key: value for key, value in keywords.items() if value is not None or key in takes_none}
+
+
+def _accepts_none(annotation: Any) -> bool:
+    return re.search(r"\b(None|Optional|Any)\b", _text(annotation)) is not None
+
+
+def _text(annotation: Any) -> str:
+    return annotation if isinstance(annotation, str) else inspect.formatannotation(annotation)
+
+
 def check_keyword(name: str, value: Any, annotation: Any) -> Any:
     """Return the value of a keyword if it is of the annotated type; a NumPy integer is returned as an int.
 
@@ -71,8 +92,7 @@ def check_keyword(name: str, value: Any, annotation: Any) -> Any:
     Raises:
         ValueError: a value of another type, or a number out of bounds.
     """
-    text = annotation if isinstance(annotation, str) else inspect.formatannotation(annotation)
-    kinds = text.split(" | ")
+    kinds = _text(annotation).split(" | ")
     if annotation is inspect.Parameter.empty or not set(kinds) <= set(_TYPES):
         return value
     if not any(_TYPES[kind][0](value) for kind in kinds):

@@ -1,7 +1,10 @@
 """WiderResNet-38: parameter counts, maps, dilation and weights."""
 
+import re
+
 import pytest
 import torch
+import torch.nn.functional as F
 from safetensors.torch import save_file
 from torch import nn
 
@@ -52,20 +55,105 @@ def narrow(monkeypatch):
     monkeypatch.setattr(wide_resnet, "GROUPS", groups)
 
 
+# The published network, one row a convolution: (group, unit, place in the unit, kernel, stride, dilation at output
+# stride 32), and what differs at 8. Max-pooling, not a stride, begins groups 2 and 3.
+def published_convolutions(dilated):
+    rows = []
+    for group, units in {2: 3, 3: 3, 4: 6, 5: 3, 6: 1, 7: 1}.items():
+        dilation = {5: 2, 6: 4, 7: 4}.get(group, 1) if dilated else 1
+        strides = (4,) if dilated else (4, 5, 6)
+        for unit in range(1, units + 1):
+            for place, kernel in enumerate((1, 3, 1) if group > 5 else (3, 3), start=1):
+                stride = 2 if group in strides and unit == 1 and place == 1 else 1
+                rows.append((group, unit, place, kernel, stride, dilation if kernel == 3 else 1))
+    return rows
+
+
+def published_forward(state, image, dilated):
+    """Compute all maps of the published network from a state dict of its own names, with functions alone."""
+
+    def norm_relu(name, x):
+        parts = (state[f"{name}.{part}"] for part in ("running_mean", "running_var", "weight", "bias"))
+        return F.batch_norm(x, *parts).relu()
+
+    rows = published_convolutions(dilated)
+    x = F.conv2d(image, state["mod1.conv1.weight"], padding=1)
+    maps = [x]
+    for group in range(2, 8):
+        if group < 4:
+            x = F.max_pool2d(x, 3, 2, 1)
+        for unit in sorted({row[1] for row in rows if row[0] == group}):
+            name = f"mod{group}.block{unit}"
+            convolutions = [row[2:] for row in rows if row[:2] == (group, unit)]
+            y = entered = norm_relu(f"{name}.bn1", x)
+            for place, kernel, stride, dilation in convolutions:
+                if place > 1:
+                    y = norm_relu(f"{name}.convs.bn{place}", y)
+                weight = state[f"{name}.convs.conv{place}.weight"]
+                assert weight.shape[-1] == kernel
+                y = F.conv2d(y, weight, None, stride, dilation * (kernel // 2), dilation)
+            shortcut = state.get(f"{name}.proj_conv.weight")
+            x = y + (x if shortcut is None else F.conv2d(entered, shortcut, None, convolutions[0][2]))
+        maps.append(x)
+    return [*maps[:5], norm_relu("bn_out", x)]
+
+
+def published_state(divisor):
+    """Return random tensors of the published network by its own names, every width divided."""
+    generator = torch.Generator().manual_seed(3)
+
+    def random(*shape):
+        return torch.randn(*shape, generator=generator)
+
+    def add_norm(name, channels):
+        state[f"{name}.weight"], state[f"{name}.bias"] = 1 + 0.3 * random(channels), 0.2 * random(channels)
+        state[f"{name}.running_mean"], state[f"{name}.running_var"] = random(channels), 0.5 + random(channels).abs()
+        state[f"{name}.num_batches_tracked"] = torch.tensor(7)
+
+    widths = {2: (128, 128), 3: (256, 256), 4: (512, 512), 5: (512, 1024), 6: (512, 1024, 2048), 7: (1024, 2048, 4096)}
+    state = {"mod1.conv1.weight": random(64, 3, 3, 3) / 5}
+    before = 64
+    for group, unit, place, kernel, _, _ in published_convolutions(dilated=False):
+        name, width = f"mod{group}.block{unit}", widths[group][place - 1] // divisor
+        if place == 1:
+            add_norm(f"{name}.bn1", before)
+            if before != widths[group][-1] // divisor:
+                state[f"{name}.proj_conv.weight"] = random(widths[group][-1] // divisor, before, 1, 1) / before**0.5
+        else:
+            add_norm(f"{name}.convs.bn{place}", before)
+        state[f"{name}.convs.conv{place}.weight"] = random(width, before, kernel, kernel) / (kernel * before**0.5)
+        before = width
+    add_norm("bn_out", before)
+    return state
+
+
 @torch.no_grad()
-@pytest.mark.parametrize("output_stride", [8, 16])
-def test_dilated_network_equals_the_strided_one_at_its_positions(narrow, output_stride):
-    strides = [4, 8, 16, 32]
-    strided = WiderResNet38(strides=strides).eval()
-    for module in strided.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            nn.init.normal_(module.running_mean, std=0.1)
-    dilated = WiderResNet38(strides=[min(s, output_stride) for s in strides], output_stride=output_stride).eval()
-    dilated.load_state_dict(strided.state_dict())
+@pytest.mark.parametrize("prefix", ["", "module."])
+@pytest.mark.parametrize("output_stride", [8, 32])
+def test_published_weights_give_the_numbers_of_the_published_network(narrow, tmp_path, output_stride, prefix):
+    """Norms are layers of their own in one of the published versions, and the first of norm and ReLU in another."""
+    state = published_state(16)
+    names = {key: re.sub(r"(bn\w+)", r"\1.0", key) if prefix else key for key in state}
+    classifier = {f"{prefix}classifier.fc.bias": torch.zeros(1000)}
+    save_file({prefix + names[key]: value for key, value in state.items()} | classifier, tmp_path / "w.safetensors")
+    strides = [min(stride, output_stride) for stride in (1, 2, 4, 8, 16, 32)]
+    net = WiderResNet38(strides=strides, output_stride=output_stride, pretrained=tmp_path / "w.safetensors").eval()
     image = torch.randn(1, 3, 64, 96)
-    for stride, ours, theirs in zip(strides, dilated(image), strided(image), strict=True):
-        step = max(1, stride // output_stride)
-        torch.testing.assert_close(ours[..., ::step, ::step], theirs, atol=1e-4, rtol=1e-4)
+    expected = published_forward(state, image, output_stride == 8)
+    for ours, theirs, stride in zip(net(image), expected, strides, strict=True):
+        assert ours.shape[-2:] == (64 // stride, 96 // stride)
+        torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=1e-4)
+
+
+def test_dilated_group_has_one_dilation_in_all_of_its_units():
+    with torch.device("meta"):
+        for output_stride, expected in ((8, [1, 1, 1, 2, 4, 4]), (16, [1, 1, 1, 1, 2, 2]), (32, [1] * 6)):
+            net = WiderResNet38(output_stride=output_stride)
+            found = [
+                {m.dilation[0] for m in group.modules() if isinstance(m, nn.Conv2d) and m.kernel_size == (3, 3)}
+                for group in net.groups
+            ]
+            assert found == [{dilation} for dilation in expected]
 
 
 def test_grad_checkpointing_gives_the_same_gradients(narrow):

@@ -73,6 +73,25 @@ def test_gff_is_equation_5(maps, context, gate):
 
 
 @torch.no_grad()
+@pytest.mark.parametrize("gate", ["pixel", "channel"])
+def test_gff_in_turn_sends_what_finer_levels_have_received(maps, context, gate):
+    fusion = make_random("gff_in_turn", gate=gate)
+    fused, gate_maps = fusion(maps, context)
+    gates, x = expected_gates(fusion.gates, maps), expected_laterals(fusion, maps)
+    for level in range(4):
+        others = [bilinear_by_loops(gates[i] * x[i], SIZES[level]) for i in range(4) if i != level]
+        # Replaced at once, so that the levels after this one receive it.
+        x[level] = (1 + gates[level]) * x[level] + (1 - gates[level]) * sum(others)
+        torch.testing.assert_close(fused[level], x[level], atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(gate_maps[level + 1], gates[level], atol=1e-5, rtol=1e-5)
+    same = GatedFullyFusion(CHANNELS, CONTEXT, WIDTH, gate).eval()
+    same.load_state_dict(fusion.state_dict())
+    at_once = same(maps, context)[0]
+    torch.testing.assert_close(fused[0], at_once[0], atol=1e-5, rtol=1e-5)
+    assert not torch.allclose(fused[1], at_once[1], atol=1e-2)
+
+
+@torch.no_grad()
 def test_addition_is_equation_3(maps, context):
     fusion = make_random("addition")
     fused, gates = fusion(maps, context)

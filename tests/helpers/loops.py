@@ -32,3 +32,11 @@ def bilinear_by_loops(x, size):
             lower = (1 - tz) * x[..., y1, z0] + tz * x[..., y1, z1]
             out[..., y, z] = (1 - ty) * upper + ty * lower
     return out
+
+
+def block_by_loops(block, x):
+    """Compute relu(norm(conv(x))) of a convolution without bias, its batch norm in evaluation mode, and a ReLU."""
+    conv, norm, _ = block
+    scale = norm.weight / (norm.running_var + norm.eps).sqrt()
+    centered = conv_by_loops(x, conv.weight, torch.zeros(conv.out_channels)) - norm.running_mean[:, None, None]
+    return (centered * scale[:, None, None] + norm.bias[:, None, None]).relu()

@@ -2,6 +2,8 @@
 
 import pytest
 import torch
+from helpers.loops import bilinear_by_loops, block_by_loops, conv_by_loops
+from helpers.randomize import randomize
 from torch import nn
 
 import gatezoo
@@ -13,16 +15,14 @@ from gatezoo.registry import get_model_spec
 from gatezoo.training.objectives import SemanticObjective
 
 FUSIONS = ["concat", "addition", "fpn", "gated_fpn", "gff"]
+ALL_FUSIONS = [*FUSIONS, "gff_in_turn"]
 # Computed by hand for ResNet-101 and 19 classes: laterals with norm, two 3x3 with norm a level, and what the
 # classifier reads beyond the context.
 LATERALS, REFINED, READ = (256 + 512 + 1024 + 2048) * 256 + 4 * 512, 8 * (9 * 256 * 256 + 512), 4 * 256 * 19
 GATES = 256 + 512 + 1024 + 2048 + 4
 
 
-def test_parameters_of_pspnet_and_of_gff_as_the_text_has_it():
-    """The paper's Table 3 has 65.6, 69.7 and 70.5 M: the first is met, the others are not reproduced."""
-    plain = on_meta("pspnet_r101", num_classes=19, auxiliary=False)
-    assert count_parameters(plain) == 65_583_699
+def test_parameters_of_gff_as_the_text_has_it():
     fused = on_meta("gff_pspnet_r101", num_classes=19, auxiliary=False, dfp=False)
     assert count_parameters(fused) == 65_583_699 + LATERALS + REFINED + READ + GATES == 71_314_775
     full = on_meta("gff_pspnet_r101", num_classes=19, auxiliary=False)
@@ -30,6 +30,34 @@ def test_parameters_of_pspnet_and_of_gff_as_the_text_has_it():
     assert count_parameters(full) == 71_314_775 + 9 * 256 * inputs + 4 * 512
     helped = on_meta("gff_pspnet_r101", num_classes=19)
     assert count_parameters(helped) - count_parameters(full) == 9 * 1024 * 512 + 2 * 512 + 512 * 19 + 19
+
+
+def test_parameters_of_light_gff_by_hand():
+    """Levels of 256, 512, 1024 and the context's 512 channels, refined but for the last; 1x1 in the pyramid."""
+    laterals, gates = (256 + 512 + 1024 + 512) * 256 + 4 * 512, 256 + 512 + 1024 + 512 + 4
+    refined, read = 6 * (9 * 256 * 256 + 512), 4 * 256 * 19 - 512 * 19
+    fused = on_meta("gff_pspnet_r101_light_nodfp", num_classes=19, auxiliary=False)
+    assert count_parameters(fused) == 65_583_699 + laterals + gates + refined + read
+    full = on_meta("gff_pspnet_r101_light", num_classes=19, auxiliary=False)
+    pyramid = 256 * sum(512 + 256 * count for count in (1, 2, 3)) + 3 * 512
+    assert count_parameters(full) - count_parameters(fused) == pyramid + 256 * 19
+
+
+# Rows of the paper's Table 3, at 512 x 512: GFLOP, millions of parameters. Ours: parameters, GMAC. The paper does not
+# say what it counts: at two FLOP a multiply-accumulate its PSPNet costs more than ours, and GFF adds less to it.
+TABLE_3 = [
+    ("pspnet_r101", (580.1, 65.6), (65_583_699, 254.77)),
+    ("gff_pspnet_r101_light_nodfp", (600.1, 69.7), (69_729_623, 287.09)),
+    ("gff_pspnet_r101_light", (625.5, 70.5), (70_522_455, 300.24)),
+]
+
+
+@pytest.mark.parametrize(("name", "paper", "ours"), TABLE_3)
+def test_table_3_has_the_parameters_of_the_light_reading(name, paper, ours):
+    model = on_meta(name, num_classes=19, auxiliary=False)
+    assert count_parameters(model) == ours[0]
+    assert round(count_parameters(model) / 1e6, 1) == paper[1]
+    assert round(count_gmacs(model, 512, 512), 2) == ours[1] < paper[0] / 2
 
 
 @pytest.mark.parametrize(
@@ -77,6 +105,113 @@ def test_gff_is_its_parts_one_after_the_other(dfp):
     assert len(outputs.gates) == 1
     assert [tuple(g.shape) for g in outputs.gates[0].values()] == [(1, 1, *x.shape[-2:]) for x in maps]
     assert all(torch.equal(outputs.gates[0][level], gates[level]) for level in (1, 2, 3, 4))
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("dfp", [True, False])
+def test_light_gff_is_the_literal_loop_of_its_equations(dfp):
+    """Levels: three stages and the context. Each pixel of each level by eq. 5, then the pyramid's 1x1 of eq. 6."""
+    model = randomize(gatezoo.create_model("test_gff_light", dfp=dfp, num_classes=3))
+    head, image = model.head, torch.randn(1, 3, 33, 49)
+    *stages, deepest = model.backbone(image)
+    y0 = head.context(deepest)
+    raw = [*stages, y0]
+    sizes = [tuple(x.shape[-2:]) for x in raw]
+    assert sizes == [(9, 13), (5, 7), (5, 7), (5, 7)]
+    reduced = [block_by_loops(lateral, x) for lateral, x in zip(head.fusion.lateral, raw, strict=True)]
+    gates = [
+        conv_by_loops(x, gate[0].weight, gate[0].bias).sigmoid()
+        for gate, x in zip(head.fusion.gates.values(), raw, strict=True)
+    ]
+    fused = []
+    for level in range(4):
+        received = sum(bilinear_by_loops(gates[i] * reduced[i], sizes[level]) for i in range(4) if i != level)
+        fused.append((1 + gates[level]) * reduced[level] + (1 - gates[level]) * received)
+    refined = [
+        block_by_loops(second, block_by_loops(first, x))
+        for (first, second), x in zip(head.refine, fused[:3], strict=True)
+    ]
+    if dfp:
+        outputs = [bilinear_by_loops(y0, sizes[0])]
+        for merge, x in zip(head.pyramid.merge, refined[::-1], strict=True):
+            assert merge.conv.kernel_size == (1, 1)
+            outputs.append(block_by_loops(merge, torch.cat([*outputs, bilinear_by_loops(x, sizes[0])], 1)))
+        read = outputs[::-1]
+    else:
+        read = [bilinear_by_loops(x, sizes[0]) for x in (*refined, fused[3])]
+    coarse = conv_by_loops(torch.cat(read, 1), head.classify.weight, head.classify.bias)
+    torch.testing.assert_close(model(image), bilinear_by_loops(coarse, (33, 49)), atol=1e-4, rtol=1e-4)
+    shown = model.outputs(image).gates[0]
+    assert list(shown) == [1, 2, 3, 4]
+    for level, gate in enumerate(gates, start=1):
+        torch.testing.assert_close(shown[level], gate, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("dfp", [True, False])
+def test_light_gff_trains_all_of_its_parameters(dfp):
+    model = gatezoo.create_model("test_gff_light", dfp=dfp, auxiliary=False).train()
+    model(torch.randn(2, 3, 64, 64)).square().mean().backward()
+    assert all(p.grad is not None for p in model.parameters())
+
+
+def test_parameters_of_the_decoder_of_the_authors_by_hand():
+    """Levels of 128, 1024 and 256 channels: group 2 and 5 of WiderResNet-38 and the context, 128 wide; 19 classes."""
+    model = on_meta("gff_deeplabv3plus_wrn38_decoder", num_classes=19)
+    assert (model.backbone.channels, model.backbone.strides) == ([128, 1024, 4096], [2, 8, 8])
+    pooling = 2 * (4096 * 256 + 512) + 3 * (9 * 4096 * 256 + 512) + 9 * 1280 * 256
+    levels = (128 + 1024 + 256) * 128
+    fusion = (levels + 3 * 2 * 128) + (levels + 3 * 128)
+    steps = sum(2 * c * 128 + c * 128 * 128 + 128 + 2 * 128 + 9 * 128 * 128 + 128 for c in (1, 2, 3))
+    refine = 9 * 512 * 256 + 512 + 9 * 256 * 256 + 512 + 256 * 19
+    assert count_parameters(model.head) == pooling + fusion + steps + refine
+    assert count_parameters(model) == 105_070_912 + pooling + fusion + steps + refine
+
+
+def test_decoder_of_the_authors_is_written_out_level_by_level():
+    model = randomize(gatezoo.create_model("test_gff_decoder", num_classes=3))
+    head, image = model.head, torch.randn(1, 3, 33, 49)
+    with torch.no_grad():
+        fine, middle, deepest = model.backbone(image)
+        assert [tuple(x.shape[-2:]) for x in (fine, middle, deepest)] == [(17, 25), (5, 7), (5, 7)]
+        pooled = [branch(deepest) for branch in head.context.branches]
+        pooled.append(head.context.whole(deepest.mean((2, 3), keepdim=True)).expand(-1, -1, 5, 7))
+        context = nn.functional.conv2d(torch.cat(pooled, 1), head.context.merge.weight, padding=1)
+        raw = (fine, middle, context)
+        x1, x2, x3 = (lateral(x) for lateral, x in zip(head.fusion.lateral, raw, strict=True))
+        g1, g2, g3 = (gate(x) for gate, x in zip(head.fusion.gates.values(), raw, strict=True))
+
+        def up(x):
+            return bilinear_by_loops(x, (17, 25))
+
+        f1 = (1 + g1) * x1 + (1 - g1) * (up(g2 * x2) + up(g3 * x3))
+        f2 = (1 + g2) * x2 + (1 - g2) * (bilinear_by_loops(g1 * f1, (5, 7)) + g3 * x3)
+        f3 = (1 + g3) * x3 + (1 - g3) * (bilinear_by_loops(g1 * f1, (5, 7)) + g2 * f2)
+
+        def step(number, x, rate):
+            norm, _, narrow, norm2, _, wide = head.steps[number]
+            y = nn.functional.conv2d(norm(x).relu(), narrow.weight, narrow.bias)
+            return nn.functional.conv2d(norm2(y).relu(), wide.weight, wide.bias, padding=rate, dilation=rate)
+
+        y1 = step(0, up(f3), 3)
+        y2 = step(1, torch.cat([y1, up(f2)], 1), 6)
+        y3 = step(2, torch.cat([y1, y2, f1], 1), 9)
+        coarse = head.classify(head.refine(torch.cat([y1, up(x3), y2, y3], 1)))
+        torch.testing.assert_close(model(image), bilinear_by_loops(coarse, (33, 49)), atol=1e-4, rtol=1e-4)
+        shown = model.outputs(image).gates[0]
+    assert [tuple(g.shape) for g in shown.values()] == [(1, 8, 17, 25), (1, 8, 5, 7), (1, 8, 5, 7)]
+    assert all(torch.equal(shown[level], g) for level, g in enumerate((g1, g2, g3), start=1))
+
+
+def test_decoder_of_the_authors_trains_all_of_its_parameters():
+    model = gatezoo.create_model("test_gff_decoder").train()
+    model(torch.randn(2, 3, 64, 64)).square().mean().backward()
+    assert all(p.grad is not None for p in model.parameters())
+    for keywords, message in (
+        (dict(fusion="addition"), "fusion must be 'gff_in_turn' or 'gff'; got 'addition': choose one"),
+        (dict(rates=(3, 6)), r"rates must be one for each of 3 levels; got \[3, 6\]: pass 3 of them"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            gatezoo.create_model("test_gff_decoder", **keywords)
 
 
 def test_auxiliary_heads_run_only_in_outputs(monkeypatch):
@@ -206,11 +341,13 @@ def test_multiplications_of_gff():
 @pytest.mark.parametrize(
     ("keywords", "message"),
     [
-        (dict(fusion="sum"), f"fusion must be one of {', '.join(FUSIONS)}; got 'sum'"),
+        (dict(fusion="sum"), f"fusion must be one of {', '.join(ALL_FUSIONS)}; got 'sum'"),
         (dict(strides=(32,)), "levels to fuse must be at least two; got 1: ask for more strides"),
         (dict(strides=(2, 3)), r"strides of backbone 'test_resnet' at output_stride=8 are \[2, 4, 8, 8, 8\]; got 2, 3"),
         (dict(backbone="convnext_atto", strides=(2, 4)), r"are \[4, 8, 8, 8\]; got 2, 4"),
         (dict(backbone="pvt_v2_b0"), r"output_stride of backbone 'pvt_v2_b0' must be one of \[32\]; got 8"),
+        (dict(pyramid="wide"), "pyramid must be one of dense, light; got 'wide'"),
+        (dict(pyramid="light", fusion="fpn"), "pyramid must be 'dense' for fusion='fpn', which adds the context map"),
         (dict(context="ppm"), "context must be one of pyramid_pooling, dense_aspp, atrous_pooling; got 'ppm'"),
         (dict(fussion="gff"), "got 'fussion'. Did you mean fusion"),
     ],

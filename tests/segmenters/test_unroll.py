@@ -5,8 +5,11 @@ import torch
 from torch import nn
 
 import gatezoo
+from gatezoo.gates.base import Feedback
 from gatezoo.gates.iterative import IterativeGate, MultiRangeFeedback
-from gatezoo.segmenters.unroll import BlockChain, sequential
+from gatezoo.model_info import effective_depth, on_meta
+from gatezoo.segmenters.unroll import BlockChain, parallel, sequential
+from gatezoo.utils.autograd import count_weighted_layers
 
 
 def rignet(loud=True, **keywords):
@@ -164,18 +167,61 @@ def test_network_wide_recurrence_starts_as_the_plain_network():
     assert torch.equal(model(image, iterations=3), model(image, iterations=1))
 
 
-def test_effective_depth():
-    """ResNet-50 and a classifier are 50 layers, blocks 4 .. 6 of them 18 + 9 + 1 (Sec. 3.3)."""
-    from gatezoo.model_info import effective_depth, on_meta
-
-    for name, depths in (
+@pytest.mark.parametrize(
+    ("name", "depths"),
+    [
+        # ResNet-50 and a classifier are 50 layers, blocks 4 .. 6 of them 18 + 9 + 1 (Sec. 3.3).
         ("rignet_r50_pu", (50, 50 + 18, 50 + 5 * 18)),
         ("rignet_r50_su", (50, 50 + 28, 50 + 5 * 28)),
-        ("rignet_r101_pf", (101, 101 + 69, 101 + 5 * 69)),
-    ):
-        model = on_meta(name)
-        assert tuple(effective_depth(model, iterations) for iterations in (1, 2, 6)) == depths
-        assert effective_depth(model) == depths[1]
+        # The prediction joins every gate, or is the only input of one: a pass adds all blocks from there on.
+        ("rignet_r101_pf", (101, 2 * 101, 6 * 101)),
+        ("rignet_r50_network", (50, 2 * 50, 6 * 50)),
+        ("rignet_r50_network_gated", (50, 2 * 50, 6 * 50)),
+        ("rignet_r50_stage", (50, 50 + 28, 50 + 5 * 28)),
+        ("dignet_resnet50_32s", (50, 2 * 50, 6 * 50)),
+    ],
+)
+def test_effective_depth(name, depths):
+    model = on_meta(name)
+    assert tuple(effective_depth(model, iterations) for iterations in (1, 2, 6)) == depths
+    assert effective_depth(model) == depths[1]
+    assert not model.training
+
+
+class MeanFeedback(Feedback):
+    """Gates without weights: the mean of the outputs that each reads."""
+
+    def __init__(self, reads):
+        super().__init__()
+        self.reads, self.blocks = reads, sorted(reads)
+
+    def forward(self, maps):
+        return {
+            block: sum(maps[source].mean((1, 2, 3), keepdim=True) for source in sources)
+            for block, sources in self.reads.items()
+        }
+
+
+@pytest.mark.parametrize(
+    "reads",
+    [
+        {4: [4], 5: [5], 6: [6]},
+        {2: [3], 4: [4, 6], 6: [6]},
+        {3: [5]},
+        {1: [2], 2: [1], 5: [6]},
+        {6: [6]},
+        {4: [1], 5: [0]},
+    ],
+    ids=str,
+)
+def test_effective_depth_is_the_longest_path_of_the_unrolled_graph(reads):
+    """The layers on the longest path of the whole computation, as autograd has it, if the gates have no weights."""
+    model = gatezoo.create_model("test_rignet", backbone="resnet26").eval()
+    model.feedback = MeanFeedback(reads)
+    image = torch.randn(1, 3, 64, 64, requires_grad=True)
+    for iterations in (1, 2, 3):
+        (*_, (maps, _)) = parallel(model.chain, model.feedback, image, iterations, lambda f, *args: f(*args))
+        assert effective_depth(model, iterations) == count_weighted_layers(maps[-1])
 
 
 def test_sequential_unroll_refuses_multi_range_feedback():
