@@ -140,9 +140,10 @@ CONVERSIONS: dict[str, Conversion] = {
         {"dilate_stage_entries": True, "backbone_args": {"bn_eps": 0.001}},
     ),
     "maskrcnn_resnet50_fpn": Conversion("maskrcnn_fpn_r50", maskrcnn_key, MASK_FCN, MASK_FCN),
+    "maskrcnn_resnet50_fpn_v2": Conversion("maskrcnn_fpn_v2_r50", maskrcnn_key, MASK_FCN, MASK_FCN),
 }
 # Networks for which no model here computes the same.
-NOT_CONVERTIBLE = ("lraspp_mobilenet_v3_large", "maskrcnn_resnet50_fpn_v2")
+NOT_CONVERTIBLE = ("lraspp_mobilenet_v3_large",)
 
 
 @dataclass(frozen=True)

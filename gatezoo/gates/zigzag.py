@@ -108,7 +108,10 @@ class Pathway(nn.Module):
 def _bind(encoders: nn.Module, matrices: Sequence[RegionMatrices | None]) -> list[Callable[[Tensor], Tensor]]:
     """Return each encoder of a list as a function of a map alone, with the region matrices of the map's size."""
     assert isinstance(encoders, nn.ModuleList)
-    return [functools.partial(encode, matrices=of_size) for encode, of_size in zip(encoders, matrices)]
+    return [
+        encode if of_size is None else functools.partial(encode, matrices=of_size)
+        for encode, of_size in zip(encoders, matrices)
+    ]
 
 
 class ZigZag(nn.Module):
@@ -121,7 +124,15 @@ class ZigZag(nn.Module):
         result: relu(W_d * (F_d + F_u)) after the last of T stages
 
     where W_u reads the new F_d and the F_u of the previous stage. Context is resized bilinearly upwards and averaged
-    downwards. The norms of the laterals, of every product and before every ReLU are not in the paper: exactly as
+    downwards. Where the text is at odds with itself:
+
+    - Sec. 3 and 5 take {P_d} of stage T + 1 as the result, but the semantic network of Sec. 5 reads P_u of that stage.
+      By eq. 4 it would need the F_d of a further pathway, so that P_d is the result for both tasks.
+    - The abstract feeds "the fused feature maps" to the next stage, eqs. 2 and 4 the outputs F_d and F_u of the
+      pathways: these, fused by the next stage. In eq. 4, F_d is the new one.
+    - The product of no context is 0, not 1: the coarsest F_d is P_d.
+
+    The norms of the laterals, of every product and before every ReLU are not in the paper: exactly as
     published (``norm=False``), values exceed the range of float32 within few stages from random weights. The weights
     of the products' norms are initialized to a tenth.
 
@@ -131,8 +142,9 @@ class ZigZag(nn.Module):
         stages: T; 1 is no exchange (Table 1).
         outputs: number of the finest maps to return; all by default. Parts of the last stage that only the other maps
             need are omitted.
-        regions, groups, pool: of :class:`RegionContext`.
-        share_rce: share one RCE per map and pathway among all stages; else use one per stage.
+        encoder: from the number of a level, 0 the finest, to a new encoding of its map with context, (B, C, h, w) ->
+            (B, C, h, w); by default :class:`RegionContext`. Table 2 has others in its place.
+        share_rce: share one encoding per map and pathway among all stages; else use one per stage.
         combine, dense: of :class:`Pathway`.
         result: "fused", or of the only stage (Table 1) "bottom_up", F_u, or "top_down", F_d: an encoder and a decoder.
         norm: see above.
@@ -141,15 +153,13 @@ class ZigZag(nn.Module):
         ValueError: fewer than one stage, or several without both pathways and fusion; outputs that are not 1 .. L.
     """
 
-    def __init__(  # noqa: PLR0913
+    def __init__(
         self,
         in_channels: Sequence[int],
         channels: int = 128,
         stages: int = 3,
         outputs: int | None = None,
-        regions: Sequence[int] = (3, 5, 7),
-        groups: int = 1,
-        pool: str = "mean",
+        encoder: Callable[[int], nn.Module] | None = None,
         share_rce: bool = False,
         combine: str = "product",
         dense: bool = True,
@@ -166,35 +176,41 @@ class ZigZag(nn.Module):
             raise ValueError(f"stages of an exchange need fusion and bottom_up; got {stages} without: set stages=1")
         if not 1 <= outputs <= levels:
             raise ValueError(f"outputs must be 1 .. {levels} of the maps; got {outputs}: pass one of them")
-        self.stages, self.share_rce, self.regions = stages, share_rce, tuple(regions)
+        self.stages, self.share_rce = stages, share_rce
         # Number of levels of the bottom-up pathway of each stage: the last one stops at the outputs.
         self.reach = [levels] * (stages - 1) + [outputs]
 
         def fuses(count: int) -> FuseLevels:
             return FuseLevels(Fuse(channels, norm) for _ in range(count))
 
-        def encoders(count: int) -> nn.ModuleList:
-            return nn.ModuleList(RegionContext(channels, regions, groups, pool) for _ in range(count - 1))
+        make_encoder = encoder or (lambda level: RegionContext(channels))
+
+        def encoders(order: Sequence[int]) -> nn.ModuleList:
+            """Return the encodings of a pathway's maps but the last, from its levels in its order."""
+            return nn.ModuleList(make_encoder(level) for level in order[:-1])
 
         self.lateral = nn.ModuleList(
             nn.Sequential(nn.Conv2d(c, channels, 1, bias=not norm), group_norm(channels, norm)) for c in in_channels
         )
         self.down = nn.ModuleList(Pathway(channels, levels, resize_to, combine, dense, norm) for _ in range(stages))
-        self.encode_down = nn.ModuleList(encoders(levels) for _ in range(1 if share_rce else stages))
+        self.encode_down = nn.ModuleList(encoders(range(levels)[::-1]) for _ in range(1 if share_rce else stages))
+        self.regions = next((m.regions for m in self.encode_down.modules() if isinstance(m, RegionContext)), ())
         self.fuse_down = nn.ModuleList(fuses(levels) for _ in range(stages - 1))
         self.result = fuses(outputs) if result == "fused" else None
         self.outputs, self.bottom_up = outputs, result != "top_down"
         if self.bottom_up:
             self.up = nn.ModuleList(Pathway(channels, count, average_to, combine, dense, norm) for count in self.reach)
-            self.encode_up = nn.ModuleList(encoders(count) for count in (self.reach[:1] if share_rce else self.reach))
+            self.encode_up = nn.ModuleList(
+                encoders(range(count)) for count in (self.reach[:1] if share_rce else self.reach)
+            )
             self.fuse_up = nn.ModuleList(fuses(count) for count in self.reach[1:])
 
     def forward(self, maps: Sequence[Tensor]) -> list[Tensor]:
         """Return the ``outputs`` finest fused maps (B, C, h_l, w_l) of maps [(B, in_channels[l], h_l, w_l)]."""
         down = [lateral(x) for lateral, x in zip(self.lateral, maps, strict=True)]
         up: list[Tensor] = []
-        # All encodings of a level share its matrices.
-        matrices = [RegionMatrices.of(x, self.regions) for x in down] if self.regions else [None] * len(down)
+        # All region context encodings of a level share its matrices.
+        matrices = [RegionMatrices.of(x, self.regions) if self.regions else None for x in down]
         for stage in range(self.stages):
             if stage:
                 down = self.fuse_down[stage - 1](down, up)

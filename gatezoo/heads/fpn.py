@@ -17,11 +17,18 @@ class FeaturePyramid(nn.Module):
         in_channels: channels of the maps.
         channels: C.
         outputs: number of the finest maps to return; all by default.
+        norm: class of a norm after each convolution; none by default.
     """
 
-    def __init__(self, in_channels: Sequence[int], channels: int = 256, outputs: int | None = None):
+    def __init__(
+        self,
+        in_channels: Sequence[int],
+        channels: int = 256,
+        outputs: int | None = None,
+        norm: type[nn.Module] | None = None,
+    ):
         super().__init__()
-        self.net = FeaturePyramidNetwork(list(in_channels), channels)
+        self.net = FeaturePyramidNetwork(list(in_channels), channels, norm_layer=norm)
         # The 3x3 convolutions of unused maps would never be trained.
         self.outputs = len(in_channels) if outputs is None else outputs
         for level in range(self.outputs, len(in_channels)):

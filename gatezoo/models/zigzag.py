@@ -14,10 +14,15 @@ from typing import TYPE_CHECKING, Any
 
 from ..backbones.spec import BackboneSpec
 from ..registry import register_models
+from ..utils.choices import check_choice
 from .fcn import LITE0, MOBILENETV2
 from .fpn import SMALL_HEADS, STRIDES, TINY_HEADS
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from torch import nn
+
     from ..segmenters.instance import InstanceSegmenter
     from ..segmenters.segmenter import Segmenter
 
@@ -31,6 +36,7 @@ def zigzag(
     *,
     channels: int = 128,
     stages: int = 3,
+    context: str = "region",
     regions: tuple[int, ...] = (3, 5, 7),
     groups: int = 1,
     pool: str = "mean",
@@ -50,6 +56,9 @@ def zigzag(
         freeze_bn: keep the statistics of the backbone's batch norm in training.
         channels: C of all fused maps.
         stages: T, exchanges between the two pathways; 1 is none (Table 1).
+        context: how the maps of a pathway are encoded: "region", or one of Table 2's others, "global",
+            "full_connection", "large_kernel", "pyramid_pooling" and "atrous_pooling", or "none"; see
+            :func:`gatezoo.heads.level_context.make_level_context`.
         regions: K of the region context encoding; empty for none.
         groups: of its K x K convolutions.
         pool: inside a region: "mean", or "sum" as the paper has it, which ties the weights to one image size.
@@ -59,7 +68,7 @@ def zigzag(
         fusion: False: one stage, read off its bottom-up maps (Table 1).
         bottom_up: False: one stage, top-down alone (Table 1).
         norm: norms that the paper does not have, without which numbers overflow from random weights.
-        empty_regions: accept images whose coarsest map has fewer rows than regions; else they are refused.
+        empty_regions: accept images whose coarsest map has fewer rows than regions; else "region" refuses them.
     """
     from ..gates.zigzag import ZigZag
     from ..heads.fcn import FinestHead, LinearHead
@@ -72,16 +81,15 @@ def zigzag(
         channels,
         stages,
         outputs=1,
-        regions=regions,
-        groups=groups,
-        pool=pool,
+        encoder=_encoder(context, channels, regions, groups, pool),
         share_rce=share_rce,
         combine=combine,
         dense=dense,
         result="top_down" if not bottom_up else "fused" if fusion else "bottom_up",
         norm=norm,
     )
-    min_size = MIN_SIZE if empty_regions else max(MIN_SIZE, STRIDES[-1] * (max(regions, default=1) - 1) + 1)
+    most_regions = max(regions, default=1) if context == "region" and not empty_regions else 1
+    min_size = max(MIN_SIZE, STRIDES[-1] * (most_regions - 1) + 1)
     head = FinestHead(fuse, LinearHead(channels, num_classes))
     return Segmenter(pyramid, head, num_classes, backbone.in_chans, freeze_bn, min_size=min_size)
 
@@ -108,6 +116,10 @@ def zigzag_maskrcnn(
 ) -> InstanceSegmenter:
     """Build Mask R-CNN on the four fused maps.
 
+    Each region reads one of them, by its size, as in FPN (Sec. 5); see :class:`gatezoo.heads.mask_rcnn.MaskRoIHeads`.
+    The "pixel-wise softmax loss for mask regression" of Sec. 5 fits FCIS, one of Table 4's three detectors, whose masks
+    are a softmax over inside and outside. Mask R-CNN's own is a sigmoid for each class, which is kept here.
+
     Args:
         backbone: a timm model with strides 4 8 16 32.
         num_classes: K, with the background, which is class 0.
@@ -126,6 +138,7 @@ def zigzag_maskrcnn(
         box_width, mask_width: channels of the heads.
     """
     from ..gates.zigzag import ZigZag
+    from ..heads.mask_rcnn import make_resize, make_roi_heads, make_rpn
     from ..segmenters.instance import InstanceSegmenter
 
     pyramid = backbone.pyramid(STRIDES)
@@ -133,27 +146,29 @@ def zigzag_maskrcnn(
         pyramid.channels,
         channels,
         stages,
-        regions=regions,
-        groups=groups,
-        pool=pool,
+        encoder=_encoder("region", channels, regions, groups, pool),
         share_rce=share_rce,
         combine=combine,
         dense=dense,
         norm=norm,
     )
-    return InstanceSegmenter(
-        pyramid,
-        neck,
-        channels,
-        num_classes,
-        backbone.in_chans,
-        freeze_bn,
-        min_size=min_size,
-        max_size=max_size,
-        anchors=anchors,
-        box_width=box_width,
-        mask_width=mask_width,
-    )
+    roi_heads = make_roi_heads(channels, num_classes, box_width, mask_width)
+    rpn = make_rpn(channels, anchors)
+    resize = make_resize(min_size, max_size, pyramid.size_divisor)
+    return InstanceSegmenter(pyramid, neck, resize, rpn, roi_heads, num_classes, backbone.in_chans, freeze_bn)
+
+
+def _encoder(
+    context: str, channels: int, regions: tuple[int, ...], groups: int, pool: str
+) -> Callable[[int], nn.Module]:
+    """Return the function from the number of a level, 0 the finest, to the encoding of its map."""
+    from ..gates.region_context import RegionContext
+    from ..heads.level_context import LEVEL_CONTEXTS, make_level_context
+
+    check_choice("context", context, ("region", *LEVEL_CONTEXTS))
+    if context == "region":
+        return lambda level: RegionContext(channels, regions, groups, pool)
+    return lambda level: make_level_context(context, channels, STRIDES[level])
 
 
 # For small backbones: narrow, with grouped encoders that all stages share; they stay smaller than the backbone.
@@ -176,7 +191,12 @@ register_models(
         "zigzag_r101_no_fusion": dict(backbone="resnet101", **NO_FUSION),
         "zigzag_r101_no_exchange": dict(backbone="resnet101", **NO_EXCHANGE),
         "zigzag_r101_adjacent": dict(backbone="resnet101", **ADJACENT),
-        # The sum of contexts, Table 2.
+        # The rows of Table 2: five other contexts in place of the region context encoding, and the sum of contexts.
+        "zigzag_r101_global": dict(backbone="resnet101", context="global"),
+        "zigzag_r101_full_connection": dict(backbone="resnet101", context="full_connection"),
+        "zigzag_r101_large_kernel": dict(backbone="resnet101", context="large_kernel"),
+        "zigzag_r101_pyramid_pooling": dict(backbone="resnet101", context="pyramid_pooling"),
+        "zigzag_r101_atrous_pooling": dict(backbone="resnet101", context="atrous_pooling"),
         "zigzag_r101_sum": dict(backbone="resnet101", combine="sum"),
         # The same on small backbones, with fewer channels.
         "zigzag_mobilenetv2": dict(**MOBILENETV2, **SMALL),
@@ -188,6 +208,7 @@ register_models(
         "zigzag_lite0_encoder_decoder": dict(**LITE0, **SMALL, **ENCODER_DECODER),
         "zigzag_lite0_no_fusion": dict(**LITE0, **SMALL, **NO_FUSION),
         "test_zigzag": dict(backbone="test_resnet", channels=16, stages=2, regions=(3, 5)),
+        "test_zigzag_context": dict(backbone="test_resnet", channels=16, stages=2, context="full_connection"),
     },
     family="zigzag",
     paper=PAPER,

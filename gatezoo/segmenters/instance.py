@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torchvision.models.detection.anchor_utils import AnchorGenerator
-from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
 from torchvision.models.detection.image_list import ImageList
-from torchvision.models.detection.mask_rcnn import MaskRCNN, MaskRCNNHeads, MaskRCNNPredictor
-from torchvision.models.detection.transform import resize_boxes
-from torchvision.ops import roi_align
+from torchvision.models.detection.rpn import RegionProposalNetwork
+from torchvision.models.detection.transform import GeneralizedRCNNTransform, resize_boxes
 
 from ..backbones.pyramid import Pyramid
 from ..backbones.wide_resnet import WiderResNet38
+from ..heads.mask_rcnn import MAP_NAMES, MaskRoIHeads
 from ..layers.normalize import channel_stats
 from ..utils.keyword_types import check_keyword
 from .base import BaseSegmenter
@@ -25,18 +22,6 @@ from .roi_masks import RoIMasks
 from .targets import check_targets
 
 Instances = dict[str, Any]
-
-RATIOS = (0.5, 1.0, 2.0)
-# torchvision's RoI pooling reads the first four by these names.
-MAP_NAMES = ("0", "1", "2", "3", "pool")
-
-
-class _BackboneStub(nn.Module):
-    """A backbone without layers: torchvision's engine reads only ``out_channels`` when it is built."""
-
-    def __init__(self, channels: int):
-        super().__init__()
-        self.out_channels = channels
 
 
 class InstanceSegmenter(BaseSegmenter):
@@ -48,57 +33,44 @@ class InstanceSegmenter(BaseSegmenter):
 
     Args:
         backbone: strides 4 8 16 32.
-        neck: list of its four maps -> list of four maps of ``channels`` channels.
-        channels: C of the neck.
+        neck: list of its four maps -> list of four maps of equally many channels.
+        resize: normalizes and resizes images and targets to a batch.
+        rpn: (batch, maps, targets) -> (proposals of each image, losses).
+        roi_heads: (maps, proposals, image sizes, targets) -> (for each image in evaluation boxes, labels, scores and
+            masks (N, 1, m, m), losses in training). Maps are by name: ``gatezoo.heads.mask_rcnn.MAP_NAMES``.
         num_classes: with the background, which is class 0.
         in_chans: channels of the image.
         freeze_bn: keep the statistics of the backbone's batch norm in training.
-        min_size, max_size: length of the shorter side of the resized image, and the most that the longer one may have.
-        anchors: sides of the anchors on the five maps, in pixels of the resized image.
-        box_width, mask_width: channels of the heads.
 
     Attributes:
         score_threshold, max_detections: in evaluation, least score of an instance, and most instances of an image.
         normalization: mean and std to use in place of the weights' own; None for those.
+
+    Raises:
+        ValueError: fewer than two classes.
     """
 
     task = "instance"
     max_workload_kwargs = {"proposals": 1000, "instances": 100}
 
-    def __init__(  # noqa: PLR0913
+    def __init__(
         self,
         backbone: Pyramid | WiderResNet38,
         neck: nn.Module,
-        channels: int,
+        resize: GeneralizedRCNNTransform,
+        rpn: RegionProposalNetwork,
+        roi_heads: MaskRoIHeads,
         num_classes: int,
         in_chans: int = 3,
         freeze_bn: bool = True,
-        min_size: int = 800,
-        max_size: int = 1333,
-        anchors: Sequence[int] = (32, 64, 128, 256, 512),
-        box_width: int = 1024,
-        mask_width: int = 256,
     ):
         super().__init__(backbone, num_classes, in_chans, freeze_bn)
         if num_classes < 2:
             raise ValueError(
                 f"num_classes must count the background and at least one more; got {num_classes}: pass at least 2"
             )
-        if len(anchors) != 5:
-            raise ValueError(f"anchors must be 5 sides, one for each map; got {list(anchors)}: give 5")
         self.neck = neck
-        engine = MaskRCNN(
-            _BackboneStub(channels),
-            min_size=min_size,
-            max_size=max_size,
-            rpn_anchor_generator=AnchorGenerator(tuple((side,) for side in anchors), (RATIOS,) * len(anchors)),
-            box_head=TwoMLPHead(channels * 7**2, box_width),
-            box_predictor=FastRCNNPredictor(box_width, num_classes),
-            mask_head=MaskRCNNHeads(channels, (mask_width,) * 4, 1),
-            mask_predictor=MaskRCNNPredictor(mask_width, mask_width, num_classes),
-            size_divisible=math.lcm(32, backbone.size_divisor),
-        )
-        self.resize, self.rpn, self.roi_heads = engine.transform, engine.rpn, engine.roi_heads
+        self.resize, self.rpn, self.roi_heads = resize, rpn, roi_heads
         self.normalization: tuple[Sequence[float], Sequence[float]] | None = None
 
     @property
@@ -162,7 +134,9 @@ class InstanceSegmenter(BaseSegmenter):
 
     def get_classifier(self) -> nn.Module:
         """Return the layers of the boxes' classes and offsets, and that of the masks."""
-        return nn.ModuleList([self.roi_heads.box_predictor, self.roi_heads.mask_predictor.mask_fcn_logits])
+        return nn.ModuleList(
+            [self.roi_heads.box_predictor, self.roi_heads.mask_predictor.get_submodule("mask_fcn_logits")]
+        )
 
     def forward_features(self, images: Sequence[Tensor]) -> list[Tensor]:
         """Compute the maps of the backbone (B, C_l, h_l, w_l), finest first, of the images as they are resized."""
@@ -208,11 +182,7 @@ class InstanceSegmenter(BaseSegmenter):
         # Ever smaller boxes at one corner: all differ, and none depends on the values of the maps.
         boxes = whole / torch.arange(1, proposals + 1, device=finest.device)[:, None]
         objectness, offsets = self.rpn.head(maps)
-        found = [*objectness, *offsets]
-        features = self.roi_heads.box_head(roi_align(finest, [boxes], 7, sampling_ratio=2))
-        found += self.roi_heads.box_predictor(features)
-        features = self.roi_heads.mask_head(roi_align(finest, [boxes[:instances]], 14, sampling_ratio=2))
-        found.append(self.roi_heads.mask_predictor(features))
+        found = [*objectness, *offsets, *self.roi_heads.probe(maps, boxes, instances)]
         return torch.cat([x.flatten() for x in found])
 
     def _check_images(self, images: Sequence[Tensor]) -> None:

@@ -20,6 +20,13 @@ def maps_of(side, channels=CHANNELS, batch=1):
     return [torch.randn(batch, c, -(-side // s), -(-side // s)) for c, s in zip(channels, (4, 8, 16, 32))]
 
 
+def zigzag(in_channels, channels, regions=(3, 5, 7), groups=1, pool="mean", **keywords):
+    """Return a ZigZag with region context encodings of these keywords."""
+    return ZigZag(
+        in_channels, channels, encoder=lambda level: RegionContext(channels, regions, groups, pool), **keywords
+    )
+
+
 def rce_by_loops(rce, x):
     """Compute eqs. 5 and 6 pixel by pixel."""
     height, width = x.shape[-2:]
@@ -171,7 +178,7 @@ def resized(x, size):
 )
 @torch.no_grad()
 def test_zigzag_equals_equations_1_to_4(keywords):
-    net = ZigZag(CHANNELS, 8, groups=2, **keywords)
+    net = zigzag(CHANNELS, 8, groups=2, **keywords)
     for norm in (module for module in net.modules() if isinstance(module, nn.GroupNorm)):
         nn.init.normal_(norm.weight, 1, 0.3)
         nn.init.normal_(norm.bias, 0, 0.3)
@@ -199,7 +206,7 @@ def test_pathway_products_start_at_a_tenth_of_the_maps():
 
 
 def test_top_down_pathway_alone_is_an_encoder_decoder():
-    net = ZigZag(CHANNELS, 8, stages=1, result="top_down", dense=False, regions=(), norm=False).eval()
+    net = zigzag(CHANNELS, 8, stages=1, result="top_down", dense=False, regions=(), norm=False).eval()
     maps = maps_of(57)
     own = [lateral(x) for lateral, x in zip(net.lateral, maps)]
     for level in (2, 1, 0):
@@ -211,7 +218,7 @@ def test_top_down_pathway_alone_is_an_encoder_decoder():
 @pytest.mark.parametrize("outputs", [1, 2, 4])
 @torch.no_grad()
 def test_fewer_outputs_omit_unused_parts_and_keep_the_rest(outputs):
-    full, part = ZigZag(CHANNELS, 8, groups=2), ZigZag(CHANNELS, 8, groups=2, outputs=outputs)
+    full, part = zigzag(CHANNELS, 8, groups=2), zigzag(CHANNELS, 8, groups=2, outputs=outputs)
     own = full.state_dict()
     part.load_state_dict({key: own[key] for key in part.state_dict()})
     maps = maps_of(64)

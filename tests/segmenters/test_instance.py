@@ -1,5 +1,6 @@
 """Instance segmentation: equality with torchvision's Mask R-CNN, small masks, and refusals."""
 
+import math
 import subprocess
 import sys
 from collections import OrderedDict
@@ -7,7 +8,7 @@ from collections import OrderedDict
 import pytest
 import torch
 from torch import nn
-from torchvision.models.detection import MaskRCNN, maskrcnn_resnet50_fpn
+from torchvision.models.detection import MaskRCNN, maskrcnn_resnet50_fpn, maskrcnn_resnet50_fpn_v2
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
 from torchvision.models.detection.mask_rcnn import MaskRCNNHeads, MaskRCNNPredictor
@@ -15,8 +16,8 @@ from torchvision.models.detection.roi_heads import paste_masks_in_image
 from torchvision.ops.feature_pyramid_network import LastLevelMaxPool
 
 import gatezoo
+from gatezoo.heads.mask_rcnn import MAP_NAMES, RATIOS, make_roi_heads
 from gatezoo.model_info import count_parameters, on_meta
-from gatezoo.segmenters.instance import RATIOS
 from gatezoo.segmenters.roi_masks import RoIMasks
 
 SIZES = [(80, 61), (50, 90)]
@@ -91,6 +92,22 @@ def test_instances_equal_torchvision(twins):
         torch.testing.assert_close(found["masks"].dense(), expected["masks"])
 
 
+@torch.no_grad()
+def test_region_reads_one_map_by_its_size():
+    """As eq. 1 of FPN: 224 pixels, the size of a classified image, at stride 16."""
+    heads = make_roi_heads(4, 3, 8, 8)
+    # Maps of a constant: their stride. The fifth is for proposals alone.
+    maps = {
+        name: torch.full((1, 4, 1024 // stride, 1024 // stride), float(stride))
+        for name, stride in zip(MAP_NAMES, (4, 8, 16, 32, 64), strict=True)
+    }
+    sides = (1, 60, 111, 112, 223, 224, 447, 448, 1023)
+    boxes = torch.tensor([[0.0, 0.0, side, side] for side in sides])
+    expected = [2 ** min(5, max(2, math.floor(4 + math.log2(side / 224)))) for side in sides]
+    for pool in (heads.box_roi_pool, heads.mask_roi_pool):
+        assert pool(maps, [boxes], [(1024, 1024)])[:, 0].amax((1, 2)).tolist() == expected
+
+
 def test_losses_equal_torchvision(twins):
     batch, targets, losses = images(), [target(size) for size in SIZES], []
     for model in twins:
@@ -113,13 +130,28 @@ def test_baseline_has_torchvisions_parameter_count():
     assert count_parameters(ours) - norms == trained
 
 
-@pytest.mark.parametrize("neck", ["test_zigzag_maskrcnn", "test_maskrcnn_fpn"])
+def test_second_version_has_torchvisions_parameter_count():
+    with torch.device("meta"):
+        theirs = maskrcnn_resnet50_fpn_v2(weights=None, weights_backbone=None, num_classes=91)
+    assert count_parameters(on_meta("maskrcnn_fpn_v2_r50", num_classes=91)) == count_parameters(theirs)
+
+
+def test_baseline_on_resnet152_adds_the_backbones_blocks():
+    deep, plain = (on_meta(f"maskrcnn_fpn_r{depth}") for depth in (152, 50))
+    assert count_parameters(deep.backbone) == 58_143_808
+    rest = [count_parameters(model) - count_parameters(model.backbone) for model in (deep, plain)]
+    assert rest[0] == rest[1]
+
+
+@pytest.mark.parametrize("neck", ["test_zigzag_maskrcnn", "test_maskrcnn_fpn", "test_maskrcnn_fpn_v2"])
 def test_training_on_images_without_instances(neck):
     model = gatezoo.create_model(neck, num_classes=3, freeze_bn=True).train()
     empty = [target(size, (), ()) for size in SIZES]
     losses = model(images(), empty)
     sum(losses.values()).backward()
     assert all(torch.isfinite(loss) for loss in losses.values())
+    # Also statistics of norms that got no region.
+    assert all(torch.isfinite(buffer).all() for buffer in model.buffers())
     mixed = model(images(), [empty[0], target(SIZES[1])])
     assert mixed["loss_mask"] > 0
 
