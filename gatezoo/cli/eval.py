@@ -200,7 +200,7 @@ def _open_folder(model: BaseSegmenter, root: Path, labels: LabelOptions, options
     from ..data import FolderDataset
     from ..data.check.check import require_valid_folder
     from ..data.classes import parse_classes
-    from ..evaluation.samples import check_num_classes
+    from ..inference.data_classes import check_num_classes
     from ..segmenters.base import SemanticSegmenter
     from ..utils.progress import track
 

@@ -27,12 +27,16 @@ from .options import (
 )
 
 if TYPE_CHECKING:
+    from ..inference.predictor import Predictor
     from ..inference.writers import PredictionWriter
 
 
 def predict(
     name: NameOrFile,
-    images: Annotated[list[Path], typer.Argument(help="Image files, or folders of them.")],
+    images: Annotated[
+        list[Path] | None, typer.Argument(help="Image files, or folders of them; none with --submission.")
+    ] = None,
+    *,
     out: Annotated[Path, typer.Option("--out", "--output", help="Folder for the results; it is created if missing.")],
     iterations: Annotated[str | None, typer.Option(help="Number of passes of a recurrent network, or 'auto'.")] = None,
     tolerance: Annotated[
@@ -74,6 +78,16 @@ def predict(
     window_size: WindowSize = None,
     window_overlap: WindowOverlap = None,
     image_max: ImageMax = None,
+    submission: Annotated[
+        str | None,
+        typer.Option(
+            help="Predict a split of a data set, cityscapes or voc12, into the files that its evaluation server takes."
+        ),
+    ] = None,
+    data_dir: Annotated[
+        Path | None, typer.Option("--data-dir", "--data", help="With --submission: folder of the data set.")
+    ] = None,
+    split: Annotated[str | None, typer.Option(help="With --submission: split of the data set. Default: test.")] = None,
     score_threshold: Annotated[
         float | None, typer.Option(help="Instance segmentation: keep instances with at least this score. Default: .5.")
     ] = None,
@@ -88,6 +102,8 @@ def predict(
 
     Results of an earlier run are replaced, other files never. Of several images, one that cannot be predicted is
     reported and the others follow; the exit code is then 1.
+
+    With --submission only the files for the server are written, and none is replaced.
     """
     from ..factory import load_model
     from ..inference.inputs import list_images
@@ -104,7 +120,8 @@ def predict(
     mode = make_inference_mode(parse_scales(scales), flip, window_size, window_overlap)
     count, run_on = parse_iterations(iterations), resolve_device(device)
     check_image_max(image_max)
-    paths = [path for item in images for path in (list_images(item) if os.path.isdir(item) else [item])]
+    _check_source(images, submission, data_dir, split)
+    paths = [path for item in images or () for path in (list_images(item) if os.path.isdir(item) else [item])]
     model = load_model(name, checkpoint)
     semantic: dict[str, object] = {
         "iterations": iterations,
@@ -117,6 +134,7 @@ def predict(
         "scales": scales,
         "flip": flip,
         "window-size": window_size,
+        "submission": submission,
     }
     instance = {"score-threshold": score_threshold, "max-detections": max_detections}
     check_task_options(model.task, {"semantic": semantic, "instance": instance})
@@ -139,6 +157,15 @@ def predict(
             blur=depth_blur,
             image_max=image_max,
         )
+        if submission:
+            extras = ("show-iterations", "depth", "save-confidence", "save-probabilities", "labels", "depth-map")
+            for option in extras:
+                if semantic[option]:
+                    raise ValueError(f"a submission has label maps alone; got --{option}: leave it out")
+            assert data_dir is not None
+            log_device(run_on)
+            _write_submission(predictor, submission, data_dir, out, split or "test")
+            return
         writer = SemanticWriter(
             predictor,
             show_iterations=show_iterations,
@@ -150,6 +177,33 @@ def predict(
         )
     log_device(run_on)
     _write(writer, paths, out)
+
+
+def _check_source(images: list[Path] | None, submission: str | None, data_dir: Path | None, split: str | None) -> None:
+    """Check that either images or the split of a data set are to be predicted.
+
+    Raises:
+        ValueError: both of them, neither, or options of the other.
+    """
+    if submission is None:
+        given = {"data-dir": data_dir, "split": split}
+        for option in (name for name, value in given.items() if value is not None):
+            raise ValueError(f"--{option} is an option of a submission: pass --submission too, or leave it out")
+        if not images:
+            raise ValueError("there must be images to predict; got none: pass files or folders, or --submission")
+    elif images or data_dir is None:
+        got = f"image {images[0]}" if images else "no --data-dir"
+        raise ValueError(f"--submission takes the images of a data set; got {got}: pass --data-dir ROOT alone")
+
+
+def _write_submission(predictor: Predictor, name: str, root: Path, out: Path, split: str) -> None:
+    """Write a submission, and print where it is."""
+    from ..inference.submissions import write_submission
+    from ..utils.progress import track
+
+    progress = partial(track, description="segmenting")
+    files = [file for _, file in write_submission(predictor, name, root, out, split=split, progress=progress)]
+    print(f"{len(files)} label maps of {name} {split} -> {files[0].parent}")
 
 
 def _write(writer: PredictionWriter, paths: list[Path], out: Path) -> None:

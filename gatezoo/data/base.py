@@ -243,13 +243,31 @@ class SegmentationDataset(Dataset):
 
     def downsampled(self) -> SegmentationDataset:
         """Return the data set at half its size: images antialiased, labels and layers every other pixel."""
+        return self._read_through(_half_image, _half_map)
+
+    def cropped(self, rows: tuple[float, float], columns: tuple[float, float] = (0, 1)) -> SegmentationDataset:
+        """Return the data set cropped to the rows and columns between two shares of the height and of the width."""
+        crop = partial(_crop, rows=rows, columns=columns)
+        return self._read_through(crop, crop)
+
+    def _read_through(self, change_image: Callable, change_map: Callable) -> SegmentationDataset:
+        """Return the data set with images, and with labels and layers, that are changed as they are read."""
         part = copy.copy(self)
-        part._read_image = partial(_half_image, read=self._read_image)
-        part._decode = partial(_half_map, read=self._decode)
+        part._read_image = partial(change_image, read=self._read_image)
+        part._decode = partial(change_map, read=self._decode)
         part.layers = {
-            name: replace(layer, read=partial(_half_map, read=layer.read)) for name, layer in self.layers.items()
+            name: replace(layer, read=partial(change_map, read=layer.read)) for name, layer in self.layers.items()
         }
         return part
+
+    def joined(self, other: SegmentationDataset) -> SegmentationDataset:
+        """Return the images of this data set, then those of another that reads its files in the same way."""
+        whole = copy.copy(self)
+        whole.images, whole.label_files = self.images + other.images, self.label_files + other.label_files
+        whole.layers = {
+            name: replace(layer, files=[*layer.files, *other.layers[name].files]) for name, layer in self.layers.items()
+        }
+        return whole
 
     def subset(self, indices: Iterable[int]) -> SegmentationDataset:
         """Return the data set of these images only, in this order. Its ``transform`` may be set independently."""
@@ -268,3 +286,13 @@ def _half_image(path: Path, read: Callable[[Path], torch.Tensor]) -> torch.Tenso
 
 def _half_map(path: Path, read: Callable[[Path], np.ndarray]) -> np.ndarray:
     return np.ascontiguousarray(read(path)[::2, ::2])
+
+
+def _crop(path: Path, read: Callable[[Path], Any], rows: tuple[float, float], columns: tuple[float, float]) -> Any:
+    """Crop an image (C, H, W) or a map (H, W) of any kind."""
+    whole = read(path)
+    (top, bottom), (left, right) = (
+        tuple(round(side * share) for share in shares) for side, shares in zip(whole.shape[-2:], (rows, columns))
+    )
+    part = whole[..., top:bottom, left:right]
+    return np.ascontiguousarray(part) if isinstance(part, np.ndarray) else part.contiguous()

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from ..inference.data_classes import check_class_names as check_class_names  # users take it from here
 from ..inference.inputs import check_model
 from ..inference.modes import InferenceMode, WholeImage
 from ..inference.passes import Iterations
@@ -148,18 +149,3 @@ def _result(groups: Sequence[Sequence[Metric]], run: SemanticRun | InstanceRun, 
     for metric in groups[-1]:
         protocol |= metric.settings
     return Evaluation(scores[-1], scores[: run.passes], protocol, images, matrix)
-
-
-def check_class_names(model: BaseSegmenter, data: LabeledData) -> None:
-    """Raise ValueError if a class has another name in the data than in the network's weights.
-
-    For weights that are evaluated as they are. A network that is being fine-tuned may keep the names of its first
-    weights.
-    """
-    for index, (own, other) in enumerate(zip(model.class_names, getattr(data, "classes", None) or ())):
-        # A number is the placeholder of a name that is not known.
-        if not (own.isdecimal() or other.isdecimal() or own.lower() == other.lower()):
-            raise ValueError(
-                f"the data must have the network's classes; class {index} is {own!r} in the network and "
-                f"{other!r} in the data: fine-tune the network on them first, or choose other data"
-            )

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from ..inference.data_classes import check_num_classes
 from ..segmenters.base import BaseSegmenter
 from ..utils.distributed import get_rank_and_world_size
 from ..utils.parallel import init_data_worker, plain_message
@@ -61,16 +62,6 @@ def check_data(model: BaseSegmenter, data: LabeledData, workers: int) -> dict[st
         got = sorted(first) if isinstance(first, dict) else type(first).__name__
         raise ValueError(f"a sample must be a dict with {', '.join(others)} and {last}; got {got}")
     return first
-
-
-def check_num_classes(model: BaseSegmenter, data: LabeledData) -> None:
-    """Raise ValueError if a data set has another number of classes than a model."""
-    if data.num_classes != model.num_classes:
-        classes = "classes" if model.task == "semantic" else "classes, the background among them"
-        raise ValueError(
-            f"the data must have the network's {model.num_classes} {classes}; got {data.num_classes}: "
-            "fine-tune the network on them first, or choose other data"
-        )
 
 
 def iterate_samples(

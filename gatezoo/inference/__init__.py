@@ -9,9 +9,11 @@ from .prediction import PassMaps, Prediction
 from .predictor import Predictor
 from .semantic import predict, predict_iterations
 from .semantic_files import SemanticWriter
+from .submissions import SUBMISSIONS, write_submission
 from .writers import PredictionFiles, write_predictions
 
 __all__ = [
+    "SUBMISSIONS",
     "GateMaps",
     "InferenceMode",
     "InstancePredictor",
@@ -31,4 +33,5 @@ __all__ = [
     "predict_instances",
     "predict_iterations",
     "write_predictions",
+    "write_submission",
 ]

@@ -39,7 +39,11 @@ class DepthResult:
 
 
 class DepthMetric(Metric):
-    """The usual depth metrics (Eigen et al., NeurIPS 2014, Sec. 4.2) over pixels, not over images."""
+    """The usual depth metrics (Eigen et al., NeurIPS 2014, Sec. 4.2) over pixels, not over images.
+
+    Kong and Fowlkes (Table 1, Sec. 6.2) give delta1 to delta3. Their "+ blur" is a Gaussian over the predicted depth
+    before it is compared, as ``blur`` of :class:`~gatezoo.Predictor` has it; they state no standard deviation.
+    """
 
     needs = ("depth",)
     outputs = ("depth",)

@@ -13,7 +13,9 @@ from .sums import SumStates
 
 
 class InstanceWeightedMetric(Metric):
-    """Instance-weighted IoU of Cityscapes (Cordts et al., CVPR 2016, Sec. 4.1).
+    """Instance-weighted IoU of Cityscapes (Cordts et al., CVPR 2016, Sec. 4.1), which its evaluation script calls nIoU.
+
+    Kong and Fowlkes (supplement, Table 1) give it under that name, as the mean of the eight classes with instances.
 
     Of class c, over its instances i::
 

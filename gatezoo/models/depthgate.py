@@ -17,7 +17,8 @@ from .fcn import LITE0, MOBILENETV2
 
 if TYPE_CHECKING:
     from ..segmenters.depth import DepthSegmenter, RecurrentDepthSegmenter
-    from ..segmenters.multiscale import MultiScaleSegmenter
+    from ..segmenters.depth_scale import DepthScale
+    from ..segmenters.multiscale import DepthMultiScaleSegmenter, MultiScaleSegmenter
 
 
 def depthgate(
@@ -60,14 +61,10 @@ def depthgate(
     from ..gates.depth import DEPTH_GATES, GatedPooling, ScaleBranches
     from ..heads.depth_pooling import PoolingHead
     from ..layers.conv import ConvNormAct
-    from ..layers.depth_bins import NEARER
-    from ..segmenters.depth import FEEDBACK, DepthScale, DepthSegmenter, RecurrentDepthSegmenter, check_thresholds
+    from ..segmenters.depth import FEEDBACK, DepthSegmenter, RecurrentDepthSegmenter
     from ..utils.choices import check_choice
 
     make_gate = DEPTH_GATES[check_choice("gate", gate, DEPTH_GATES)]
-    check_choice("unit", unit, NEARER)
-    if gate == "predicted" and unit != "metres":
-        raise ValueError(f"unit must be 'metres' for a predicted depth; got {unit!r}: pass gate='given'")
     back = {"feature": width, "scores": num_classes}[check_choice("feedback", feedback, FEEDBACK)]
     if loops < 0:
         raise ValueError(f"loops must be at least 0; got {loops}: pass 0 for a feed-forward network")
@@ -78,7 +75,7 @@ def depthgate(
     if hard and gate in ("average", "none"):
         raise ValueError(f"hard must be of a gate that weights scales; got gate={gate!r}: pass gate='predicted'")
     dilations = (1,) if gate == "none" else tuple(dilations)
-    depth_scale = DepthScale(check_thresholds(thresholds, len(dilations)), unit)
+    depth_scale = _depth_scale("gate", gate, len(dilations), thresholds, unit)
 
     def make_pooling() -> GatedPooling:
         return GatedPooling(make_gate(width, len(dilations)), ScaleBranches(width, dilations, tied), hard)
@@ -103,6 +100,18 @@ def depthgate(
     )
 
 
+def _depth_scale(name: str, gate: str, scales: int, thresholds: tuple[float, ...] | None, unit: str) -> DepthScale:
+    """Return the division of depth into scales, for a gate that the keyword ``name`` chooses."""
+    from ..layers.depth_bins import NEARER
+    from ..segmenters.depth_scale import DepthScale, check_thresholds
+    from ..utils.choices import check_choice
+
+    check_choice("unit", unit, NEARER)
+    if gate == "predicted" and unit != "metres":
+        raise ValueError(f"unit must be 'metres' for a predicted depth; got {unit!r}: pass {name}='given'")
+    return DepthScale(check_thresholds(thresholds, scales), unit)
+
+
 def multiscale(
     backbone: BackboneSpec,
     num_classes: int = 40,
@@ -111,28 +120,46 @@ def multiscale(
     width: int = 512,
     combine: str = "average",
     scales: tuple[float, ...] = (1.0, 0.75, 0.5),
-) -> MultiScaleSegmenter:
-    """Build the baseline on scaled copies of the image, which gated pooling is compared with (Fig. 4, MultiScale).
+    thresholds: tuple[float, ...] | None = None,
+    unit: str = "metres",
+) -> MultiScaleSegmenter | DepthMultiScaleSegmenter:
+    """Build the network on scaled copies of the image, which gated pooling is compared with (Fig. 4, MultiScale).
 
     Args:
         backbone: a timm model.
         num_classes: K.
         freeze_bn: keep the statistics of the backbone's batch norm in training.
         width: channels of the head.
-        combine: predictions of the copies, by "average" or "attention" (Chen et al., 2016).
+        combine: predictions of the copies, by "average", "attention" (Chen et al., 2016), or depth: "predicted", or
+            "given" at the call. The farther a pixel, the larger the copy that it is read from.
         scales: of the copies, the largest first; the paper gives none, these are Chen et al.'s.
+        thresholds: depths between the scales, if depth combines them; see :func:`depthgate`.
+        unit: of a given depth and of the thresholds: "metres" or "disparity".
+
+    Raises:
+        ValueError: keywords that contradict each other.
     """
-    from ..gates.depth import AverageGate, GatedPooling, ScaleBranches
+    from ..gates.depth import DEPTH_GATES, AverageGate, GatedPooling, ScaleBranches
     from ..gates.scale_attention import SCALE_GATES
     from ..heads.depth_pooling import PoolingHead
-    from ..segmenters.multiscale import MultiScaleSegmenter
+    from ..segmenters.multiscale import DepthMultiScaleSegmenter, MultiScaleSegmenter
     from ..utils.choices import check_choice
 
-    gate = SCALE_GATES[check_choice("combine", combine, SCALE_GATES)](width, len(scales))
+    by_depth = ("predicted", "given")
+    check_choice("combine", combine, (*SCALE_GATES, *by_depth))
+    if combine in by_depth and (not scales or list(scales) != sorted(scales, reverse=True)):
+        raise ValueError(f"scales must fall, for copies from far to near; got {scales}: sort them")
+    if combine not in by_depth and (thresholds is not None or unit != "metres"):
+        raise ValueError(f"thresholds and unit must be of a depth; got them for combine={combine!r}: leave them out")
     pyramid = backbone.pyramid()
     pooling = GatedPooling(AverageGate(width, 1), ScaleBranches(width, (1,)))
     head = PoolingHead(pyramid.channels[-1], width, num_classes, pooling)
-    return MultiScaleSegmenter(pyramid, head, gate, scales, num_classes, backbone.in_chans, freeze_bn)
+    if combine not in by_depth:
+        weigh = SCALE_GATES[combine](width, len(scales))
+        return MultiScaleSegmenter(pyramid, head, weigh, scales, num_classes, backbone.in_chans, freeze_bn)
+    depth_scale = _depth_scale("combine", combine, len(scales), thresholds, unit)
+    gate = DEPTH_GATES[combine](width, len(scales))
+    return DepthMultiScaleSegmenter(pyramid, head, gate, scales, num_classes, backbone.in_chans, freeze_bn, depth_scale)
 
 
 PAPER = (
@@ -175,6 +202,7 @@ register_models(
     {
         "depthgate_r101_multiscale": dict(backbone="resnet101"),
         "depthgate_r101_multiscale_attention": dict(backbone="resnet101", combine="attention"),
+        "depthgate_r101_multiscale_predicted": dict(backbone="resnet101", combine="predicted"),
         "test_depthgate_multiscale": dict(backbone="test_resnet", width=32, combine="attention"),
     },
     family="depthgate",

@@ -3,13 +3,14 @@
 from .base import BaseSegmenter, SemanticSegmenter
 from .depth import DepthSegmenter, RecurrentDepthSegmenter
 from .instance import InstanceSegmenter
-from .multiscale import MultiScaleSegmenter
+from .multiscale import DepthMultiScaleSegmenter, MultiScaleSegmenter
 from .outputs import PassOutput, SegmenterOutput
 from .recurrent import IterativeSegmenter, RecurrentSegmenter
 from .segmenter import Segmenter
 
 __all__ = [
     "BaseSegmenter",
+    "DepthMultiScaleSegmenter",
     "DepthSegmenter",
     "InstanceSegmenter",
     "IterativeSegmenter",

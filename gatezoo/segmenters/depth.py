@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from abc import ABC
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -19,49 +17,26 @@ from ..heads.depth_pooling import HeadOutput, PoolingHead
 from ..layers.depth_bins import is_known, scale_weights
 from ..layers.resize import is_tracing
 from .base import SemanticSegmenter
+from .depth_scale import DepthScale
 from .methods import classifier_of
 from .outputs import PassOutput, SegmenterOutput
 from .recurrent import IterativeSegmenter
-
-# In metres: the inner quintiles of the rooms of NYU-Depth-v2 lie between these.
-_INDOOR = (1.8, 3.8)
 
 # A depth whose median is this many times beyond every threshold is not in their unit.
 _OTHER_UNIT = 30
 
 
-def check_thresholds(thresholds: Sequence[float] | None, scales: int) -> tuple[float, ...]:
-    """Return the thresholds between the scales; by default in equal ratios over the depths of rooms.
-
-    Raises:
-        ValueError: another number than ``scales`` - 1, or depths that are not positive or do not rise.
-    """
-    low, high = _INDOOR
-    if thresholds is None:
-        return tuple(low * (high / low) ** (step / max(1, scales - 2)) for step in range(scales - 1))
-    rising = all(near < far for near, far in itertools.pairwise((0, *thresholds, math.inf)))
-    if len(thresholds) != scales - 1 or not rising:
-        raise ValueError(
-            f"thresholds must be {scales - 1} rising positive depths, one between two scales; got {thresholds}"
-        )
-    return tuple(thresholds)
-
-
-@dataclass(frozen=True)
-class DepthScale:
-    """Division of depth into scales.
-
-    Attributes:
-        thresholds: depths between the scales, rising.
-        unit: of the thresholds, and of a depth that is given: "metres" or "disparity".
-    """
-
-    thresholds: Sequence[float]
-    unit: str = "metres"
-
-
 class DepthGated(SemanticSegmenter, ABC):
-    """A network whose pooling is gated by scale: checks the depth at the call, reports the scales and the depth.
+    """A network that is gated by scale: checks the depth at the call, reports the scales and the depth.
+
+    Args:
+        backbone: of the deepest map alone.
+        head: the feed-forward network.
+        num_classes: K.
+        in_chans: channels of the image.
+        freeze_bn: keep the statistics of the backbone's batch norm in training.
+        depth_scale: thresholds between the scales, and their unit.
+        gate: of the scales; default: that of the head's pooling.
 
     Attributes:
         thresholds: depths between the scales, rising, (S - 1,); saved with the weights.
@@ -79,12 +54,14 @@ class DepthGated(SemanticSegmenter, ABC):
         in_chans: int,
         freeze_bn: bool,
         depth_scale: DepthScale,
+        gate: nn.Module | None = None,
     ):
         super().__init__(backbone, head, num_classes, in_chans, freeze_bn)
         self.register_buffer("thresholds", torch.tensor(list(depth_scale.thresholds)))
         self.unit = depth_scale.unit
-        self.takes_depth = isinstance(head.pooling.gate, GroundTruthDepthGate)
-        self.predicts_depth = isinstance(head.pooling.gate, PredictedGate)
+        gate = gate or head.pooling.gate
+        self.takes_depth = isinstance(gate, GroundTruthDepthGate)
+        self.predicts_depth = isinstance(gate, PredictedGate)
 
     def set_thresholds(self, metres: Sequence[float]) -> None:
         """Set the thresholds, given in metres; they are stored in the network's unit."""
@@ -117,10 +94,12 @@ class DepthGated(SemanticSegmenter, ABC):
     def _run_head(self, padded: Tensor, depth: Tensor | None) -> tuple[HeadOutput, Tensor | None]:
         """Run the feed-forward network: its output, and the gate (B, S, h, w) of a depth that is given."""
         (x,) = self.backbone(padded)
-        given = None
-        if depth is not None:
-            given = scale_weights(depth, self.thresholds, x.shape[-2:], self.unit).to(x.dtype)
+        given = self._given_weights(depth, x)
         return self.head(x, given), given
+
+    def _given_weights(self, depth: Tensor | None, x: Tensor) -> Tensor | None:
+        """Return the gate (B, S, h, w) of a depth that is given, for a map (B, C, h, w); None without depth."""
+        return None if depth is None else scale_weights(depth, self.thresholds, x.shape[-2:], self.unit).to(x.dtype)
 
     def _check_inputs(self, inputs: dict[str, Any], image: Tensor) -> dict[str, Any]:
         depth: Tensor | None = inputs.get("depth")
@@ -158,6 +137,8 @@ class DepthGated(SemanticSegmenter, ABC):
             if self.training:
                 return
             raise ValueError("depth must be known at one pixel at least; all of it is missing (NaN or 0)")
+        if not len(self.thresholds):
+            return
         median, low, high = known.median().item(), *self.thresholds[[0, -1]].tolist()
         if not low / _OTHER_UNIT < median < high * _OTHER_UNIT:
             raise ValueError(
@@ -166,7 +147,8 @@ class DepthGated(SemanticSegmenter, ABC):
             )
 
 
-def _pass_output(output: HeadOutput, details: bool) -> PassOutput:
+def depth_output(output: HeadOutput, details: bool) -> PassOutput:
+    """Return the output of a pass, with ``details`` also the gates, scales and depth."""
     if not details:
         return PassOutput(output.logits)
     gate = output.gate
@@ -188,7 +170,7 @@ class DepthSegmenter(DepthGated):
 
     def run_passes(self, padded: Tensor, details: bool, depth: Tensor | None = None) -> Iterator[PassOutput]:
         output, _ = self._run_head(padded, depth)
-        yield _pass_output(output, details)
+        yield depth_output(output, details)
 
 
 # Where the paper feeds back the prediction, the authors' code feeds back the feature that it is made of.
@@ -257,11 +239,11 @@ class RecurrentDepthSegmenter(DepthGated, IterativeSegmenter):
         passes = self.resolve_iterations(iterations)
         output, given = self._run_head(padded, depth)
         reduced = output.reduced
-        yield _pass_output(output, details)
+        yield depth_output(output, details)
         for _ in range(passes - 1):
             fed_back = FEEDBACK[self.feedback](output)
             output = self._maybe_checkpoint(self.recurrent, torch.cat([reduced, fed_back], 1), given)
-            yield _pass_output(output, details)
+            yield depth_output(output, details)
 
     def init_missing(self, state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
         """Start a recurrent module that is missing as a repetition of loop 0.

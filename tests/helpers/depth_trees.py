@@ -101,8 +101,9 @@ def stanford2d3d(root):
         save(folder / "depth" / f"{stem}_depth.png", values)
         known[area] = (f"{stem}_rgb", classes)
     held = {"": ("3", "4"), "fold1_": ("5a", "5b"), "fold2_": ("2", "4"), "fold3_": ("1", "3", "6")}
-    return {
+    splits = {
         f"{fold}{part}": dict(known[a] for a in known if (a in areas) == (part == "val"))
         for fold, areas in held.items()
         for part in ("train", "val")
     }
+    return splits | {"trainval": dict(known.values())}

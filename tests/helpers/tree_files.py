@@ -52,6 +52,11 @@ def mat(path, **variables):
     savemat(path, variables)
 
 
+def with_trainval(known):
+    """Return the class maps with the split of all training and validation images added."""
+    return known | {"trainval": known["train"] | known["val"]}
+
+
 def draw_splits(classes, ignored=True, **sizes):
     """Return class maps of these splits, {split: {name: uint8 (H, W)}}; names are numbered through all splits."""
     number, known = 0, {}

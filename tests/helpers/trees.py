@@ -10,26 +10,32 @@ import json
 import numpy as np
 
 from .depth_trees import nyuv2, nyuv2_folder, stanford2d3d, sunrgbd
-from .tree_files import HEIGHT, SIZE, WIDTH, class_map, draw_splits, ids_of, mat, photograph, save, text
+from .tree_files import HEIGHT, SIZE, WIDTH, class_map, draw_splits, ids_of, mat, photograph, save, text, with_trainval
+
+# Names of the images without labels, in the order of the list.
+TEST = ("t001", "t000")
 
 
 def camvid(root):
-    known = draw_splits(range(11), train=3, val=2)
+    known = draw_splits(range(11), train=3, val=2, test=2)
     for split, maps in known.items():
         for name, classes in maps.items():
             photograph(root / split / "images" / f"{name}.jpg", classes)
             save(root / split / "labels" / f"{name}.png", classes)
-    return known
+    return with_trainval(known)
 
 
 def voc12(root):
-    """With ``SegmentationClassAug``, which adds p90 and p91 to the training images."""
+    """With ``SegmentationClassAug``, which adds p90 and p91 to the training images, and test images without labels."""
     voc = root / "VOCdevkit" / "VOC2012"
     known = draw_splits(range(21), train=3, val=2)
     for split, maps in known.items():
         text(voc / "ImageSets" / "Segmentation" / f"{split}.txt", maps)
-    known["trainval"] = known["train"] | known["val"]
+    known = with_trainval(known)
     text(voc / "ImageSets" / "Segmentation" / "trainval.txt", known["trainval"])
+    text(voc / "ImageSets" / "Segmentation" / "test.txt", TEST)
+    for number, name in enumerate(TEST):
+        photograph(voc / "JPEGImages" / f"{name}.jpg", class_map(range(21), 80 + number))
     more = {f"p9{k}": class_map(range(21), 90 + k) for k in range(2)}
     known["train_aug"] = known["train"] | more
     for name, classes in (known["trainval"] | more).items():
@@ -75,7 +81,7 @@ def pascal_context(root):
             ids = ids_of(classes, table | {255: names.index("wool") + 1})
             ids[:8, :8], classes[:8, :8] = 0, 255
             mat(root / "trainval" / f"{name}.mat", LabelMap=ids.astype(np.uint16))
-    return known
+    return with_trainval(known)
 
 
 def ade20k(root):
@@ -86,7 +92,9 @@ def ade20k(root):
             photograph(root / "images" / folder / f"{name}.jpg", classes)
             ids = ids_of(classes, {k: k + 1 for k in range(150)} | {255: 0})
             save(root / "annotations" / folder / f"{name}.png", ids.astype(np.uint8))
-    return known
+    for number, name in enumerate(TEST):
+        photograph(root / "release_test" / "testing" / f"{name}.jpg", class_map(range(150), 80 + number))
+    return with_trainval(known)
 
 
 # Class -> id of person, fire hydrant, stop sign, toothbrush, banner and wood, with gaps of the ids before and between.
@@ -109,8 +117,11 @@ CITY = dict(enumerate((7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27,
 
 
 def cityscapes(root):
-    """With disparity, cameras and instances: cars (label id 26) are instance 26003, riders (25) a group."""
-    known = draw_splits(range(19), train=3, val=2)
+    """With disparity, cameras and instances: cars (label id 26) are instance 26003, riders (25) a group.
+
+    The labels of test are blank, as in the publishers' archive.
+    """
+    known = draw_splits(range(19), train=3, val=2, test=2)
     for split, maps in known.items():
         for number, (name, classes) in enumerate(maps.items()):
             city, stem = ("aachen", "bonn")[number % 2], f"{name}_000000_000019"
@@ -118,6 +129,7 @@ def cityscapes(root):
             ids = ids_of(classes, CITY)
             # Ignored ids: unlabeled, static, parking, trailer, and the license plate.
             ids[classes == 255] = np.resize((0, 4, 9, 30, 255), (classes == 255).sum())
+            ids *= split != "test"
             save(root / "gtFine" / split / city / f"{stem}_gtFine_labelIds.png", ids.astype(np.uint8))
             instances = np.where(ids == 26, 26003, ids).astype(np.uint16)
             save(root / "gtFine" / split / city / f"{stem}_gtFine_instanceIds.png", instances)
@@ -128,7 +140,8 @@ def cityscapes(root):
     for split, maps in known.items():  # in order of the cities
         named = {f"{name}_000000_000019_leftImg8bit": classes for name, classes in maps.items()}
         known[split] = dict(sorted(named.items(), key=lambda item: (list(named).index(item[0]) % 2, item[0])))
-    return known
+    del known["test"]
+    return with_trainval(known)
 
 
 def nuclei(root):
@@ -141,7 +154,7 @@ def nuclei(root):
         known[split][name] = (instances > 0).astype(np.uint8)
         photograph(root / split / "images" / f"{name}.jpg", known[split][name])
         save(root / split / "instances" / f"{name}.png", instances)
-    return known
+    return with_trainval(known)
 
 
 def coco_semantic(root):

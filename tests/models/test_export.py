@@ -66,9 +66,12 @@ def test_onnx(case, program, tmp_path):
 
 
 @torch.no_grad()
-def test_multiscale_network_is_exported():
+@pytest.mark.parametrize("combine", ["attention", "predicted"])
+def test_multiscale_network_is_exported(combine):
     torch.manual_seed(0)
-    model = gatezoo.create_model("test_depthgate_multiscale", backbone="mobilenetv2_035", num_classes=5).eval()
+    model = gatezoo.create_model(
+        "test_depthgate_multiscale", backbone="mobilenetv2_035", num_classes=5, combine=combine
+    ).eval()
     sizes = {2: torch.export.Dim("height", min=64, max=4096), 3: torch.export.Dim("width", min=64, max=4096)}
     program = torch.export.export(
         model, (torch.randn(1, 3, 72, 88),), dynamic_shapes=(sizes,), prefer_deferred_runtime_asserts_over_guards=True

@@ -311,6 +311,90 @@ def test_multiscale_weights_scaled_copies(image):
     torch.testing.assert_close(average(image), resize_to(mean, SIZE), atol=1e-5, rtol=1e-5)
 
 
+# ---- scaled copies, gated by depth
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("combine", ["predicted", "given"])
+def test_one_scaled_copy_gated_by_depth_is_the_baseline_bit_for_bit(combine, image, depth):
+    gated = make("test_depthgate_multiscale", combine=combine, scales=(1.0,))
+    plain = make(gate="none", loops=0)
+    plain.load_state_dict({k: v for k, v in gated.state_dict().items() if not k.startswith("gate.")})
+    assert torch.equal(gated(image, **({"depth": depth} if combine == "given" else {})), plain(image))
+
+
+@torch.no_grad()
+def test_given_depth_reads_far_pixels_from_the_largest_copy(image):
+    """Against a loop over pixels; unknown pixels read the mean of all copies."""
+    model = make("test_depthgate_multiscale", combine="given", scales=(1.0, 0.75, 0.5), thresholds=(2.0, 5.0))
+    copies = []
+    for size in (SIZE, (48, 72), (32, 48)):
+        (x,) = model.backbone(resize_to(image, size))
+        copies.append(resize_to(model.head(x).logits, (9, 13)))
+    depth = torch.tensor([6.0, 5.0, 4.9, 2.0, 1.9, 0.1, math.nan, 0.0])[torch.randint(8, (2, *SIZE))]
+    sampled = F.interpolate(depth[:, None], (9, 13), mode="nearest-exact")[:, 0]
+    expected = torch.zeros_like(copies[0])
+    for b in range(2):
+        for y in range(9):
+            for x in range(13):
+                metres, choices = sampled[b, y, x].item(), torch.stack([copy[b, :, y, x] for copy in copies])
+                if not metres > 0:
+                    expected[b, :, y, x] = choices.mean(0)
+                else:
+                    expected[b, :, y, x] = choices[0 if metres >= 5 else 1 if metres >= 2 else 2]
+    outputs = model.outputs(image, depth=depth)
+    torch.testing.assert_close(outputs.logits, resize_to(expected, SIZE), atol=1e-5, rtol=1e-5)
+    assert torch.equal(model(image, depth=depth), outputs.logits)
+    for metres, copy in ((9.0, copies[0]), (3.0, copies[1]), (1.0, copies[2])):
+        assert torch.equal(model(image, depth=torch.full((2, *SIZE), metres)), resize_to(copy, SIZE))
+    with pytest.raises(ValueError, match="depth must be given to a network gated by it"):
+        model(image)
+
+
+@torch.no_grad()
+def test_predicted_depth_gates_scaled_copies_by_the_equations(image):
+    model = make("test_depthgate_multiscale", combine="predicted")
+    heads = [model.head(*model.backbone(resize_to(image, size))) for size in (SIZE, (48, 72), (32, 48))]
+    trunk = model.gate.trunk(heads[0].reduced)
+    weights = model.gate.scale(trunk).softmax(1)
+    expected = sum(weights[:, s, None] * resize_to(heads[s].logits, (9, 13)) for s in range(3))
+    outputs = model.outputs(image)
+    torch.testing.assert_close(outputs.logits, resize_to(expected, SIZE), atol=1e-5, rtol=1e-5)
+    assert torch.equal(outputs.scales[0], weights)
+    torch.testing.assert_close(outputs.log_depth[0], resize_to(model.gate.log_depth(trunk), SIZE)[:, 0])
+    assert [tuple(gate.shape) for gate in outputs.gates[0].values()] == [(2, 1, 9, 13)] * 3
+    assert torch.equal(model(image), outputs.logits)
+    assert {"depth"} <= model.capabilities
+
+
+@torch.no_grad()
+def test_depth_teaches_the_gate_of_scaled_copies():
+    model = make("test_depthgate_multiscale", combine="predicted").eval()
+    images = torch.randint(256, (2, 3, *SIZE), dtype=torch.uint8)
+    labels, depth = torch.randint(5, (2, *SIZE)), torch.rand(2, *SIZE) * 6 + 0.5
+    outputs = model.outputs(model.make_normalize()(images))
+    depth_loss = DepthLoss(1.0, 0.5)
+    taught = depth_loss(outputs.log_depth[0], outputs.scale_logits[0], depth, model.thresholds)
+    assert taught > 0
+    found = task_of(model, depth_loss=depth_loss).eval()(images, labels, depth)
+    torch.testing.assert_close(found, F.cross_entropy(outputs.logits, labels) + taught)
+
+
+@pytest.mark.parametrize(
+    ("keywords", "message"),
+    [
+        (dict(combine="average", thresholds=(1.0, 2.0)), "thresholds and unit must be of a depth; got them for"),
+        (dict(combine="given", scales=(0.5, 1.0)), r"scales must fall, .* got \(0.5, 1.0\): sort them"),
+        (dict(combine="predicted", unit="disparity"), "unit must be 'metres' .* pass combine='given'"),
+        (dict(combine="given", thresholds=(1.0,)), "thresholds must be 2 rising positive depths"),
+        (dict(combine="depth"), "combine must be one of average, attention, predicted, given; got 'depth'"),
+    ],
+)
+def test_keywords_of_scaled_copies_that_do_not_fit(keywords, message):
+    with pytest.raises(ValueError, match=message):
+        gatezoo.create_model("test_depthgate_multiscale", **keywords)
+
+
 def test_thresholds_are_saved_with_the_weights(tmp_path):
     model = gatezoo.create_model("test_depthgate", num_classes=5)
     model.set_thresholds((0.5, 1.5, 2.5, 3.5))

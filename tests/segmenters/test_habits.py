@@ -30,6 +30,11 @@ ROWS = {
     "given depth": ("test_depthgate_given", {}, segmenters.RecurrentDepthSegmenter),
     "recurrent depth": ("test_depthgate", {"feedback": "scores"}, segmenters.RecurrentDepthSegmenter),
     "multi-scale": ("test_depthgate_multiscale", {}, segmenters.MultiScaleSegmenter),
+    "multi-scale depth": (
+        "test_depthgate_multiscale",
+        {"combine": "predicted"},
+        segmenters.DepthMultiScaleSegmenter,
+    ),
     "instance": ("test_zigzag_maskrcnn", {}, segmenters.InstanceSegmenter),
 }
 

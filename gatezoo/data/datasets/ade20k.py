@@ -1,8 +1,10 @@
 """Reader of ADE20K as the SceneParsing150 benchmark (Zhou et al., 2017): 150 classes, indoors and outdoors.
 
 Layout: ``images/{training,validation}/*.jpg`` and ``annotations/{training,validation}/*.png`` (20210 and 2000). Ids: 0
-= other objects, ignored; 1 .. 150 become classes 0 .. 149. Described at https://github.com/CSAILVision/sceneparsing:
-the names are the first of each line of its ``objectInfo150.txt``, the colors those of its ``color150.mat``.
+= other objects, ignored; 1 .. 150 become classes 0 .. 149. The labels of test (3352 images, an archive of its own,
+``release_test/testing/*.jpg`` in that folder or beside it) are secret. Described at
+https://github.com/CSAILVision/sceneparsing: the names are the first of each line of its ``objectInfo150.txt``, the
+colors those of its ``color150.mat``.
 License: annotations BSD-3-Clause, images for non-commercial research.
 """
 
@@ -16,6 +18,7 @@ from ...utils.choices import check_choice
 from ..base import Sample, SegmentationDataset, ids_from_one
 from ..files.labels import Color
 from ..files.layout import check_files_exist, check_layout, list_files
+from ..unlabeled import UnlabeledDataset
 
 _NAMES = (
     "wall|building|sky|floor|tree|ceiling|road|bed|windowpane|grass|cabinet|sidewalk|person|"
@@ -47,7 +50,14 @@ _COLORS = (
 )
 PALETTE: tuple[Color, ...] = tuple((red, green, blue) for red, green, blue in map(bytes.fromhex, _COLORS.split()))
 
-_FOLDERS = {"train": "training", "val": "validation", "training": "training", "validation": "validation"}
+_PARTS = {
+    "train": ("training",),
+    "val": ("validation",),
+    "trainval": ("training", "validation"),
+    "training": ("training",),
+    "validation": ("validation",),
+    "test": (),
+}
 _TREE = "ROOT/{images/{training,validation}/*.jpg, annotations/{training,validation}/*.png}"
 
 
@@ -58,14 +68,22 @@ def ade20k(
 
     Args:
         root: the unpacked ``ADEChallengeData2016``.
-        split: "train" or "val", or the names of the folders.
+        split: "train", "val", "trainval", both of them, or the names of the folders; or "test", without labels.
         transform: joint transform of an item.
     """
-    part = _FOLDERS[check_choice("the split of ADE20K", split, _FOLDERS)]
-    image_dir, annotations = Path(root) / "images" / part, Path(root) / "annotations" / part
-    check_layout("ADE20K (SceneParsing150)", _TREE, image_dir, annotations)
-    images = list_files(image_dir, (".jpg",))
-    masks = [annotations / f"{image.stem}.png" for image in images]
+    parts, root = _PARTS[check_choice("the split of ADE20K", split, _PARTS)], Path(root)
+    if split == "test":
+        inside, beside = root / "release_test" / "testing", root.parent / "release_test" / "testing"
+        folder = beside if beside.is_dir() and not inside.is_dir() else inside
+        check_layout("ADE20K (SceneParsing150)", "ROOT/release_test/testing/*.jpg", folder)
+        images = list_files(folder, (".jpg",))
+        check_files_exist("ADE20K (SceneParsing150)", images)
+        return UnlabeledDataset("the test split of ADE20K", images, CLASSES, palette=PALETTE, transform=transform)
+    check_layout(
+        "ADE20K (SceneParsing150)", _TREE, *(root / kind / part for part in parts for kind in ("images", "annotations"))
+    )
+    images = [image for part in parts for image in list_files(root / "images" / part, (".jpg",))]
+    masks = [root / "annotations" / image.parent.name / f"{image.stem}.png" for image in images]
     check_files_exist("ADE20K (SceneParsing150)", images, masks)
     return SegmentationDataset(
         images, masks, CLASSES, ids=ids_from_one(len(CLASSES)), palette=PALETTE, transform=transform

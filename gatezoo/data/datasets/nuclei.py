@@ -15,7 +15,7 @@ from ...utils.choices import check_choice
 from ...utils.images import IMAGE_SUFFIXES
 from ..base import Sample, SegmentationDataset
 from ..files.labels import foreground_png
-from ..files.layout import check_files_exist, check_layout, list_files
+from ..files.layout import TRAIN_VAL, check_files_exist, check_layout, list_files
 from ..instances import InstanceMaskDataset
 
 CLASSES = ("background", "nucleus")
@@ -31,7 +31,7 @@ def nuclei(
 
     Args:
         root: folder that holds ``train`` and ``val``.
-        split: "train" or "val".
+        split: "train", "val" or "trainval", both of them.
         transform: joint transform of an item.
     """
     images, masks = _files(root, split)
@@ -46,9 +46,9 @@ def nuclei_instances(
 
 
 def _files(root: str | os.PathLike, split: str) -> tuple[list[Path], list[Path]]:
-    folder = Path(root) / check_choice("the split of the nuclei", split, ("train", "val"))
-    check_layout("the nuclei", _TREE, folder / "images", folder / "instances")
-    images = list_files(folder / "images", IMAGE_SUFFIXES)
-    masks = [folder / "instances" / f"{image.stem}.png" for image in images]
+    folders = [Path(root) / part for part in TRAIN_VAL[check_choice("the split of the nuclei", split, TRAIN_VAL)]]
+    check_layout("the nuclei", _TREE, *(folder / kind for folder in folders for kind in ("images", "instances")))
+    images = [image for folder in folders for image in list_files(folder / "images", IMAGE_SUFFIXES)]
+    masks = [image.parents[1] / "instances" / f"{image.stem}.png" for image in images]
     check_files_exist("the nuclei", images, masks)
     return images, masks

@@ -40,6 +40,9 @@ CLASSES = (
 )  # fmt: skip
 PALETTE = tuple(voc_palette(len(CLASSES) + 1)[1:])
 
+# Rows 45 .. 469 and columns 40 .. 599 of 480 x 640 (Gupta et al., 2013): the rest is a border without depth.
+CROP = ((45 / 480, 470 / 480), (40 / 640, 600 / 640))
+
 # Metres of one unit of the folder's 8-bit depth.
 FOLDER_DEPTH = 1 / 25.5
 
@@ -53,6 +56,7 @@ def nyuv2(
     transform: Callable[[Sample], Sample] | None = None,
     *,
     depth: bool = False,
+    crop: bool = False,
 ) -> SegmentationDataset:
     """Open the publishers' files, 40 classes.
 
@@ -63,6 +67,8 @@ def nyuv2(
         split: "train" or "test".
         transform: joint transform of an item.
         depth: items have a "depth".
+        crop: leave out the border of the frames, for items of 425 x 560: those of Gupta et al. (2013), on which the
+            code of the depth-gating paper trains, while its text gives 640 x 480 (Sec. 6.1).
     """
     key = {"train": "trainNdxs", "test": "testNdxs"}[
         check_choice("the split of NYU-Depth-v2", split, ("train", "test"))
@@ -79,7 +85,7 @@ def nyuv2(
         raise ValueError(
             f"mapClass must map to 1 .. {len(CLASSES)}; {mapping} maps to {classes.min()} .. {classes.max()}"
         )
-    return SegmentationDataset(
+    data = SegmentationDataset(
         paths,
         paths,
         CLASSES,
@@ -90,6 +96,7 @@ def nyuv2(
         read_image=_read_image,
         transform=transform,
     )
+    return data.cropped(*CROP) if crop else data
 
 
 def _read_image(path: Path) -> torch.Tensor:

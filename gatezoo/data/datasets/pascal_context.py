@@ -20,7 +20,7 @@ from ...utils.choices import check_choice
 from ...utils.optional import require_package
 from ...utils.palette import voc_palette
 from ..base import Sample, SegmentationDataset
-from ..files.layout import check_files_exist, check_layout, read_ids
+from ..files.layout import TRAIN_VAL, check_files_exist, check_layout, read_ids
 from ..files.matlab import mat_file
 
 CLASSES = (
@@ -50,17 +50,17 @@ def pascal_context(
 
     Args:
         root: folder that holds ``VOCdevkit``, ``trainval`` and ``labels.txt``.
-        split: "train" or "val".
+        split: "train", "val" or "trainval", both of them.
         transform: joint transform of an item.
         background: 60 classes: 0 is everything else, and class k becomes k + 1.
     """
-    check_choice("the split of PASCAL Context", split, ("train", "val"))
+    parts = TRAIN_VAL[check_choice("the split of PASCAL Context", split, TRAIN_VAL)]
     require_package("scipy", "PASCAL Context's labels")
     root = Path(root)
     voc = root / "VOCdevkit" / "VOC2010"
-    names, name_list = root / "labels.txt", voc / "ImageSets" / "Main" / f"{split}.txt"
-    check_layout("PASCAL Context", _TREE, voc / "JPEGImages", name_list, root / "trainval", names)
-    stems = read_ids(name_list)
+    names, name_lists = root / "labels.txt", [voc / "ImageSets" / "Main" / f"{part}.txt" for part in parts]
+    check_layout("PASCAL Context", _TREE, voc / "JPEGImages", *name_lists, root / "trainval", names)
+    stems = [stem for name_list in name_lists for stem in read_ids(name_list)]
     images = [voc / "JPEGImages" / f"{stem}.jpg" for stem in stems]
     masks = [root / "trainval" / f"{stem}.mat" for stem in stems]
     check_files_exist("PASCAL Context", images, masks)

@@ -7,8 +7,8 @@ and #0D0D0D where the scan has a hole, are ignored. Depth: metres = value / 512,
 panoramas, along the axis otherwise.
 Described at https://github.com/alexsax/2D-3D-Semantics. License: the publishers' terms, non-commercial.
 
-Splits: "train" and "val" are those of the depth-gating paper (Sec. 6.1: areas 3 and 4 for validation); "fold1_train",
-"fold1_val" and so on those of the publishers' three folds.
+Splits: "train" and "val" are those of the depth-gating paper (Sec. 6.1: areas 3 and 4 for validation), "trainval" is
+all areas; "fold1_train", "fold1_val" and so on are those of the publishers' three folds.
 """
 
 from __future__ import annotations
@@ -18,16 +18,12 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from torchvision import tv_tensors
-from torchvision.transforms.v2 import functional as F
-
 from ...utils.choices import check_choice
 from ...utils.palette import voc_palette
 from ..base import ExtraMap, Sample, SegmentationDataset
 from ..files.depth import scaled_png
 from ..files.labels import packed_colors
 from ..files.layout import check_files_exist, check_layout, list_files
-from ..transforms import resized
 
 CLASSES = (
     "beam", "board", "bookcase", "ceiling", "chair", "clutter", "column", "door", "floor", "sofa", "table", "wall",
@@ -38,9 +34,14 @@ HOLE = 0x0D0D0D
 
 _AREAS = ("1", "2", "3", "4", "5a", "5b", "6")
 _HELD_OUT = {"": ("3", "4"), "fold1_": ("5a", "5b"), "fold2_": ("2", "4"), "fold3_": ("1", "3", "6")}
-SPLITS = {f"{fold}val": areas for fold, areas in _HELD_OUT.items()} | {
-    f"{fold}train": tuple(area for area in _AREAS if area not in areas) for fold, areas in _HELD_OUT.items()
-}
+SPLITS = (
+    {"trainval": _AREAS}
+    | {f"{fold}val": areas for fold, areas in _HELD_OUT.items()}
+    | {f"{fold}train": tuple(area for area in _AREAS if area not in areas) for fold, areas in _HELD_OUT.items()}
+)
+
+# Rows 160 .. 863 of the 1024 of a panorama at half its size.
+STRIP = (160 / 1024, 864 / 1024)
 
 _TREE = "ROOT/{assets/semantic_labels.json, area_*/{pano,data}/{rgb,semantic,depth}/*.png}"
 
@@ -52,6 +53,7 @@ def stanford2d3d(
     *,
     kind: str = "pano",
     depth: bool = False,
+    strip: bool = False,
 ) -> SegmentationDataset:
     """Open Stanford 2D-3D-Semantics, 13 classes.
 
@@ -61,9 +63,16 @@ def stanford2d3d(
         transform: joint transform of an item.
         kind: "pano" for panoramas, "data" for ordinary views.
         depth: items have a "depth".
+        strip: items have half their size and rows 160 .. 863 of 1024 alone, 704 x 2048, as in the depth-gating paper
+            (Sec. 6.1): top and bottom of a panorama are void. Depths are unchanged.
+
+    Raises:
+        ValueError: also ``strip`` of ordinary views.
     """
     areas = SPLITS[check_choice("the split of Stanford 2D-3D-S", split, SPLITS)]
     check_choice("the kind of image", kind, ("pano", "data"))
+    if strip and kind != "pano":
+        raise ValueError(f"strip must be of panoramas; got kind={kind!r}: leave it out")
     root = Path(root)
     names = root / "assets" / "semantic_labels.json"
     folders = [root / f"area_{area}" / kind for area in sorted(areas)]
@@ -77,7 +86,7 @@ def stanford2d3d(
     if depth:
         layers["depth"] = ExtraMap([_map_file(path, "depth") for path in images], scaled_png(1 / 512, (0, 65535)))
         check_files_exist("Stanford 2D-3D-S' depth", layers["depth"].files)
-    return SegmentationDataset(
+    data = SegmentationDataset(
         images,
         masks,
         CLASSES,
@@ -87,6 +96,7 @@ def stanford2d3d(
         layers=layers,
         transform=transform,
     )
+    return data.downsampled().cropped(STRIP) if strip else data
 
 
 def _map_file(image: Path, part: str) -> Path:
@@ -103,17 +113,3 @@ def _ids(file: Path) -> dict[int, int]:
         }
     except (ValueError, AttributeError) as error:
         raise ValueError(f"semantic_labels.json must list objects as CLASS_...; {file} fails at {error}") from None
-
-
-def central_strip(sample: Sample) -> Sample:
-    """Crop a panorama as the depth-gating paper does (Sec. 6.1): half the size, rows 160 .. 863 of its 1024.
-
-    The top and bottom of a panorama are void. Depths are unchanged, as all images shrink by the same factor.
-    """
-    height, width = (side // 2 for side in sample["image"].shape[-2:])
-    top, rows = round(height * 160 / 1024), round(height * 704 / 1024)
-    small = {key: resized(value, (height, width)) for key, value in sample.items()}
-    return {
-        key: F.crop(value, top, 0, rows, width) if isinstance(value, tv_tensors.TVTensor) else value
-        for key, value in small.items()
-    }

@@ -2,7 +2,8 @@
 
 Layout: ``VOCdevkit/VOC2012/{JPEGImages, SegmentationClass, ImageSets/Segmentation/{train,val,trainval}.txt}``. Labels
 are palette PNGs, 0 = background, 1 .. 20 the other classes, 255 = outlines and difficult objects, ignored. 1464, 1449
-and 2913 images. Described at http://host.robots.ox.ac.uk/pascal/VOC/voc2012/.
+and 2913 images. The labels of test (1456 images, an archive of its own with ``test.txt``) are secret. Described at
+http://host.robots.ox.ac.uk/pascal/VOC/voc2012/.
 
 "train_aug" (10582 images) adds the labels of SBD outside of val, from either
 
@@ -29,6 +30,7 @@ from ..base import Sample, SegmentationDataset
 from ..files.labels import Decoder, index_png
 from ..files.layout import check_files_exist, check_layout, list_files, read_ids
 from ..files.matlab import mat_file
+from ..unlabeled import UnlabeledDataset
 
 CLASSES = (
     "background", "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "diningtable",
@@ -51,13 +53,20 @@ def voc12(
 
     Args:
         root: folder that holds ``VOCdevkit``.
-        split: "train", "val", "trainval" or "train_aug".
+        split: "train", "val", "trainval", "train_aug" or "test", images without labels.
         transform: joint transform of an item.
         sbd: folder of SBD, for "train_aug"; default: ``SegmentationClassAug``.
     """
-    check_choice("the split of PASCAL VOC 2012", split, ("train", "val", "trainval", "train_aug"))
+    check_choice("the split of PASCAL VOC 2012", split, ("train", "val", "trainval", "train_aug", "test"))
     voc = Path(root) / "VOCdevkit" / "VOC2012"
     lists = voc / "ImageSets" / "Segmentation"
+    if split == "test":
+        check_layout("PASCAL VOC 2012", _TREE, voc / "JPEGImages", lists / "test.txt")
+        images = [voc / "JPEGImages" / f"{name}.jpg" for name in read_ids(lists / "test.txt")]
+        check_files_exist("PASCAL VOC 2012", images)
+        return UnlabeledDataset(
+            "the test split of PASCAL VOC 2012", images, CLASSES, palette=PALETTE, transform=transform
+        )
     check_layout(
         "PASCAL VOC 2012", _TREE, voc / "JPEGImages", voc / "SegmentationClass", lists / "train.txt", lists / "val.txt"
     )

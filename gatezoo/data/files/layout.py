@@ -7,6 +7,9 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+# The parts of which each split consists, of a data set with labels for training and validation.
+TRAIN_VAL = {"train": ("train",), "val": ("val",), "trainval": ("train", "val")}
+
 
 def check_layout(name: str, tree: str, *paths: Path) -> None:
     """Check that all of these files and folders exist.

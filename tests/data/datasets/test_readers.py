@@ -1,6 +1,7 @@
 import json
 import os
 import pickle
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,9 +10,9 @@ from helpers import trees
 from torch.utils.data import DataLoader
 from torchvision import tv_tensors
 
-from gatezoo.data import DATASETS, create_dataset
+from gatezoo.data import DATASETS, SegmentationDataset, create_dataset
 from gatezoo.data.create import default_splits
-from gatezoo.data.datasets import stanford2d3d
+from gatezoo.data.datasets import nyuv2, stanford2d3d
 from gatezoo.data.files.matlab import open_hdf5
 from gatezoo.utils.optional import require_package
 
@@ -226,16 +227,43 @@ def test_inconsistent_nyu_metadata(tree):
 
 
 @every(["stanford2d3d"])
-def test_central_strip_of_a_panorama(tree):
+def test_strip_of_a_panorama(tree):
+    """Rows 160 .. 863 of 1024 at half the size; of the drawn panorama, whose half has 24 rows, 4 .. 19."""
     _, root, _ = tree
-    data = create_dataset("stanford2d3d", root, "val", transform=stanford2d3d.central_strip, depth=True)
-    whole = create_dataset("stanford2d3d", root, "val", depth=True)[0]
-    item = data[0]
-    rows = round(24 * 704 / 1024)
-    assert item["image"].shape == (3, rows, 32)
-    top = 2 * round(24 * 160 / 1024)
-    assert torch.equal(item["mask"], whole["mask"][top : top + 2 * rows : 2, ::2])
-    assert torch.equal(item["depth"][0, 1:31], whole["depth"][0, 3:63:2])
+    strip, whole = (create_dataset("stanford2d3d", root, "val", depth=True, strip=cut) for cut in (True, False))
+    for index, item in enumerate(strip):
+        other = whole[index]
+        assert item["image"].shape == (3, 16, 32)
+        assert torch.equal(item["mask"], other["mask"][8:40:2, ::2])
+        assert torch.equal(strip.labels(index), item["mask"])
+        assert torch.equal(item["depth"].nan_to_num(-1), other["depth"][8:40:2, ::2].nan_to_num(-1))
+        blocks = torch.nn.functional.avg_pool2d(other["image"].float(), 8)  # antialiasing blurs the edges of blocks
+        assert torch.equal(item["image"].float()[:, 2::4, 2::4], blocks[:, 1:5])
+    with pytest.raises(ValueError, match="strip must be of panoramas; got kind='data': leave it out"):
+        create_dataset("stanford2d3d", root, "val", kind="data", strip=True)
+
+
+def test_strip_and_crop_have_the_published_sizes():
+    """Rows 160 to 863 of a panorama (Sec. 6.1); rows 46 to 470 and columns 41 to 600, from 1, of a frame."""
+    panorama, frame = (np.arange(height * 2 * 1024).reshape(height, -1) for height in (1024, 480))
+    frame = frame[:, :640]
+
+    def kept(values, cuts):
+        data = SegmentationDataset([Path("x")], [Path("x")], 2, decode=lambda path: values).cropped(*cuts)
+        return data._decode(Path("x"))
+
+    assert np.array_equal(kept(panorama, (stanford2d3d.STRIP,)), panorama[160:864])
+    assert np.array_equal(kept(frame, nyuv2.CROP), frame[45:470, 40:600])
+
+
+@every(["nyuv2"])
+def test_border_of_a_frame_is_left_out(tree):
+    """Of the drawn frames of 48 x 64: rows 4 (4.5, rounded to even) to 46, columns 4 to 59."""
+    _, root, _ = tree
+    inner, whole = (create_dataset("nyuv2", root, "train", depth=True, crop=cut)[1] for cut in (True, False))
+    assert inner["mask"].shape == (43, 56)
+    for key in inner:
+        assert torch.equal(inner[key], whole[key][..., 4:47, 4:60])
 
 
 @every(["cocostuff10k"])
