@@ -83,7 +83,7 @@ class Run:
     @property
     def passes(self) -> int:
         """Number of passes that are scored."""
-        return max(self.iterations, self.experiment.eval_iterations or 1)
+        return max(self.iterations, self.experiment.protocol.iterations or 1)
 
     def about(self) -> dict[str, Any]:
         """Return what is known of the training beside its weights: time, machines and recipe."""

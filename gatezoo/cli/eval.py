@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -15,10 +16,10 @@ from .options import (
     DepthBlur,
     DepthMap,
     Device,
-    Flip,
     Iterations,
     ModelKwargs,
     NameOrFile,
+    PadTo,
     Scales,
     WindowOverlap,
     WindowSize,
@@ -31,6 +32,7 @@ from .options import (
 if TYPE_CHECKING:
     from ..data import FolderDataset, SegmentationDataset
     from ..data.create import AnyDataset
+    from ..evaluation.experiment import EvalSetting
     from ..segmenters.base import BaseSegmenter
 
 # Keywords of a folder's reader that are no label options.
@@ -47,18 +49,31 @@ def evaluate(
             "--data-dir", "--data", help="Folder of the data set; of 'folder', one that contains images/ and labels/."
         ),
     ],
-    dataset: Annotated[str, typer.Option(help="Reader of the data set: folder, camvid, cityscapes, ...")] = "folder",
+    recipe: Annotated[
+        str | None,
+        typer.Option(
+            help="Evaluate as this experiment does, and print the paper's scores beside: NAME of 'gatezoo recipes', or "
+            "FILE.yaml:NAME. Options given here take the place of the experiment's."
+        ),
+    ] = None,
+    dataset: Annotated[
+        str | None, typer.Option(help="Reader of the data set: folder, camvid, cityscapes, ... Default: folder.")
+    ] = None,
     split: Annotated[
         str | None,
         typer.Option(
-            help="Split to evaluate on. Default: val, or test where there is no val; of 'folder', the folder itself."
+            help="Split to evaluate on. Default: val, or test where there is no val; of 'folder', the folder itself; "
+            "of an experiment, its own."
         ),
     ] = None,
     labels: LabelOptions,
     scales: Scales = "",
-    flip: Flip = False,
+    flip: Annotated[
+        bool | None, typer.Option(help="Average the predictions for the image and its mirror image.")
+    ] = None,
     window_size: WindowSize = None,
     window_overlap: WindowOverlap = None,
+    pad_to: PadTo = None,
     iterations: Iterations = None,
     all_iterations: Annotated[
         bool, typer.Option("--all-iterations", help="Also score each pass of a recurrent network, in one table.")
@@ -72,7 +87,7 @@ def evaluate(
     calibration: Annotated[
         bool, typer.Option("--calibration", help="Also compute the expected calibration error, in 15 bins.")
     ] = False,
-    depth_blur: DepthBlur = 0.0,
+    depth_blur: DepthBlur = None,
     depth_map: DepthMap = None,
     data_kwargs: DataKwargs = None,
     iiou: Annotated[
@@ -91,7 +106,8 @@ def evaluate(
 
     Instance segmentation is scored by COCO's average precision of masks and boxes. Under torchrun the processes share
     the images, and the first one prints the scores. Without options that describe label files, those of a folder are
-    read as those that the model was trained on.
+    read as those that the model was trained on. With --recipe, data set, split, reader and protocol are those of the
+    experiment, the model must be the one that it trains, and the paper's scores are printed beside.
     """
     from ..utils.allocator import disable_malloc_trim
     from ..utils.optional import require_extra
@@ -102,29 +118,60 @@ def evaluate(
     from rich.console import Console
 
     from ..data.create import default_splits
+    from ..evaluation.experiment import (
+        EvalSetting,
+        check_experiment_model,
+        compare_with_paper,
+        comparison_dict,
+        experiment_setting,
+        paper_table,
+    )
     from ..evaluation.loop import check_class_names, default_metrics
     from ..evaluation.loop import evaluate as run_evaluation
     from ..evaluation.reports import iteration_table, score_lines, write_report
     from ..factory import load_model
-    from ..inference.modes import WholeImage, make_inference_mode
+    from ..inference.modes import WholeImage
+    from ..inference.padding import make_inference_mode
     from ..metrics import BoundaryMetric, CalibrationMetric
+    from ..recipes.experiments import find_experiment
+    from ..recipes.protocol import EvalProtocol
     from ..utils.choices import check_choice
     from ..utils.devices import log_device, resolve_device
     from ..utils.distributed import get_rank_and_world_size, init_distributed
     from ..utils.files import ensure_dir
     from ..utils.progress import track
 
-    mode = make_inference_mode(parse_scales(scales), flip, window_size, window_overlap)
     options = parse_kwargs(data_kwargs or []) | ({"instances": True} if iiou else {})
     if merge is not None:
         check_choice("merge", merge, ("max", "mean"))
+    given: dict[str, Any] = {
+        "scales": tuple(parse_scales(scales)) or None,
+        "flip": flip,
+        "pad_to": pad_to,
+        "merge": merge,
+    }
+    given |= {"window_size": window_size, "window_overlap": window_overlap}
+    given |= {"iterations": iterations, "depth_blur": depth_blur}
+    changes = {key: value for key, value in given.items() if value is not None}
+    experiment = find_experiment(recipe) if recipe else None
+    if experiment:
+        setting = experiment_setting(experiment, dataset, split, options, changes)
+    else:
+        setting = EvalSetting(dataset or "folder", split, options, dataclasses.replace(EvalProtocol(), **changes))
+    protocol, overrides = setting.protocol, parse_kwargs(model_kwargs or [])
+    # One scale of 1 is no mode: without a mode, large images are cut into windows.
+    several = () if protocol.scales == (1.0,) else protocol.scales
+    mode = make_inference_mode(several, protocol.flip, protocol.window_size, protocol.window_overlap, protocol.pad_to)
     run_on = resolve_device(device)
-    model = load_model(name, checkpoint, **parse_kwargs(model_kwargs or []))
+    model = load_model(name, checkpoint, **overrides)
+    if experiment:
+        check_experiment_model(model, experiment, overrides)
     init_distributed(run_on)
     semantic = {"iterations": iterations, "all-iterations": all_iterations, "merge": merge, "boundary": boundary}
-    semantic |= {"calibration": calibration, "iiou": iiou, "scales": scales, "flip": flip, "window-size": window_size}
+    semantic |= {"calibration": calibration, "iiou": iiou, "scales": scales, "flip": flip or False}
+    semantic |= {"window-size": window_size, "pad-to": pad_to}
     check_task_options(model.task, {"semantic": semantic})
-    data = _open_data(model, data_dir, dataset, split, labels, options, depth_map)
+    data = _open_data(model, data_dir, setting, labels, depth_map)
     check_class_names(model, data)
     if out:
         ensure_dir(out)
@@ -137,14 +184,14 @@ def evaluate(
         model,
         data,
         metrics=metrics,
-        mode=None if mode == WholeImage() else mode,
-        iterations=iterations,
-        merge=merge,
+        mode=mode if (experiment and model.task == "semantic") or mode != WholeImage() else None,
+        iterations=protocol.iterations,
+        merge=protocol.merge or None,
         all_iterations=all_iterations,
         device=run_on,
         workers=workers,
         progress=partial(track, description="evaluating"),
-        blur=depth_blur,
+        blur=protocol.depth_blur,
     )
     if not is_first:
         return
@@ -152,24 +199,29 @@ def evaluate(
         print(line)
     if evaluation.by_iteration:
         Console().print(iteration_table(evaluation))
+    comparison = None
+    if experiment:
+        rows = compare_with_paper(evaluation.scores, experiment)
+        comparison = comparison_dict(rows, experiment, setting)
+        Console().print(paper_table(rows, experiment, setting))
     if out:
-        split = split or (None if dataset == "folder" else default_splits(dataset)[1])
-        write_report(evaluation, model, out, {"folder": str(data_dir), "dataset": dataset, "split": split})
+        split = setting.split or (None if setting.dataset == "folder" else default_splits(setting.dataset)[1])
+        data_info = {"folder": str(data_dir), "dataset": setting.dataset, "split": split}
+        write_report(evaluation, model, out, data_info, comparison)
 
 
 def _open_data(
     model: BaseSegmenter,
     root: Path,
-    dataset: str,
-    split: str | None,
+    setting: EvalSetting,
     labels: LabelOptions,
-    options: dict[str, Any],
     depth_map: Path | None,
 ) -> AnyDataset:
     """Open the data set that a model is evaluated on, with the labels that its task needs."""
     from ..data import SegmentationDataset, create_dataset, dataset_for_task
     from ..data.create import default_splits
 
+    dataset, split, options = setting.dataset, setting.split, setting.data_options
     if dataset != "folder":
         if labels.given:
             raise ValueError(

@@ -208,6 +208,13 @@ def _run_fields(values: Mapping[str, Any]) -> dict[str, Any]:
     return fields
 
 
+# Types of options that are not those of the fields, which the command line cannot read.
+_OPTION_TYPES: dict[str, Any] = {
+    **dict.fromkeys(("mean", "std"), tuple[float, float, float]),
+    "frozen_layers": list[str],
+}
+
+
 def with_recipe_options(command: Command, defaults: Mapping[str, str] | None = None) -> Command:
     """Give a command an option for each field of the recipe; those given are passed to it as the dict ``changes``.
 
@@ -218,9 +225,9 @@ def with_recipe_options(command: Command, defaults: Mapping[str, str] | None = N
     hints = get_type_hints(Recipe)
     options = []
     for field in dataclasses.fields(Recipe):
-        hint = tuple[float, float, float] if field.name in ("mean", "std") else hints[field.name]
+        hint = _OPTION_TYPES.get(field.name, hints[field.name])
         value = (defaults or {}).get(field.name, field.default)
-        default = "" if value in (None, "") else f" Default: {value}."
+        default = "" if value in (None, "", ()) else f" Default: {value}."
         option = typer.Option(
             *field.metadata["flags"],
             help=field.metadata["help"] + default,
@@ -232,7 +239,7 @@ def with_recipe_options(command: Command, defaults: Mapping[str, str] | None = N
         command,
         "changes",
         options,
-        lambda values: {key: value for key, value in values.items() if value is not None},
+        lambda values: {key: value for key, value in values.items() if value is not None and value != []},
     )
 
 

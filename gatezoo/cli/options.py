@@ -30,8 +30,12 @@ WindowOverlap = Annotated[
     float | None,
     typer.Option("--window-overlap", "--overlap", help="Fraction of a window that the next one covers again."),
 ]
+PadTo = Annotated[
+    int | None,
+    typer.Option("--pad-to", help="Pad smaller images to squares with sides of this many pixels, with the mean color."),
+]
 DepthBlur = Annotated[
-    float,
+    float | None,
     typer.Option("--depth-blur", "--blur", help="Smooth predicted depth by a Gaussian of this many pixels."),
 ]
 DepthMap = Annotated[

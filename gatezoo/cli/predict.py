@@ -18,6 +18,7 @@ from .options import (
     Flip,
     ImageMax,
     NameOrFile,
+    PadTo,
     Scales,
     WindowOverlap,
     WindowSize,
@@ -72,11 +73,12 @@ def predict(
         ),
     ] = None,
     depth_map: DepthMap = None,
-    depth_blur: DepthBlur = 0.0,
+    depth_blur: DepthBlur = None,
     scales: Scales = "",
     flip: Flip = False,
     window_size: WindowSize = None,
     window_overlap: WindowOverlap = None,
+    pad_to: PadTo = None,
     image_max: ImageMax = None,
     submission: Annotated[
         str | None,
@@ -109,7 +111,8 @@ def predict(
     from ..inference.inputs import list_images
     from ..inference.instance import SCORE_THRESHOLD, InstancePredictor
     from ..inference.instance_files import InstanceWriter
-    from ..inference.modes import WholeImage, make_inference_mode
+    from ..inference.modes import WholeImage
+    from ..inference.padding import make_inference_mode
     from ..inference.predictor import Predictor
     from ..inference.semantic_files import SemanticWriter
     from ..segmenters.base import SemanticSegmenter
@@ -117,7 +120,7 @@ def predict(
     from ..utils.devices import log_device, resolve_device
     from ..utils.images import check_image_max
 
-    mode = make_inference_mode(parse_scales(scales), flip, window_size, window_overlap)
+    mode = make_inference_mode(parse_scales(scales), flip, window_size, window_overlap, pad_to)
     count, run_on = parse_iterations(iterations), resolve_device(device)
     check_image_max(image_max)
     _check_source(images, submission, data_dir, split)
@@ -135,6 +138,7 @@ def predict(
         "flip": flip,
         "window-size": window_size,
         "submission": submission,
+        "pad-to": pad_to,
     }
     instance = {"score-threshold": score_threshold, "max-detections": max_detections}
     check_task_options(model.task, {"semantic": semantic, "instance": instance})
@@ -154,7 +158,7 @@ def predict(
             mode=None if mode == WholeImage() else mode,
             iterations=count,
             tolerance=tolerance,
-            blur=depth_blur,
+            blur=depth_blur or 0.0,
             image_max=image_max,
         )
         if submission:

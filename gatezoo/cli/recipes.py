@@ -11,6 +11,12 @@ import typer
 if TYPE_CHECKING:
     from ..recipes.experiments import Experiment
 
+# What fields mean that are not set.
+_UNSET = {
+    **dict.fromkeys(("mean", "std"), "that of the initial weights"),
+    "iterations": "the network's own",
+}
+
 
 def recipes(
     name: Annotated[str | None, typer.Argument(help="Print everything about this experiment.")] = None,
@@ -32,24 +38,33 @@ def recipes(
 
 
 def _lines_of(experiment: Experiment) -> Iterator[str]:
-    """Yield a line for each field of an experiment and of its recipe; a stage has the fields in which it differs."""
+    """Yield a line for each field of an experiment, its recipe and its protocol, with those marked that are assumed.
+
+    A stage has the fields in which its recipe differs.
+    """
     from ..recipes.experiments import format_metrics
 
     recipe = dataclasses.asdict(experiment.recipe)
     for field in dataclasses.fields(experiment):
-        value = getattr(experiment, field.name)
-        if field.name == "recipe":
-            yield from (_line(f"recipe.{key}", _text(entry)) for key, entry in recipe.items())
+        value, name = getattr(experiment, field.name), field.name.replace("_", " ")
+        if field.name in ("recipe", "protocol"):
+            for key, entry in dataclasses.asdict(value).items():
+                mark = " (assumed)" if key in experiment.assumed else ""
+                yield _line(f"{field.name}.{key}", (_UNSET.get(key, "none") if entry is None else _text(entry)) + mark)
         elif field.name == "stages":
             for number, stage in enumerate(value, start=1):
                 changes = {key: own for key, own in dataclasses.asdict(stage.recipe).items() if own != recipe[key]}
-                yield _line(f"stage {number}", f"{stage.name}; {_text(stage.model_kwargs)}; recipe: {_text(changes)}")
+                text = f"{stage.name}; {_text(stage.model_kwargs)}; recipe: {_text(changes)}"
+                yield _line(f"stage {number}", text + (f"; from {stage.initial_weights}" * bool(stage.initial_weights)))
         elif field.name in ("paper_results", "results"):
-            yield _line(field.name.replace("_", " "), format_metrics(value) if value else "not measured")
+            yield _line(name, format_metrics(value) if value else "not measured")
         elif field.name == "assumed":
-            yield _line("assumed", f"{_text(value)} (not given in the paper)" if value else "nothing")
+            yield _line(name, f"{_text(value)} (not given in the paper)" if value else "nothing")
+        elif field.name == "initial_weights":
+            mark = " (assumed)" if field.name in experiment.assumed else ""
+            yield _line(name, (value or "those that the command gives") + mark)
         else:
-            yield _line(field.name.replace("_", " "), _text(value))
+            yield _line(name, _text(value))
 
 
 def _line(title: str, text: str) -> str:

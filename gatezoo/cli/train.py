@@ -60,9 +60,12 @@ def train(
     model_kwargs: ModelKwargs = None,
     data_kwargs: DataKwargs = None,
     freeze_bn: Annotated[
-        bool,
-        typer.Option(help="Freeze batch norm statistics of the backbone, and all those of a recurrent network."),
-    ] = True,
+        bool | None,
+        typer.Option(
+            help="Freeze batch norm statistics of the backbone, and all those of a recurrent network. Default: yes; of "
+            "a paper's experiment, if its frozen_layers have norm_statistics."
+        ),
+    ] = None,
     run: dict[str, Any],
     changes: dict[str, Any],
 ) -> None:
@@ -72,13 +75,15 @@ def train(
     """
     disable_malloc_trim()
     from ..data.splits import create_splits
-    from ..recipes.experiments import find_experiment
+    from ..recipes.experiments import find_experiment, find_start
+    from ..recipes.initial_weights import check_initial_weights
     from ..registry import get_model_spec
     from ..training.launch import check_run, train_model
     from ..training.options import ModelSource, RunOptions
     from ..training.stages import stage_folder, stage_recipes, train_stages
+    from ..training.start import check_start
 
-    base_recipe, overrides = Recipe(), parse_kwargs(model_kwargs or [])
+    base_recipe, has_paper, overrides = Recipe(), False, parse_kwargs(model_kwargs or [])
     stages: tuple[Stage, ...] = ()
     builder_kwargs, options = overrides, parse_kwargs(data_kwargs or [])
     if recipe:
@@ -88,20 +93,25 @@ def train(
         train_split, val_split = train_split or experiment.train_split, val_split or experiment.val_split
         builder_kwargs, options = experiment.model_kwargs | overrides, experiment.data | options
         stages = experiment.stages
-        if experiment.start and not initial_checkpoint:
-            raise ValueError(
-                f"--recipe {recipe} must start from the last weights of {experiment.start}; got none: "
-                "train that first and pass its last.safetensors as --initial-checkpoint"
-            )
+        check_initial_weights(experiment, pretrained, pretrained_backbone, initial_checkpoint is not None)
+        has_paper = bool(experiment.paper)
+        if experiment.start and initial_checkpoint:
+            check_start(initial_checkpoint, find_start(recipe, experiment), changes.get("seed", experiment.recipe.seed))
     if name is None:
         raise ValueError("a training must have a model: pass NAME or --recipe")
-    if stages and pretrained:
-        raise ValueError("a training in stages must start from the backbone; got --pretrained: leave it out")
-    run_options = RunOptions(out, **run)
-    source = ModelSource(name, pretrained, pretrained_backbone, initial_checkpoint, builder_kwargs, freeze_bn)
-    # All of this before the data are read.
     final_recipe = Recipe.from_dict(dataclasses.asdict(base_recipe) | changes)
     recipes = stage_recipes(stages, changes) if stages else [final_recipe]
+    frozen = any("norm_statistics" in part.frozen_layers for part in recipes)
+    if freeze_bn is False and frozen:
+        raise ValueError(
+            "--no-freeze-bn must not be given where frozen_layers have norm_statistics; got both: leave one of them out"
+        )
+    freeze_bn = not has_paper if freeze_bn is None else freeze_bn
+    if stages and pretrained:
+        raise ValueError("a training in stages must start from the backbone; got --pretrained: leave it out")
+    # All of this before the data are read.
+    run_options = RunOptions(out, **run)
+    source = ModelSource(name, pretrained, pretrained_backbone, initial_checkpoint, builder_kwargs, freeze_bn)
     first = dataclasses.replace(run_options, out=stage_folder(out, 1, stages[0])) if stages else run_options
     check_run(first, recipes[0].opt)
     train_data, val_data = create_splits(

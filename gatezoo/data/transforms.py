@@ -195,7 +195,7 @@ def sanitize_instances(sample: Sample) -> Sample:
 
 
 def train_transform(
-    size: int | tuple[int, int],
+    size: int | tuple[int, int] | None,
     scale: tuple[float, float],
     ignore_index: int,
     mean: tuple[float, ...],
@@ -208,7 +208,7 @@ def train_transform(
     """Make a transform of random rotation, scale and crop (filled with the mean color), flip and color jitter.
 
     Args:
-        size: side of the crop, or (height, width).
+        size: side of the crop, or (height, width); None: whole images, at their own scale.
         scale: range of the scale.
         ignore_index: label of pixels outside the image.
         mean: color of pixels outside the image, in 0 .. 1.
@@ -224,7 +224,7 @@ def train_transform(
     return v2.Compose(
         [
             *([RandomRotate(rotate, ignore_index, fill)] if rotate else []),
-            RandomScaleCrop(size, scale, ignore_index, fill, cat_max_ratio),
+            *([RandomScaleCrop(size, scale, ignore_index, fill, cat_max_ratio)] if size else []),
             v2.RandomHorizontalFlip(hflip),
             ColorJitter(color_jitter),
         ]

@@ -70,17 +70,25 @@ def _line(key: str, value: float | None, width: int) -> str:
     return f"{metric_info(key).title:{width}} {format_metric(key, value, percent=False)}"
 
 
-def make_report(evaluation: Evaluation, model: BaseSegmenter, data_info: dict[str, Any]) -> dict[str, Any]:
+def make_report(
+    evaluation: Evaluation,
+    model: BaseSegmenter,
+    data_info: dict[str, Any],
+    comparison: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
     """Return the content of scores.json: everything but the metrics of single images.
 
     Args:
         evaluation: result.
         model: that was evaluated.
         data_info: description of the data, such as folder, data set and split.
+        comparison: with the scores of a paper, as "experiment"; None for none.
     """
     report = {**_report_header(model, data_info, evaluation.protocol), "scores": evaluation.scores.to_dict()}
     if evaluation.by_iteration:
         report["by_iteration"] = [scores.to_dict() for scores in evaluation.by_iteration]
+    if comparison is not None:
+        report["experiment"] = dict(comparison)
     if evaluation.confusion_matrix is not None:
         report["confusion_matrix"] = evaluation.confusion_matrix.tolist()
     return report
@@ -107,7 +115,13 @@ def _report_header(model: BaseSegmenter, data_info: dict[str, Any], protocol: di
     }
 
 
-def write_report(evaluation: Evaluation, model: BaseSegmenter, out: Path, data_info: dict[str, Any]) -> list[Path]:
+def write_report(
+    evaluation: Evaluation,
+    model: BaseSegmenter,
+    out: Path,
+    data_info: dict[str, Any],
+    comparison: Mapping[str, Any] | None = None,
+) -> list[Path]:
     """Write a report into a folder, each file atomically, and return the files.
 
     They are scores.json, for semantic segmentation also images.csv and confusion.png, and with calibration
@@ -118,6 +132,7 @@ def write_report(evaluation: Evaluation, model: BaseSegmenter, out: Path, data_i
         model: that was evaluated.
         out: folder; made if it does not exist.
         data_info: description of the data, such as folder, data set and split.
+        comparison: see :func:`make_report`.
 
     Raises:
         ValueError: the folder cannot be written, or matplotlib is not installed.
@@ -132,7 +147,7 @@ def write_report(evaluation: Evaluation, model: BaseSegmenter, out: Path, data_i
     if bins := evaluation.scores.get("calibration"):
         confidence, accuracy, count = (np.array(bins[key]) for key in ("confidence", "accuracy", "count"))
         writers["reliability.png"] = reliability_figure(confidence, accuracy, count, evaluation.scores.ece).save
-    write_json(out / "scores.json", make_report(evaluation, model, data_info), allow_nan=False)
+    write_json(out / "scores.json", make_report(evaluation, model, data_info, comparison), allow_nan=False)
     for name, write in writers.items():
         atomic_write(out / name, write)
     return [out / name for name in ("scores.json", *writers)]

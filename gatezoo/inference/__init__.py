@@ -4,7 +4,8 @@ from .ablation import ablate_gate
 from .gate_maps import GateMaps, compute_gate_maps
 from .instance import InstancePredictor, predict_instances
 from .instance_files import InstanceWriter
-from .modes import InferenceMode, MultiScale, SlidingWindow, WholeImage, make_inference_mode
+from .modes import InferenceMode, MultiScale, SlidingWindow, WholeImage
+from .padding import PadTo, make_inference_mode
 from .prediction import PassMaps, Prediction
 from .predictor import Predictor
 from .semantic import predict, predict_iterations
@@ -19,6 +20,7 @@ __all__ = [
     "InstancePredictor",
     "InstanceWriter",
     "MultiScale",
+    "PadTo",
     "PassMaps",
     "Prediction",
     "PredictionFiles",

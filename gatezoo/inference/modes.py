@@ -249,28 +249,6 @@ def window_weights(length: int, window: int, overlap: float) -> list[tuple[int, 
     return [(start, triangle / total[start : start + window]) for start in starts]
 
 
-def make_inference_mode(
-    scales: Sequence[float] = (), flip: bool = False, window: int | None = None, overlap: float | None = None
-) -> InferenceMode:
-    """Create the inference mode of a set of command-line options; windows are cut out of every scaled image.
-
-    Args:
-        scales: see :class:`MultiScale`; empty: one scale of 1.
-        flip: see :class:`MultiScale`.
-        window: see :class:`SlidingWindow`; default: whole images.
-        overlap: see :class:`SlidingWindow`; default: 0.5.
-
-    Raises:
-        ValueError: overlap is given without a window, or a value is not valid for its mode.
-    """
-    if overlap is not None and window is None:
-        raise ValueError(f"overlap requires a window; got overlap {overlap} without one: pass --window-size 512")
-    inner: InferenceMode = WholeImage()
-    if window is not None:
-        inner = SlidingWindow(window, 0.5 if overlap is None else overlap)
-    return MultiScale(tuple(scales) or (1.0,), flip, inner) if scales or flip else inner
-
-
 def whole_scale(mode: InferenceMode | None) -> float | None:
     """Return the scale at which a mode shows the network the whole image, once; None if it does not."""
     if mode in (None, WholeImage()):

@@ -291,6 +291,6 @@ class Predictor:
 
 
 def _resizes(mode: InferenceMode | None) -> bool:
-    """Return whether a mode resizes images, which must be normalized before: 8-bit images would be rounded again."""
+    """Return whether a mode resizes or pads images, which must be normalized before: 8-bit images would be rounded."""
     inner = getattr(mode, "inner", None)
     return not (mode is None or isinstance(mode, WholeImage | SlidingWindow)) or (inner is not None and _resizes(inner))

@@ -14,6 +14,8 @@ from ..utils.keyword_types import check_keyword
 if TYPE_CHECKING:
     from .recipe import Recipe
 
+# Parts that :func:`gatezoo.training.frozen_layers.freeze_layers` freezes.
+FROZEN_LAYERS = ("norm_statistics", "norm_affine", "stem", "stage1")
 # Names of gatezoo.losses, and those that take no class weights.
 LOSS_NAMES = ("cross_entropy", "ohem", "focal", "dice", "lovasz")
 UNWEIGHTED_LOSSES = ("dice", "lovasz")
@@ -33,7 +35,7 @@ MAX_COUNT = 10**9
 # Least and largest value of the other numbers.
 _RANGES: dict[str, tuple[float, float]] = {
     **dict.fromkeys(("lr", "head_lr_mult", "weight_decay", "power", "warmup", "linear_probe_steps"), (0, math.inf)),
-    **dict.fromkeys(("color_jitter", "checkpoint_interval", "patience"), (0, math.inf)),
+    **dict.fromkeys(("color_jitter", "checkpoint_interval", "patience", "short_side"), (0, math.inf)),
     **dict.fromkeys(("iteration_loss_weight", "aux_loss_weight", "seg_loss_weight"), (0, math.inf)),
     **dict.fromkeys(("depth_loss_weight", "scale_loss_weight"), (0, math.inf)),
     **dict.fromkeys(("hflip", "cat_max_ratio", "decay_share", "late_loss_start", "layer_decay"), (0, 1)),
@@ -42,7 +44,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "seed": (0, 2**63 - 1),
 }
 _BELOW_ONE = ("momentum", "ema_decay")
-_ABOVE_ZERO = ("clip_grad", "decay_share", "layer_decay")
+_ABOVE_ZERO = ("decay_share", "layer_decay")
 
 
 def check_recipe(recipe: Recipe) -> None:
@@ -60,6 +62,7 @@ def check_recipe(recipe: Recipe) -> None:
     for name in ("loss", "late_loss"):
         _check_loss(recipe, name)
     recipe.crop_sizes()
+    _check_whole_images(recipe)
     _check_phases(recipe)
     _check_trained_parts(recipe)
 
@@ -77,6 +80,9 @@ def _check_types(recipe: Recipe) -> None:
     check_keyword("scale_range", recipe.scale_range, "tuple[float, float]")
     for name in ("mean", "std"):
         check_keyword(name, getattr(recipe, name), "tuple[float, ...] | None")
+    check_keyword("frozen_layers", recipe.frozen_layers, "tuple[str, ...]")
+    for name in recipe.frozen_layers:
+        check_choice("frozen_layers", name, FROZEN_LAYERS)
 
 
 def _check_ranges(recipe: Recipe) -> None:
@@ -96,6 +102,8 @@ def _check_ranges(recipe: Recipe) -> None:
     for name in _ABOVE_ZERO:
         if not getattr(recipe, name) > 0:
             raise ValueError(f"{name} must be above 0; got {getattr(recipe, name)}")
+    if not recipe.clip_grad >= 0:
+        raise ValueError(f"clip_grad must be 0 or more; got {recipe.clip_grad}")
     low, high = recipe.scale_range
     if not 0 < low <= high < math.inf:
         raise ValueError(f"scale_range must be two finite numbers above 0, the smaller first; got {low} {high}")
@@ -125,6 +133,16 @@ def _check_loss(recipe: Recipe, field: str) -> None:
             f"class_weights must be none for the {names[0]} loss alone; got {recipe.class_weights}: "
             "pass class_weights='none'"
         )
+
+
+def _check_whole_images(recipe: Recipe) -> None:
+    """Refuse settings of crops that have no effect because images are not cropped."""
+    for name, off in (("crop_schedule", ""), ("cat_max_ratio", 1)):
+        if recipe.short_side and getattr(recipe, name) != off:
+            raise ValueError(
+                f"{name} must be left out if short_side is set, since images are not cropped; "
+                f"got {getattr(recipe, name)!r}: leave one of them out"
+            )
 
 
 def _check_phases(recipe: Recipe) -> None:

@@ -1,8 +1,9 @@
 """Read experiments from ``*.yaml`` beside this file, one file for each table of a paper.
 
-A file contains the paper, the table, the data set, the recipe, and the fields of the recipe that the paper does not
-give (``assumed``: chosen here). Each experiment adds a model, keywords of its builder, the paper's scores as
-``paper_results``, and ``results``, which is null until it was measured.
+A file contains the paper, the table, the data set, the recipe, the protocol of the evaluation, and the names of the
+fields that the paper does not give (``assumed``: chosen here). Fields of the recipe that a paper's file does not give
+are off (:mod:`gatezoo.recipes.neutral`), not the defaults of ``gatezoo train``. Each experiment adds a model, keywords
+of its builder, the paper's scores as ``paper_results``, and ``results``, which is null until it was measured.
 
 The zoo's own experiments, ``zoo_*.yaml``, have no paper. Their ``tables`` say which rows are compared over which seeds;
 ``tools/train_zoo.py`` reads them, and keeps the scores in ``results.csv``.
@@ -18,13 +19,18 @@ from pathlib import Path
 from typing import Any
 
 from ..metrics.names import metric_info
-from ..utils.choices import check_fields, suggest
+from ..utils.choices import check_choice, check_fields, suggest
 from ..utils.keyword_types import check_keyword
 from ..utils.text import shorten
+from .neutral import neutral_recipe
+from .protocol import EvalProtocol
 from .recipe import Recipe
+from .yaml_files import load_yaml
 
-# Bytes of a file of experiments, and values in it.
-MAX_BYTES, MAX_VALUES = 1 << 20, 100_000
+# What an experiment may start from, beside the weights of another one.
+INITIAL_WEIGHTS = ("imagenet", "random", "coco")
+# What may be assumed.
+ASSUMABLE = ("initial_weights", *(field.name for kind in (Recipe, EvalProtocol) for field in dataclasses.fields(kind)))
 
 
 @dataclass(frozen=True)
@@ -35,11 +41,14 @@ class Stage:
         name: of its folder.
         model_kwargs: keywords of the model's builder, in place of the experiment's.
         recipe: the experiment's, with the fields that the stage changes.
+        initial_weights: empty to start from the stage before, the first from the experiment's; "imagenet" or "random"
+            to start anew, as an experiment does.
     """
 
     name: str
     model_kwargs: dict[str, Any]
     recipe: Recipe
+    initial_weights: str = ""
 
 
 @dataclass(frozen=True)
@@ -53,16 +62,17 @@ class Experiment:
         dataset: a reader of :mod:`gatezoo.data`.
         train_split: split to train on.
         val_split: split to evaluate on.
+        test_split: another split that the paper's scores may be of; empty for none.
         recipe: how the model is trained.
         paper: title of the paper; empty for an experiment of the zoo.
         model_kwargs: keywords of the model's builder.
         data: options of the reader.
         stages: trained one after the other; empty for a single training.
-        start: experiment from whose last weights, of the same seed, the training starts; empty for none.
-        eval_iterations: passes of an unrolled network that the zoo's tables show; default: the network's own number.
-        scales: of the paper's evaluation.
-        flip: whether the paper's evaluation averages over horizontal flips.
-        assumed: fields of the recipe that the paper does not give.
+        initial_weights: that the training starts from: "imagenet", the backbone's ImageNet weights, the default of a
+            paper's experiment; "random"; "coco", weights trained on COCO's classes; or the name of another experiment,
+            for its last ones of the same seed. Empty: those that the command gives, if any.
+        protocol: how the trained network is evaluated.
+        assumed: fields of recipe and protocol, or "initial_weights", that were chosen here as the paper gives none.
         paper_results: the paper's scores, in percent.
         results: our scores, as a list with one value for each seed from 0; None until measured.
     """
@@ -75,16 +85,20 @@ class Experiment:
     val_split: str
     recipe: Recipe
     paper: str = ""
+    test_split: str = ""
     model_kwargs: dict[str, Any] = field(default_factory=dict)
     data: dict[str, Any] = field(default_factory=dict)
     stages: tuple[Stage, ...] = ()
-    start: str = ""
-    eval_iterations: int | None = None
-    scales: tuple[float, ...] = (1.0,)
-    flip: bool = False
+    initial_weights: str = ""
+    protocol: EvalProtocol = field(default_factory=EvalProtocol)
     assumed: tuple[str, ...] = ()
     paper_results: dict[str, float] = field(default_factory=dict)
     results: dict[str, list[float]] | None = None
+
+    @property
+    def start(self) -> str:
+        """Name of the experiment from whose last weights the training starts; empty for none."""
+        return "" if self.initial_weights in INITIAL_WEIGHTS else self.initial_weights
 
 
 @functools.cache
@@ -106,51 +120,22 @@ def read_experiments(path: Path) -> dict[str, Experiment]:
         ValueError: a file that is not YAML, or a missing, unknown, repeated or mistyped field.
     """
     try:
-        shared = dict(_mapping("the file", _load_yaml(path)))
+        shared = dict(_mapping("the file", load_yaml(path)))
         rows = _mapping("experiments", shared.pop("experiments", None))
-        recipe = _mapping("recipe", shared.pop("recipe", {}))
         shared.pop("tables", None)
-        found = {}
-        for name, row in rows.items():
-            row = _mapping(f"experiment {name!r}", row)
-            values = {**shared, **row, "recipe": {**recipe, **_mapping("recipe", row.get("recipe", {}))}}
-            found[name] = _experiment(name, values)
-        return found
+        return {name: _experiment(name, _row_values(name, shared, row)) for name, row in rows.items()}
     except (ValueError, RecursionError, OSError) as error:
         raise ValueError(f"{path.name} must be a file of experiments; it is not: {error}") from None
 
 
-def _load_yaml(path: Path) -> Any:
-    """Return the content of a YAML file; unlike YAML's own reader, refuse keys that occur twice."""
-    import yaml
-
-    class Loader(yaml.SafeLoader):
-        pass
-
-    def construct_mapping(loader: yaml.SafeLoader, node: yaml.MappingNode) -> dict[Any, Any]:
-        keys = [key.value for key, _ in node.value]
-        if repeated := [key for key in keys if keys.count(key) > 1]:
-            raise ValueError(f"keys must be unique; {repeated[0]!r} occurs twice: remove one")
-        return loader.construct_mapping(node, deep=True)
-
-    Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, construct_mapping)
-    if path.stat().st_size > MAX_BYTES:
-        raise ValueError(f"it must have at most {MAX_BYTES} bytes; it has {path.stat().st_size}")
-    try:
-        content = yaml.load(path.read_text(encoding="utf-8"), Loader)
-    except yaml.YAMLError as error:
-        raise ValueError(f"it must be YAML: {' '.join(str(error).split())}") from None
-    _check_count(content, [0])
-    return content
-
-
-def _check_count(value: Any, count: list[int]) -> None:
-    """Refuse a tree that aliases, which repeat a part of it, make too large to walk."""
-    count[0] += 1
-    if count[0] > MAX_VALUES:
-        raise ValueError(f"it must hold at most {MAX_VALUES} values")
-    for item in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
-        _check_count(item, count)
+def _row_values(name: str, shared: Mapping[str, Any], row: Any) -> dict[str, Any]:
+    """Return the fields of an experiment: its own, and those of the file; recipe and protocol are joined."""
+    row = _mapping(f"experiment {name!r}", row)
+    parts = {
+        part: {key: value for fields in (shared, row) for key, value in _mapping(part, fields.get(part, {})).items()}
+        for part in ("recipe", "protocol")
+    }
+    return {**shared, **row, **parts}
 
 
 def _mapping(what: str, value: Any) -> Mapping[str, Any]:
@@ -181,13 +166,19 @@ def _experiment(name: str, values: Mapping[str, Any]) -> Experiment:
     stages = fields.get("stages", ())
     if not isinstance(stages, tuple):
         raise ValueError(f"stages of {what} must be a list; got {shorten(stages)}")
-    recipe = _recipe(what, fields["recipe"])
+    _refuse_none(what, fields.get("model_kwargs", {}))
+    fields.setdefault("initial_weights", "imagenet" if fields.get("paper") else "")
+    for assumed in fields.get("assumed", ()):
+        check_choice(f"assumed of {what}", assumed, ASSUMABLE)
+    recipe = _recipe(what, fields["recipe"], bool(fields.get("paper")))
     parts = tuple(_stage(what, _mapping(f"a stage of {what}", stage), fields) for stage in stages)
-    return Experiment(name=name, **{**fields, "recipe": recipe, "stages": parts})
+    protocol = EvalProtocol.from_dict(_check_values(f"the protocol of {what}", fields["protocol"], EvalProtocol))
+    return Experiment(name=name, **{**fields, "recipe": recipe, "stages": parts, "protocol": protocol})
 
 
-def _recipe(what: str, values: Mapping[str, Any]) -> Recipe:
-    return Recipe.from_dict(_check_values(f"the recipe of {what}", values, Recipe))
+def _recipe(what: str, values: Mapping[str, Any], has_paper: bool) -> Recipe:
+    fields = _check_values(f"the recipe of {what}", values, Recipe)
+    return Recipe.from_dict(neutral_recipe(fields) if has_paper else fields)
 
 
 def _stage(what: str, stage: Mapping[str, Any], experiment: Mapping[str, Any]) -> Stage:
@@ -195,8 +186,20 @@ def _stage(what: str, stage: Mapping[str, Any], experiment: Mapping[str, Any]) -
     _check_values(what, stage, Stage)
     if "name" not in stage:
         raise ValueError(f"{what} must have a name; it has {', '.join(stage) or 'no field'}: add it")
-    recipe = _recipe(what, {**experiment["recipe"], **_mapping("recipe", stage.get("recipe", {}))})
-    return Stage(stage["name"], stage.get("model_kwargs", experiment.get("model_kwargs", {})), recipe)
+    values = {**experiment["recipe"], **_mapping("recipe", stage.get("recipe", {}))}
+    recipe = _recipe(what, values, bool(experiment.get("paper")))
+    model_kwargs = stage.get("model_kwargs", experiment.get("model_kwargs", {}))
+    _refuse_none(what, model_kwargs)
+    if start := stage.get("initial_weights", ""):
+        check_choice(f"initial_weights of {what}", start, ("imagenet", "random"))
+    return Stage(stage["name"], model_kwargs, recipe, start)
+
+
+def _refuse_none(what: str, model_kwargs: Mapping[str, Any]) -> None:
+    """Refuse keywords that would not reach the network, since None counts as not given."""
+    for name, value in model_kwargs.items():
+        if value is None:
+            raise ValueError(f"model_kwargs of {what} must have values; got {name}: null: write its value")
 
 
 def format_metrics(metrics: Mapping[str, float | Sequence[float]]) -> str:
@@ -223,3 +226,20 @@ def find_experiment(name: str) -> Experiment:
         hint = suggest(name, known) or ": 'gatezoo recipes' lists all"
         raise ValueError(f"recipe must be the name of an experiment; got {name!r}{hint}")
     return known[name]
+
+
+def find_start(name: str, experiment: Experiment) -> Experiment:
+    """Return the experiment from whose weights another one starts.
+
+    Args:
+        name: of the other one, as :func:`find_experiment` takes it; one of a file starts from one of the same file, or
+            from one of the package.
+        experiment: the other one.
+
+    Raises:
+        ValueError: there is none of that name.
+    """
+    path = name.rpartition(":")[0]
+    if path.endswith(".yaml") and experiment.start in read_experiments(Path(path)):
+        return find_experiment(f"{path}:{experiment.start}")
+    return find_experiment(experiment.start)

@@ -33,6 +33,11 @@ class Recipe:
         "Crop sizes with the share of the steps from which they hold, such as 160@0,256@.5,320@.8, the last of them "
         "--crop-size. Default: --crop-size in all steps.",
     )
+    short_side: int = _field(
+        0,
+        "Train an instance segmentation network on whole images, resized as in evaluation until the shorter side has "
+        "this many pixels, its min_size; --crop-size and --scale-range are then not used. 0: crops.",
+    )
     scale_range: tuple[float, float] = _field((0.5, 2.0), "Range of the random scale.", "--scale-range", "--scale")
     rotate: float = _field(0.0, "Largest angle of the random rotation, in degrees.")
     cat_max_ratio: float = _field(1.0, "Largest share of one class in a crop, tried up to ten times; 1: no limit.")
@@ -70,7 +75,12 @@ class Recipe:
         "layers from the first step on.",
     )
     freeze_backbone: bool = _field(False, "Train new layers only: the backbone keeps its weights and statistics.")
-    clip_grad: float = _field(5.0, "Largest norm of the gradient.")
+    frozen_layers: tuple[str, ...] = _field(
+        (),
+        "Part that is frozen in all steps, may be repeated: norm_statistics or norm_affine of the backbone's norms (of "
+        "all of a recurrent network), the backbone's stem, or its stage1. Default: none.",
+    )
+    clip_grad: float = _field(5.0, "Largest norm of the gradient; 0: no limit.")
     loss: str = _field("cross_entropy", "Loss: cross_entropy, ohem, focal, dice, lovasz, or several joined by +.")
     late_loss: str = _field("", "Loss, as --loss, that replaces it from --late-loss-start on. Default: none.")
     late_loss_start: float = _field(2 / 3, "Share of the steps after which --late-loss is the loss.")

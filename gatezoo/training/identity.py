@@ -23,7 +23,7 @@ FREE = (
 )
 # What an optimizer's state belongs to.
 FIXED = (
-    *("opt", "trainable_prefix", "freeze_backbone", "layer_decay", "ema_decay"),
+    *("opt", "trainable_prefix", "freeze_backbone", "frozen_layers", "layer_decay", "ema_decay"),
     *("model", "num_classes", "in_chans", "model_kwargs"),
 )
 

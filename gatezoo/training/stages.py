@@ -27,9 +27,9 @@ def train_stages(
 ) -> dict[str, Any]:
     """Train a network in stages, in the folders ``out/1_NAME``, ``out/2_NAME``, ...
 
-    Each stage loads those tensors of the previous stage's last weights that fit. ``resume`` skips finished stages,
-    continues inside the unfinished one, as :func:`gatezoo.training.trainer.train` does, and starts those after it: the
-    result is the same.
+    Each stage loads those tensors of the previous stage's last weights that fit, or starts anew if it says so.
+    ``resume`` skips finished stages, continues inside the unfinished one, as :func:`gatezoo.training.trainer.train`
+    does, and starts those after it: the result is the same.
 
     Args:
         source: the network; its keywords replace those of every stage, its weights are those of the first.
@@ -46,6 +46,7 @@ def train_stages(
         ValueError: there is no stage; and all errors of :func:`gatezoo.training.trainer.train`.
     """
     metadata: dict[str, Any] = {}
+    origin = source
     for number, (stage, recipe) in enumerate(zip(stages, stage_recipes(stages, changes), strict=True), start=1):
         folder = stage_folder(options.out, number, stage)
         last = folder / "last.safetensors"
@@ -54,6 +55,11 @@ def train_stages(
             log_info(f"stage {number}, {stage.name}: done")
         else:
             log_info(f"stage {number}, {stage.name}: {recipe.steps} steps")
+            if stage.initial_weights:
+                backbone = origin.pretrained_backbone if stage.initial_weights == "imagenet" else None
+                source = dataclasses.replace(
+                    origin, pretrained=False, pretrained_backbone=backbone, initial_checkpoint=None
+                )
             network = dataclasses.replace(source, model_kwargs={**stage.model_kwargs, **source.model_kwargs})
             resume = "auto" if options.resume and number > 1 else options.resume
             run = dataclasses.replace(options, out=folder, resume=resume)

@@ -17,6 +17,7 @@ from ..layers.normalize import Normalize
 from ..losses import DepthLoss, make_loss
 from ..metrics import Metric
 from ..metrics.names import METRICS
+from ..recipes.neutral import NEUTRAL
 from ..recipes.recipe import Recipe
 from ..segmenters.base import BaseSegmenter, SemanticSegmenter
 from ..segmenters.instance import InstanceSegmenter
@@ -99,9 +100,9 @@ class TrainingTask(ABC):
         """Change what the module computes, if that changes with this step."""
 
     def train_transform(self, data: Any, recipe: Recipe, mean: Sequence[float], crop_size: int) -> Transform:
-        """Return the random transform for items of the training data."""
+        """Return the random transform for items of the training data; with ``short_side``, whole images stay whole."""
         return train_transform(
-            crop_size,
+            None if recipe.short_side else crop_size,
             recipe.scale_range,
             getattr(data, "ignore_index", 255),
             tuple(mean),
@@ -131,6 +132,10 @@ class SemanticTask(TrainingTask):
     ) -> SemanticObjective:
         """Make the objective with the recipe's losses and class weights."""
         assert isinstance(model, SemanticSegmenter)
+        if recipe.short_side:
+            raise ValueError(
+                f"short_side is only supported for instance segmentation; got {recipe.short_side}: leave it out"
+            )
         class_frequencies = data.class_frequencies(present_only=recipe.class_weights == "median")
         if absent := [data.classes[k] for k, share in enumerate(class_frequencies.tolist()) if share == 0]:
             log_info(f"no labeled pixel of {', '.join(absent)} in the training data: their class weight is 0")
@@ -177,7 +182,7 @@ class InstanceTask(TrainingTask):
     def make_module(
         self, model: BaseSegmenter, data: Any, recipe: Recipe, mean: Sequence[float], std: Sequence[float]
     ) -> InstanceObjective:
-        """Make the objective; the recipe must not set losses."""
+        """Make the objective; the recipe must not set losses, and no other size of images than the network's."""
         assert isinstance(model, InstanceSegmenter)
         for name in (
             "loss",
@@ -189,8 +194,15 @@ class InstanceTask(TrainingTask):
             "scale_loss_weight",
         ):
             value = getattr(recipe, name)
-            if value != getattr(Recipe(), name):
+            if value not in (getattr(Recipe, name), NEUTRAL.get(name)):
                 raise ValueError(f"{name} is only supported for semantic segmentation; got {value!r}: leave it out")
+        # The network resizes every image that it gets: whole images in training as in evaluation.
+        (side,) = model.resize.min_size
+        if recipe.short_side not in (0, side):
+            raise ValueError(
+                f"short_side must be the network's min_size, {side}, to which it resizes images; got "
+                f"{recipe.short_side}: pass --short-side {side} or --model-kwargs min_size={recipe.short_side}"
+            )
         return InstanceObjective(model, mean, std)
 
     def unpack(self, batch: tuple[Any, ...]) -> tuple[Any, ...]:

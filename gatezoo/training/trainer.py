@@ -24,6 +24,7 @@ from ..recipes.recipe import Recipe
 from ..segmenters.base import BaseSegmenter
 from ..weights.header import make_metadata
 from .accelerator import make_accelerator
+from .frozen_layers import freeze_layers
 from .identity import describe_training
 from .interrupts import Interrupts, explain_runtime_errors
 from .messages import log_info
@@ -133,6 +134,7 @@ class Trainer:
         self.objective.to(self.device).to(memory_format=torch.channels_last)
         if recipe.torchcompile:
             self.objective.compile()
+        freeze_layers(model, recipe.frozen_layers)
         self.optimizer = create_optimizer(model, recipe)
         self.objective.train()  # now that it is settled which parameters are trained
         self.probe = LinearProbe(model, recipe.probe_steps)
@@ -214,7 +216,7 @@ class Trainer:
                 self.accelerator.backward(self.scaler.scale(loss))
             total += loss.detach()
         self.scaler.unscale_(self.optimizer)
-        norm = nn.utils.clip_grad_norm_(self.objective.parameters(), recipe.clip_grad).item()
+        norm = nn.utils.clip_grad_norm_(self.objective.parameters(), recipe.clip_grad or math.inf).item()
         value = self.accelerator.reduce(total, "mean").item()
         if math.isfinite(norm) or self.scaler.is_enabled():  # an enabled scaler skips infinite gradients itself
             self.scaler.step(self.optimizer)

@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import logging
 import subprocess
@@ -198,7 +199,13 @@ def test_recipes_prints_one_experiment_with_its_assumed_values(monkeypatch, caps
     assert values["name"] == staged.name
     assert values["model"] == staged.model
     assert values["assumed"] == f"{', '.join(staged.assumed)} (not given in the paper)"
-    assert values["recipe.steps"] == str(staged.recipe.steps)
+    assert values["initial weights"] == staged.initial_weights
+    for title, part in (("recipe", staged.recipe), ("protocol", staged.protocol)):
+        for field in dataclasses.fields(part):
+            text = values[f"{title}.{field.name}"]
+            assert text.endswith(" (assumed)") == (field.name in staged.assumed), field.name
+    assert values["recipe.steps"] == f"{staged.recipe.steps} (assumed)"
+    assert values["recipe.frozen_layers"] == "norm_statistics (assumed)"
     assert values["stage 1"].startswith(staged.stages[0].name)
 
 

@@ -28,7 +28,7 @@ CHOICES = {
     "opt", "sched", "loss", "amp_dtype", "class_weights", "device", "dataset", "recipe", "merge",
     "ablate", "scales", "log_with", "iterations", "task", "split", "train_split", "pretrained_backbone",
     "model_kwargs", "label_map", "data_kwargs", "trainable_prefix", "crop_schedule", "decay_steps", "label_suffix",
-    "classes",
+    "classes", "frozen_layers",
 }  # fmt: skip
 # Files and folders that are read: none of the paths above is one.
 READ = {"checkpoint", "initial_checkpoint", "labels", "depth_map", "val", "data_dir", "scores"}

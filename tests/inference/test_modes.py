@@ -8,11 +8,13 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from helpers.commands import run
 from PIL import Image
 from torch import nn
 
 import gatezoo
-from gatezoo.inference.modes import MultiScale, SlidingWindow, WholeImage, make_inference_mode, window_weights
+from gatezoo.inference.modes import MultiScale, SlidingWindow, WholeImage, window_weights
+from gatezoo.inference.padding import PadTo, make_inference_mode
 from gatezoo.inference.passes import iteration_kwargs
 from gatezoo.inference.predictor import Predictor
 from gatezoo.inference.semantic_files import SemanticWriter
@@ -45,6 +47,8 @@ MODES = [
     SlidingWindow((36, 50), 0.2),
     MultiScale((0.8, 1.0), True, SlidingWindow(40)),
     SlidingWindow(40, 0.5, MultiScale((0.9, 1.5))),
+    PadTo(80),
+    PadTo(100, MultiScale((0.8, 1.0), True, SlidingWindow(40))),
 ]
 
 
@@ -275,3 +279,54 @@ def test_predict_takes_a_mode(tmp_path):
         ValueError, match=r"show_iterations requires whole images at one scale; got scales 0.75, 1 with flips, windows"
     ):
         SemanticWriter(predictor, show_iterations=True)
+
+
+@pytest.mark.parametrize(("height", "width"), [(40, 60), (90, 60), (90, 100)])
+def test_padding_is_at_the_right_and_below_with_the_mean_color(height, width, net):
+    """What reaches the network is the image in the upper left corner of a square of zeros, the normalized mean."""
+    image, seen = torch.randn(2, 3, height, width), []
+    square = torch.zeros(2, 3, max(height, 72), max(width, 72))
+    square[:, :, :height, :width] = image
+    logits = PadTo(72)(lambda x: seen.append(x) or net(x), image)
+    assert torch.equal(seen[0], square)
+    assert torch.equal(logits, net(square)[:, :, :height, :width])
+
+
+def test_padding_of_a_file_has_the_color_that_the_weights_expect_as_mean(tmp_path):
+    model = gatezoo.create_model("test_fcn", num_classes=3).eval()
+    image = torch.randint(256, (3, 50, 60), dtype=torch.uint8)
+    mean = torch.tensor(model.data_config.mean).view(1, 3, 1, 1) * 255
+    padded = mean.repeat(1, 1, 80, 80)
+    padded[:, :, :50, :60] = image
+    with torch.no_grad():
+        expected = model(model.make_normalize()(padded))[0, :, :50, :60].argmax(0)
+    found = Predictor(model, mode=PadTo(80)).run(image, logits=True)[0]
+    assert torch.equal(found.classes.long(), expected)
+    assert not torch.allclose(found.logits, Predictor(model).run(image, logits=True)[0].logits, atol=1e-3)
+
+
+def test_predict_pads_images(tmp_path, monkeypatch, capsys):
+    model = gatezoo.create_model("test_fcn", num_classes=3).eval()
+    torch.nn.init.normal_(model.head.weight)
+    pixels = np.random.default_rng(0).integers(0, 256, (50, 60, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "x.png")
+    with torch.no_grad():  # all classes occur
+        model.head.bias -= model(model.make_normalize()(torch.from_numpy(pixels).movedim(-1, 0)[None])).mean((0, 2, 3))
+    folder = gatezoo.save_pretrained(model, tmp_path / "model", ["a", "b", "c"])
+    arguments = ["predict", f"local-dir:{folder}", tmp_path / "x.png", "--device", "cpu", "--pad-to", 80]
+    code, _, err = run(monkeypatch, capsys, *arguments, "--out", tmp_path / "out")
+    assert code == 0, err
+    found = np.array(Image.open(tmp_path / "out/x.png"))
+    assert np.array_equal(found, gatezoo.predict(model, tmp_path / "x.png", mode=PadTo(80)))
+    assert not np.array_equal(found, gatezoo.predict(model, tmp_path / "x.png"))
+
+
+def test_padding_refuses_what_it_cannot_do():
+    for side in (32, 10_001, 64.5):
+        with pytest.raises(ValueError, match=f"pad_to must be a whole number of pixels larger than 32, .*; got {side}"):
+            PadTo(side)
+    assert make_inference_mode([0.5], False, 64, None, 80) == PadTo(80, MultiScale((0.5,), False, SlidingWindow(64)))
+    assert str(PadTo(80)) == "padded to 80x80, whole images"
+    gated = gatezoo.create_model("test_dignet", num_classes=3)
+    with pytest.raises(ValueError, match="merge requires whole images at one scale; got padded to 80x80, whole images"):
+        Predictor(gated, mode=PadTo(80), merge="mean")

@@ -3,13 +3,16 @@
 import dataclasses
 import inspect
 import math
+from pathlib import Path
 
 import pytest
+import yaml
 
 from gatezoo.data import DATASETS, dataset_for_task
 from gatezoo.model_info import on_meta
+from gatezoo.recipes import neutral
 from gatezoo.recipes.checks import LOSS_NAMES
-from gatezoo.recipes.experiments import experiments, find_experiment, format_metrics
+from gatezoo.recipes.experiments import experiments, find_experiment, format_metrics, read_experiments
 from gatezoo.recipes.recipe import Recipe
 from gatezoo.registry import get_model_spec
 
@@ -24,7 +27,6 @@ def test_experiment_has_a_model_and_the_results_of_the_paper(name):
     assert name.startswith(f"{experiment.model}.")
     assert bool(experiment.paper_results) == bool(experiment.paper)
     assert all(0 < value < 100 for value in experiment.paper_results.values())
-    assert set(experiment.assumed) <= {field.name for field in dataclasses.fields(Recipe)}
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
@@ -37,6 +39,71 @@ def test_experiment_builds_its_networks_and_opens_its_data(name):
         assert part.recipe.steps > 0
     reader = inspect.signature(DATASETS[dataset_for_task(experiment.dataset, model.task)])
     assert experiment.data.keys() <= reader.parameters.keys()
+
+
+# Off by hand: what a recipe does without each field.
+OFF = {
+    **dict.fromkeys(("cat_max_ratio", "seg_loss_weight", "layer_decay", "head_lr_mult", "grad_accum_steps"), 1),
+    **dict.fromkeys(("crop_schedule", "init", "late_loss", "trainable_prefix", "decay_steps", "best_metric"), ""),
+    **dict.fromkeys(("rotate", "hflip", "color_jitter", "momentum", "weight_decay", "power", "warmup", "clip_grad"), 0),
+    **dict.fromkeys(("linear_probe_steps", "iteration_loss_weight", "aux_loss_weight", "depth_loss_weight"), 0),
+    **dict.fromkeys(("scale_loss_weight", "repeat_thresh", "ema_decay", "patience", "short_side"), 0),
+    **dict.fromkeys(("freeze_backbone", "sync_bn"), False),
+    **dict.fromkeys(("amp_dtype", "class_weights"), "none"),
+    "scale_range": (1.0, 1.0),
+    "frozen_layers": (),
+    "opt": "momentum",  # plain SGD
+    "sched": "poly",  # with a power of 0, constant
+    "loss": "cross_entropy",
+    "mean": None,
+    "std": None,
+    **dict.fromkeys(("window_size", "window_overlap", "pad_to", "iterations")),
+    "scales": (1.0,),
+    "flip": False,
+    "merge": "",
+    "depth_blur": 0.0,
+}
+# Without effect unless another field is set, or on what is learned.
+NO_EFFECT = {"decay_share", "late_loss_start", "grad_checkpointing", "torchcompile", "deterministic", "seed"}
+NO_EFFECT |= {"eval_interval", "log_interval", "checkpoint_interval"}
+
+
+@pytest.mark.parametrize("path", sorted(Path(neutral.__file__).parent.glob("*.yaml")), ids=lambda p: p.stem)
+def test_fields_of_a_paper_are_given_assumed_or_off(path):
+    content = yaml.safe_load(path.read_text())
+    if "paper" not in content:
+        return
+    for name, row in content["experiments"].items():
+        experiment = EXPERIMENTS[name]
+        given = {*content["recipe"], *content.get("protocol", {}), *row.get("recipe", {}), *row.get("protocol", {})}
+        assert set(experiment.assumed) - {"initial_weights"} <= given, "what is assumed has a value in the file"
+        values = dataclasses.asdict(experiment.recipe) | dataclasses.asdict(experiment.protocol)
+        for key, value in values.items():
+            assert key in given or key in NO_EFFECT or value == OFF[key], (name, key, value)
+
+
+def test_defaults_of_the_package_are_not_taken_for_a_papers(tmp_path):
+    """A file that gives nothing more than it must: plain SGD at one rate on crops as they are."""
+    text = "{paper: a, source: b, dataset: camvid, train_split: c, val_split: d, recipe: {steps: 99, batch_size: 1%s}, "
+    text += "experiments: {test_fcn.camvid: {model: test_fcn, paper_results: {miou: 1}}}}"
+    path = tmp_path / "t.yaml"
+    path.write_text(text % ", lr: 0.1, crop_size: 64")
+    bare = read_experiments(path)["test_fcn.camvid"]
+    given = {"steps": 99, "batch_size": 1, "lr": 0.1, "crop_size": 64}
+    assert dataclasses.asdict(bare.recipe).items() >= given.items()
+    for key, value in dataclasses.asdict(bare.recipe).items():
+        assert key in given or key in NO_EFFECT or value == OFF[key], key
+    assert bare.recipe.eval_interval == 4
+    path.write_text(text % ", lr: 0.1")
+    with pytest.raises(ValueError, match=r"the recipe of a paper must have steps, .*; crop_size is missing: add it"):
+        read_experiments(path)
+    path.write_text((text % ", lr: 0.1, crop_size: 64").replace("paper: a", "paper: a, assumed: [learning_rate]"))
+    with pytest.raises(ValueError, match=r"assumed of .* must be one of .*; got 'learning_rate'"):
+        read_experiments(path)
+    path.write_text(
+        (text % ", lr: 0.1, crop_size: 64").replace("paper: a, ", "").replace(", paper_results: {miou: 1}", "")
+    )
+    assert read_experiments(path)["test_fcn.camvid"].recipe == Recipe(**given)
 
 
 def test_metrics_are_formatted_with_titles_and_one_value_per_seed():
@@ -89,7 +156,7 @@ def test_recipe_refuses_unknown_names_and_values():
         (dict(freeze_backbone=True, layer_decay=0.5), "layer_decay must be left out if freeze_backbone is set"),
         (dict(freeze_backbone=True, trainable_prefix="backbone"), "trainable_prefix must include new layers if"),
         (dict(late_loss_start=math.nan), r"late_loss_start must be a finite number, in 0 \.\. 1; got nan"),
-        (dict(clip_grad=-1), "clip_grad must be above 0; got -1"),
+        (dict(clip_grad=-1), "clip_grad must be 0 or more; got -1"),
         (dict(decay_share=0), "decay_share must be above 0; got 0"),
         (dict(scale_range=(2, 0.5)), "scale_range must be two finite numbers above 0, the smaller first; got 2 0.5"),
         (dict(scale_range=(0, 1)), "scale_range must be two finite numbers above 0, the smaller first; got 0 1"),

@@ -14,15 +14,14 @@ VALID = {
     "dataset": "camvid",
     "train_split": "train",
     "val_split": "val",
-    "recipe": {"steps": 10, "lr": 0.1, "scale_range": [0.5, 2.0]},
+    "recipe": {"steps": 10, "batch_size": 2, "crop_size": 64, "lr": 0.1, "scale_range": [0.5, 2.0]},
     "assumed": ["lr"],
     "experiments": {
         "test_fcn.camvid": {
             "model": "test_fcn",
             "model_kwargs": {"head": "fcn"},
             "data": {},
-            "scales": [1.0],
-            "flip": False,
+            "protocol": {"scales": [1.0], "flip": False, "pad_to": 513, "merge": ""},
             "stages": [{"name": "one", "recipe": {"steps": 5}}],
             "paper_results": {"miou": 50.0},
             "results": None,

@@ -29,7 +29,10 @@ recipe: {steps: 2, batch_size: 2, crop_size: 48, amp_dtype: none, eval_interval:
 experiments:
   test_fcn.camvid: {model: test_fcn}
   test_dignet.camvid:
-    {model: test_dignet, start: test_fcn.camvid, eval_iterations: 3, recipe: {steps: 40, log_interval: 1}}
+    model: test_dignet
+    initial_weights: test_fcn.camvid
+    protocol: {iterations: 3}
+    recipe: {steps: 40, log_interval: 1}
 tables:
   first: {title: Tiny, baseline: test_fcn.camvid, others: [test_dignet.camvid], seeds: [0, 1]}
   second: {title: Alone, baseline: test_dignet.camvid, others: [], seeds: [1, 2]}
@@ -149,7 +152,7 @@ def test_unknown_rows_and_missing_starts_are_refused(queue, tmp_path, monkeypatc
     arguments = "train", "--recipe", f"{queue.path}:{DIGNET}", "--data-dir", tmp_path, "--out", tmp_path / "out"
     code, _, err = commands.run(monkeypatch, capsys, *arguments)
     assert code == 2
-    assert f"must start from the last weights of {FCN}; got none" in err
+    assert f"initial weights of {DIGNET} must be the last ones of {FCN}, of the same seed; got none" in err
     (tmp_path / "bad.yaml").write_text(QUEUE.replace("baseline: test_fcn", "baseline: test_fcnn"))
     with pytest.raises(ValueError, match=r"a row of table 'first' must be one of .*; got 'test_fcnn\.camvid'"):
         zoo_tables.read_queue(tmp_path / "bad.yaml")

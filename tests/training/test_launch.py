@@ -6,6 +6,7 @@ import shutil
 import numpy as np
 import pytest
 import torch
+from helpers.backbones import backbone_file
 from helpers.commands import run
 from helpers.trees import DRAWERS
 from PIL import Image
@@ -44,6 +45,7 @@ def test_every_recipe_starts(monkeypatch, capsys, tmp_path, name):
     arguments = [f"--data-kwargs={key}={value}" for key, value in options.items()]
     accepted = get_model_spec(experiment.model).parameter_names()
     arguments += [f"--model-kwargs={key}={value}" for key, value in NARROW.items() if key in accepted]
+    arguments += ["--pretrained-backbone", backbone_file(tmp_path / "backbone.safetensors")]
     code, text, err = run(
         monkeypatch, capsys, "train", "--recipe", name, "--data-root", root, "--out", out, *SMALL, *arguments
     )

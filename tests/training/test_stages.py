@@ -11,6 +11,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from helpers import commands, trees
+from helpers.backbones import backbone_file
 from PIL import Image
 
 import gatezoo
@@ -303,6 +304,8 @@ def test_stages_evaluation_and_figures_by_command_line(monkeypatch, capsys, tmp_
         48,
         "--data-kwargs",
         "half=False",
+        "--pretrained-backbone",
+        backbone_file(tmp_path / "backbone.safetensors"),
     )
     code, out, err = commands.run(monkeypatch, capsys, "train", *arguments, *recipe)
     assert code == 0, err
