@@ -78,6 +78,17 @@ def small() -> str:
     return "\n".join(f"\n{title}\n\n{table(columns, iter(rows))}" for title, rows in sources.items())
 
 
+def papers() -> str:
+    """Return the papers' experiments with the papers' scores, one table for each paper."""
+    by_paper: dict[str, list[list[str]]] = {}
+    for name, experiment in experiments().items():
+        if experiment.paper and not experiment.results:
+            row = [f"`{name}`", experiment.source, format_metrics(experiment.paper_results)]
+            by_paper.setdefault(experiment.paper, []).append(row)
+    columns = ["experiment", "source", "the paper"]
+    return "\n".join(f"\n{title}\n\n{table(columns, iter(rows))}" for title, rows in by_paper.items())
+
+
 def pretrained_cfgs(task: str) -> Iterator[PretrainedCfg]:
     """Yield the configs of all published weights for a task."""
     for name in gatezoo.list_models(pretrained=True, task=task):
@@ -103,6 +114,7 @@ TABLES: dict[Callable[[], str], Path] = {
     results: PACKAGE / "weights/README.md",
     instances: PACKAGE / "weights/README.md",
     small: PACKAGE / "recipes/README.md",
+    papers: PACKAGE / "recipes/README.md",
 }
 
 
