@@ -1,4 +1,4 @@
-"""No keyword of a model and no value of an experiment changes unseen: defaults reach figures as much as equations do."""
+"""No keyword of a model and no value of an experiment changes unseen: defaults matter as much as equations."""
 
 import json
 
