@@ -174,6 +174,8 @@ def evaluate(
     data = _open_data(model, data_dir, setting, labels, depth_map)
     check_class_names(model, data)
     if out:
+        if setting.dataset == "folder" and out.resolve() in {path.parent.resolve() for path in data.images}:
+            raise ValueError(f"--out must not be a folder of the data's images; got {out}: choose another folder")
         ensure_dir(out)
     is_first = get_rank_and_world_size()[0] == 0
     if is_first:

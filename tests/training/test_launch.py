@@ -1,6 +1,7 @@
 """Train by name: the papers' recipes on data in the layouts of the data sets, and fine-tuning."""
 
 import csv
+import json
 import shutil
 
 import numpy as np
@@ -22,7 +23,7 @@ from gatezoo.training.options import RunOptions
 
 # On the smallest backbone, small crops, two steps.
 SMALL = ["--steps", 2, "-b", 2, "--crop", 48, "--amp", "none", "-j", 0, "--no-sync-bn"]
-SMALL += ["--linear-probe-steps", 0, "--crop-schedule", "", "--model-kwargs", "backbone=test_resnet"]
+SMALL += ["--linear-probe-steps", 0, "--crop-schedule", ""]
 NARROW = {"width": 16, "context_width": 16, "auxiliary_width": 16, "channels": 16, "box_width": 16, "mask_width": 16}
 NARROW |= {"min_size": 64, "max_size": 96}
 
@@ -36,28 +37,108 @@ def one_of_each_kind():
         kinds.add(kind)
 
 
+# Two or more of each paper, of every kind of training, data set and protocol.
+END_TO_END = [
+    "dignet_resnet101_8s.voc12-stage-t2",
+    "dignet_resnet101_8s.voc12-test",
+    "rignet_r50_network.voc12",
+    "rignet_deeplabv2_r101_pu.cocostuff10k",
+    "depthgate_r50.nyuv2-depth-blur",
+    "depthgate_r101.cityscapes-loop2",
+    "depthgate_r101.cityscapes-attention",
+    "gated_fpn_pspnet_r101.cityscapes",
+    "gff_pspnet_r101.cityscapes-test-trainval",
+    "gff_pspnet_r50.pascal_context",
+    "zigzag_r101_large_kernel.voc12",
+    "zigzag_maskrcnn_r101.coco",
+]
+
+
+class Small:
+    """Trains experiments on drawn data, small, after those that they start from."""
+
+    def __init__(self, monkeypatch, capsys, tmp_path):
+        self.command, self.folder = (monkeypatch, capsys), tmp_path
+        self.backbone = backbone_file(tmp_path / "backbone.safetensors")
+
+    def options(self, experiment):
+        """Return keywords of the reader, since what is drawn is small, and options for them and for the network."""
+        options = experiment.data | {key: False for key in ("half", "strip") if key in experiment.data}
+        arguments = [f"--data-kwargs={key}={value}" for key, value in options.items()]
+        accepted = get_model_spec(experiment.model).parameter_names()
+        arguments += [f"--model-kwargs={key}={value}" for key, value in NARROW.items() if key in accepted]
+        return options, [*arguments, "--model-kwargs", "backbone=test_resnet"]
+
+    def root(self, experiment):
+        root = self.folder / experiment.dataset
+        if not root.exists():
+            DRAWERS[experiment.dataset](root)
+        return root
+
+    def train(self, name):
+        """Return the folder of a training and what it printed."""
+        experiment, out = experiments()[name], self.folder / name
+        arguments = [*SMALL, *self.options(experiment)[1], "--pretrained-backbone", self.backbone]
+        if experiment.recipe.short_side:
+            arguments += ["--short-side", NARROW["min_size"]]
+        if experiment.start:
+            arguments += ["--initial-checkpoint", self.train(experiment.start)[0] / "last.safetensors"]
+        elif experiment.initial_weights == "coco":
+            arguments += ["--initial-checkpoint", self.backbone]
+        line = ["train", "--recipe", name, "--data-root", self.root(experiment), "--out", out, *arguments]
+        code, text, err = run(*self.command, *line)
+        assert code == 0, err
+        return out, text
+
+    def evaluate(self, name, checkpoint):
+        """Return the report of an evaluation and what it printed."""
+        experiment, out = experiments()[name], self.folder / f"scores of {name}"
+        line = ["eval", "--recipe", name, checkpoint, "--data-dir", self.root(experiment), "--out", out, "-j", 0]
+        line += ["--iiou"] * ("iiou" in experiment.paper_results)
+        code, text, err = run(*self.command, *line, *self.options(experiment)[1])
+        assert code == 0, err
+        return json.loads((out / "scores.json").read_text()), text
+
+
+@pytest.fixture
+def small(monkeypatch, capsys, tmp_path):
+    return Small(monkeypatch, capsys, tmp_path)
+
+
 @pytest.mark.parametrize("name", one_of_each_kind())
-def test_every_recipe_starts(monkeypatch, capsys, tmp_path, name):
+def test_every_recipe_starts(small, name):
     experiment = experiments()[name]
-    root, out = tmp_path / "data", tmp_path / "out"
-    DRAWERS[experiment.dataset](root)
-    options = experiment.data | ({"half": False} if "half" in experiment.data else {})  # what is drawn is small
-    arguments = [f"--data-kwargs={key}={value}" for key, value in options.items()]
-    accepted = get_model_spec(experiment.model).parameter_names()
-    arguments += [f"--model-kwargs={key}={value}" for key, value in NARROW.items() if key in accepted]
-    arguments += ["--pretrained-backbone", backbone_file(tmp_path / "backbone.safetensors")]
-    code, text, err = run(
-        monkeypatch, capsys, "train", "--recipe", name, "--data-root", root, "--out", out, *SMALL, *arguments
-    )
-    assert code == 0, err
+    out, text = small.train(name)
     stages = experiment.stages or (experiment,)
     assert text.count("step 2: loss") == len(stages)
     *_, last = sorted(out.rglob("last.safetensors"))
     cfg = gatezoo.create_model(experiment.model, checkpoint_path=last).pretrained_cfg
     assert cfg.recipe["lr"] == stages[-1].recipe.lr
-    splits = root, experiment.dataset, experiment.train_split, experiment.val_split
-    task = get_model_spec(experiment.model).task
+    splits = small.root(experiment), experiment.dataset, experiment.train_split, experiment.val_split
+    task, options = get_model_spec(experiment.model).task, small.options(experiment)[0]
     assert cfg.num_classes == create_splits(*splits, task=task, options=options)[0].num_classes
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", END_TO_END)
+def test_experiment_runs_from_training_to_the_papers_table(small, name):
+    """Its protocol is the one that the report tells, and each score of the paper stands beside one of ours."""
+    experiment = experiments()[name]
+    out, _ = small.train(name)
+    *_, last = sorted(out.rglob("last.safetensors"))
+    report, text = small.evaluate(name, last)
+    for key, value in experiment.paper_results.items():
+        row = report["experiment"]["metrics"][key]
+        assert row["paper"] == value
+        assert row["difference"] == pytest.approx(row["here"] - value)
+        assert f"{value:.2f}" in text
+    told, protocol = report["protocol"], experiment.protocol
+    assert all(f"{scale:g}" in told["mode"] for scale in protocol.scales if protocol.scales != (1.0,))
+    assert ("flips" in told["mode"]) == protocol.flip
+    assert ("padded to" in told["mode"]) == bool(protocol.pad_to)
+    assert ("windows" in told["mode"]) == bool(protocol.window_size)
+    assert told.get("merge", "") == protocol.merge
+    assert told.get("depth_blur", 0) == protocol.depth_blur
 
 
 @pytest.fixture
