@@ -122,7 +122,7 @@ def test_every_recipe_starts(small, name):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", END_TO_END)
 def test_experiment_runs_from_training_to_the_papers_table(small, name):
-    """Its protocol is the one that the report tells, and each score of the paper stands beside one of ours."""
+    """Its protocol is the one of the report, and each score of the paper stands beside one of ours."""
     experiment = experiments()[name]
     out, _ = small.train(name)
     *_, last = sorted(out.rglob("last.safetensors"))
@@ -132,13 +132,13 @@ def test_experiment_runs_from_training_to_the_papers_table(small, name):
         assert row["paper"] == value
         assert row["difference"] == pytest.approx(row["here"] - value)
         assert f"{value:.2f}" in text
-    told, protocol = report["protocol"], experiment.protocol
-    assert all(f"{scale:g}" in told["mode"] for scale in protocol.scales if protocol.scales != (1.0,))
-    assert ("flips" in told["mode"]) == protocol.flip
-    assert ("padded to" in told["mode"]) == bool(protocol.pad_to)
-    assert ("windows" in told["mode"]) == bool(protocol.window_size)
-    assert told.get("merge", "") == protocol.merge
-    assert told.get("depth_blur", 0) == protocol.depth_blur
+    printed, protocol = report["protocol"], experiment.protocol
+    assert all(f"{scale:g}" in printed["mode"] for scale in protocol.scales if protocol.scales != (1.0,))
+    assert ("flips" in printed["mode"]) == protocol.flip
+    assert ("padded to" in printed["mode"]) == bool(protocol.pad_to)
+    assert ("windows" in printed["mode"]) == bool(protocol.window_size)
+    assert printed.get("merge", "") == protocol.merge
+    assert printed.get("depth_blur", 0) == protocol.depth_blur
 
 
 @pytest.fixture
