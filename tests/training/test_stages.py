@@ -276,7 +276,7 @@ def test_stages_of_the_papers_have_valid_recipes_and_keywords():
     assert [stage.name for stage in found.stages] == ["baseline", "depth", "gating", "loop1", "loop2", "segmentation"]
     assert found.data == {"depth": True}
     weights = [(s.recipe.seg_loss_weight, s.recipe.depth_loss_weight, s.recipe.scale_loss_weight) for s in found.stages]
-    assert weights == [(1, 0, 0), (0, 1, 1), (1, 1, 1), (1, 1, 1), (1, 1, 1), (1, 0, 0)]
+    assert weights == [(1, 0, 0), (0, 0.001, 0.01), *3 * [(1, 0.001, 0.01)], (1, 0, 0)]
     assert [s.recipe.iteration_loss_weight for s in found.stages] == [0, 0, 0, 1, 1, 1]
     for name, experiment in experiments().items():
         for stage in experiment.stages:
