@@ -196,7 +196,7 @@ def _stage(what: str, stage: Mapping[str, Any], experiment: Mapping[str, Any]) -
 
 
 def _refuse_none(what: str, model_kwargs: Mapping[str, Any]) -> None:
-    """Refuse keywords that would not reach the network, since None counts as not given."""
+    """Refuse keywords without a value: for most of them that is no choice but a slip, and it counts as not given."""
     for name, value in model_kwargs.items():
         if value is None:
             raise ValueError(f"model_kwargs of {what} must have values; got {name}: null: write its value")

@@ -44,7 +44,7 @@ def check_model_size(spec: ModelSpec, model_kwargs: Mapping[str, Any], max_param
     changed = spec.non_default_kwargs(
         {key: tuple(value) if isinstance(value, list) else value for key, value in model_kwargs.items()}
     )
-    if all(key in _USUAL_LIMITS and value <= _USUAL_LIMITS[key] for key, value in changed.items()):
+    if all(isinstance(value, int) and value <= _USUAL_LIMITS.get(key, -1) for key, value in changed.items()):
         return
     try:
         # On the meta device numbers take neither memory nor time. More than two passes reveal nothing new.
