@@ -58,7 +58,7 @@ class TimmBackbone(nn.Module):
         self._geometry = plan.geometry
         self.size_divisor = plan.geometry.size_divisor
         if plan.geometry.inplace_blocks:
-            blocks = _split_blocks(self.net) or []
+            blocks = split_blocks(self.net) or []
             for block in plan.geometry.inplace_blocks:
                 _disable_inplace(self.net, blocks[block - 1])
 
@@ -171,7 +171,7 @@ def _make_plan(request: _Request) -> _Plan:
     cfg = _pretrained_cfg(name)
     rows = 1 if _is_nhwc(net) else 2
     try:
-        geometry = probe_geometry(net, _split_blocks(net), in_chans, cfg.input_size[-1], rows)
+        geometry = probe_geometry(net, split_blocks(net), in_chans, cfg.input_size[-1], rows)
     except ValueError as error:
         raise ValueError(f"backbone {name!r} {error}") from None
     return _Plan(kwargs, strides, geometry)
@@ -265,7 +265,7 @@ def _is_nhwc(net: nn.Module) -> bool:
     return str(getattr(net, "output_fmt", "NCHW")).endswith("NHWC")
 
 
-def _split_blocks(net: nn.Module) -> list[tuple[str, ...]] | None:
+def split_blocks(net: nn.Module) -> list[tuple[str, ...]] | None:
     """Return the names of the modules of each block, in order; None if timm does not run its modules one by one."""
     if isinstance(net, FeatureListNet) and not net.concat:
         steps, ends = list(net.keys()), list(net.return_layers)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -43,7 +44,9 @@ def layer_numbers(name: str, kwargs: Mapping[str, Any], coarse: bool = False) ->
     by_plain_name = {_plain(parameter): layer for parameter, layer in layers.items()}
 
     def number(parameter: str) -> int:
-        return by_plain_name[_plain(parameter.removeprefix("model."))]
+        # The offsets of a deformable convolution, which timm does not know, are of its layer.
+        own = re.sub(r"\.offset\.(weight|bias)$", ".weight", parameter)
+        return by_plain_name[_plain(own.removeprefix("model."))]
 
     return number
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
-from .base import TimmBackbone
+from .base import TimmBackbone, split_blocks
 
 
 class Pyramid(TimmBackbone):
@@ -37,6 +37,15 @@ class Pyramid(TimmBackbone):
     def forward(self, image: Tensor) -> list[Tensor]:
         maps = self.net(image)
         return [self._to_nchw(maps[level]) for level in self._levels]
+
+    def modules_by_stride(self) -> dict[int, tuple[str, ...]]:
+        """Return for each stride the names of the modules between the map before and its own, in order.
+
+        Empty if timm does not run the network's modules one by one.
+        """
+        blocks = split_blocks(self.net)
+        named = [tuple(f"net.{step}" for step in steps) for steps in blocks or []]
+        return {stride: named[level] for stride, level in zip(self.strides, self._levels)} if named else {}
 
 
 def choose_levels(strides: Sequence[int] | None, reductions: Sequence[int], backbone: str) -> list[int]:

@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
-from .base import TimmBackbone, _split_blocks
+from .base import TimmBackbone, split_blocks
 
 
 class Stages(TimmBackbone):
@@ -20,7 +20,7 @@ class Stages(TimmBackbone):
     def __init__(self, name: str, in_chans: int = 3, **kwargs: Any):
         super().__init__(name, in_chans=in_chans, **kwargs)
         # Names, not modules: a module that is replaced later (SyncBN, a folded BN) is found in its new form.
-        steps = _split_blocks(self.net)
+        steps = split_blocks(self.net)
         if steps is None or len(self._geometry.strides) != len(steps):
             raise ValueError(
                 f"blocks of an unrolled network must run one after the other; got backbone {name!r}, which is not such "

@@ -34,19 +34,24 @@ def make_resize(min_size: int, max_size: int, size_divisor: int) -> GeneralizedR
     return GeneralizedRCNNTransform(min_size, max_size, [0.0], [1.0], size_divisible=math.lcm(32, size_divisor))
 
 
-def make_rpn(channels: int, anchors: Sequence[int], depth: int = 1) -> RegionProposalNetwork:
+def make_rpn(
+    channels: int, anchors: Sequence[int], depth: int = 1, proposals: int | None = None
+) -> RegionProposalNetwork:
     """Return the region proposal network, with torchvision's limits: 2000 proposals in training, 1000 in evaluation.
 
     Args:
         channels: C of the maps.
         anchors: sides of the anchors on the five maps, in pixels of the resized image.
         depth: number of its 3x3 convolutions.
+        proposals: of an image at most, in training and in evaluation, in place of these limits.
 
     Raises:
-        ValueError: not five anchors.
+        ValueError: not five anchors, or fewer than one proposal.
     """
     if len(anchors) != len(MAP_NAMES):
         raise ValueError(f"anchors must be 5 sides, one for each map; got {list(anchors)}: give 5")
+    if proposals is not None and proposals < 1:
+        raise ValueError(f"proposals must be at least 1; got {proposals}")
     return RegionProposalNetwork(
         AnchorGenerator(tuple((side,) for side in anchors), (RATIOS,) * len(anchors)),
         RPNHead(channels, len(RATIOS), conv_depth=depth),
@@ -55,7 +60,7 @@ def make_rpn(channels: int, anchors: Sequence[int], depth: int = 1) -> RegionPro
         batch_size_per_image=256,
         positive_fraction=0.5,
         pre_nms_top_n={"training": 2000, "testing": 1000},
-        post_nms_top_n={"training": 2000, "testing": 1000},
+        post_nms_top_n={"training": proposals or 2000, "testing": proposals or 1000},
         nms_thresh=0.7,
     )
 
@@ -72,11 +77,20 @@ class MaskRoIHeads(RoIHeads):
         box_predictor: these features -> logits (N, K) and offsets (N, 4 K).
         mask_head: regions of the maps (N, C, 14, 14) -> features of masks.
         mask_predictor: these features -> mask logits (N, K, 28, 28).
+        box_pool: (maps, boxes, image sizes) -> regions of the box head, with a method ``probe`` as that of
+            :class:`gatezoo.heads.deformable_pooling.DeformableRoIPool`; by default RoIAlign (Mask R-CNN, Sec. 3).
     """
 
-    def __init__(self, box_head: nn.Module, box_predictor: nn.Module, mask_head: nn.Module, mask_predictor: nn.Module):
+    def __init__(
+        self,
+        box_head: nn.Module,
+        box_predictor: nn.Module,
+        mask_head: nn.Module,
+        mask_predictor: nn.Module,
+        box_pool: nn.Module | None = None,
+    ):
         super().__init__(
-            MultiScaleRoIAlign(MAP_NAMES[:4], BOX_SIDE, sampling_ratio=2),
+            MultiScaleRoIAlign(MAP_NAMES[:4], BOX_SIDE, sampling_ratio=2) if box_pool is None else box_pool,
             box_head,
             box_predictor,
             fg_iou_thresh=0.5,
@@ -95,25 +109,40 @@ class MaskRoIHeads(RoIHeads):
         """Return the raw outputs for given boxes, without a choice that depends on values.
 
         Args:
-            maps: of one image, finest first; the first is read.
+            maps: of one image, finest first. RoIAlign reads the first; another pool of boxes reads what its own
+                ``probe`` says.
             boxes: (N, 4), x1 y1 x2 y2 in its pixels.
             masks: number of the first boxes whose masks are computed.
 
         Returns:
             Logits (N, K), offsets (N, 4 K) and mask logits (masks, K, 28, 28).
         """
-        logits, offsets = self.box_predictor(self.box_head(roi_align(maps[0], [boxes], BOX_SIDE, sampling_ratio=2)))
+        if isinstance(self.box_roi_pool, MultiScaleRoIAlign):
+            regions = roi_align(maps[0], [boxes], BOX_SIDE, sampling_ratio=2)
+        else:
+            regions = self.box_roi_pool.probe(maps, boxes)
+        logits, offsets = self.box_predictor(self.box_head(regions))
         regions = roi_align(maps[0], [boxes[:masks]], MASK_SIDE, sampling_ratio=2)
         return [logits, offsets, self.mask_predictor(self.mask_head(regions))]
 
 
-def make_roi_heads(channels: int, num_classes: int, box_width: int, mask_width: int) -> MaskRoIHeads:
-    """Return the heads of the paper: two linear layers for boxes, four 3x3 convolutions for masks."""
+def make_roi_heads(
+    channels: int, num_classes: int, box_width: int, mask_width: int, box_pool: nn.Module | None = None
+) -> MaskRoIHeads:
+    """Return the heads of the paper: two linear layers for boxes, four 3x3 convolutions for masks.
+
+    Args:
+        channels: C of the maps.
+        num_classes: K.
+        box_width, mask_width: channels of the layers.
+        box_pool: of :class:`MaskRoIHeads`.
+    """
     return MaskRoIHeads(
         TwoMLPHead(channels * BOX_SIDE**2, box_width),
         FastRCNNPredictor(box_width, num_classes),
         MaskRCNNHeads(channels, (mask_width,) * 4, 1),
         MaskRCNNPredictor(mask_width, mask_width, num_classes),
+        box_pool,
     )
 
 

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
     from torch import nn
 
+    from ..backbones.pyramid import Pyramid
+    from ..backbones.wide_resnet import WiderResNet38
+    from ..gates.zigzag import ZigZag
     from ..segmenters.instance import InstanceSegmenter
     from ..segmenters.segmenter import Segmenter
 
@@ -137,12 +140,38 @@ def zigzag_maskrcnn(
         anchors: sides of the anchors on the five maps.
         box_width, mask_width: channels of the heads.
     """
-    from ..gates.zigzag import ZigZag
     from ..heads.mask_rcnn import make_resize, make_roi_heads, make_rpn
     from ..segmenters.instance import InstanceSegmenter
 
     pyramid = backbone.pyramid(STRIDES)
-    neck = ZigZag(
+    neck = zigzag_neck(pyramid, channels, stages, regions, groups, pool, share_rce, combine, dense, norm)
+    roi_heads = make_roi_heads(channels, num_classes, box_width, mask_width)
+    rpn = make_rpn(channels, anchors)
+    resize = make_resize(min_size, max_size, pyramid.size_divisor)
+    return InstanceSegmenter(pyramid, neck, resize, rpn, roi_heads, num_classes, backbone.in_chans, freeze_bn)
+
+
+def zigzag_neck(
+    pyramid: Pyramid | WiderResNet38,
+    channels: int,
+    stages: int,
+    regions: tuple[int, ...],
+    groups: int,
+    pool: str,
+    share_rce: bool,
+    combine: str,
+    dense: bool,
+    norm: bool,
+) -> ZigZag:
+    """Return the neck of detectors: four maps of a backbone -> four fused maps, by region context encoding.
+
+    Args:
+        pyramid: backbone of strides 4 8 16 32.
+        channels, stages, regions, groups, pool, share_rce, combine, dense, norm: see :func:`zigzag_maskrcnn`.
+    """
+    from ..gates.zigzag import ZigZag
+
+    return ZigZag(
         pyramid.channels,
         channels,
         stages,
@@ -152,10 +181,6 @@ def zigzag_maskrcnn(
         dense=dense,
         norm=norm,
     )
-    roi_heads = make_roi_heads(channels, num_classes, box_width, mask_width)
-    rpn = make_rpn(channels, anchors)
-    resize = make_resize(min_size, max_size, pyramid.size_divisor)
-    return InstanceSegmenter(pyramid, neck, resize, rpn, roi_heads, num_classes, backbone.in_chans, freeze_bn)
 
 
 def _encoder(

@@ -107,3 +107,50 @@ def test_given_depth_is_exported_as_an_input(tmp_path):
         torch.testing.assert_close(program.module()(image, iterations=2, depth=depth), expected, atol=1e-5, rtol=1e-5)
         (logits,) = session.run(None, dict(zip(names, (image.numpy(), depth.numpy()))))
         np.testing.assert_allclose(logits, expected.numpy(), atol=1e-4, rtol=1e-4)
+
+
+class Probe(torch.nn.Module):
+    """Raw outputs of a detector's heads for fixed boxes: what follows depends on values."""
+
+    def __init__(self, model):
+        super().__init__()
+        self.model = model
+        self.boxes = torch.tensor([[0.0, 0, 22, 20], [1, 1, 12, 13], [2, 0, 9, 9], [0, 3, 7, 8], [1, 2, 6, 6.5]])
+
+    def forward(self, image):
+        found = self.model.roi_heads.probe(self.model.maps(image), self.boxes, 2)
+        return torch.cat([x.flatten() for x in found])
+
+
+@torch.no_grad()
+@pytest.mark.export
+def test_deformable_layers_are_exported(tmp_path):
+    import onnxruntime
+
+    torch.manual_seed(0)
+    model = gatezoo.create_model("test_deformable_maskrcnn", backbone="mobilenetv2_035", num_classes=3).eval()
+    image = torch.randn(1, 3, 96, 128)
+    plain = Probe(model)(image)
+    for name, parameter in model.named_parameters():
+        if ".offset" in name:
+            torch.nn.init.normal_(parameter, std=0.02)
+    network = Probe(model)
+    moved = (network(image) - plain).abs().max()
+    sides = {axis: 32 * torch.export.Dim(name, min=3, max=128) for axis, name in ((2, "height"), (3, "width"))}
+    program = torch.export.export(
+        network,
+        (torch.randn(1, 3, 160, 256),),
+        dynamic_shapes=(sides,),
+        prefer_deferred_runtime_asserts_over_guards=True,
+    )
+    path = tmp_path / "model.onnx"
+    torch.onnx.export(program, f=str(path), input_names=["image"], dynamo=True, verbose=False)
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    for size in ((96, 128), (224, 192)):
+        image = torch.randn(1, 3, *size)
+        expected = network(image)
+        torch.testing.assert_close(program.module()(image), expected, atol=1e-5, rtol=1e-5)
+        (found,) = session.run(None, {"image": image.numpy()})
+        error = (torch.from_numpy(found) - expected).abs().max()
+        assert error < 5e-4 * expected.abs().max()
+        assert error < 0.01 * moved

@@ -70,6 +70,23 @@ def test_training_learns_discs_and_the_checkpoint_describes_itself(discs, tmp_pa
     assert max(((mask & best).sum() / (mask | best).sum()).item() for mask in truth) > 0.5
 
 
+def test_training_moves_what_is_deformable(discs, tmp_path):
+    """Offsets are trained with the rest, at the rates of backbone and heads, and are in the checkpoint."""
+    recipe = Recipe(**{**QUICK, "steps": 2, "eval_interval": 2, "head_lr_mult": 5, "layer_decay": 0.9})
+    data = create_splits(discs, "nuclei", task="instance")
+    source = ModelSource("test_deformable_maskrcnn", freeze_bn=False)
+    train_model(source, *data, recipe, RunOptions(tmp_path / "out", workers=0))
+    model = gatezoo.create_model("test_deformable_maskrcnn", checkpoint_path=tmp_path / "out/last.safetensors")
+    offsets = {
+        name: parameter for name, parameter in model.named_parameters() if ".offset" in name and name.endswith("weight")
+    }
+    assert len(offsets) == 5 + 4
+    moved = {name for name, parameter in offsets.items() if (parameter != 0).any()}
+    assert "roi_heads.box_roi_pool.offsets.0.0.weight" in moved
+    assert any(name.startswith("backbone.net.layer4.") for name in moved)
+    assert len(gatezoo.predict_instances(model, data[1].images[3], max_detections=3)["boxes"]) <= 3
+
+
 def test_resume_is_exact(discs, tmp_path, monkeypatch):
     changes = dict(amp_dtype="bf16", ema_decay=0.9, grad_accum_steps=2, batch_size=2)
     whole = run(discs, tmp_path / "whole", **changes)
