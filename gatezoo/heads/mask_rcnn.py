@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 from torch import Tensor, nn
 from torchvision.models.detection.anchor_utils import AnchorGenerator
@@ -14,8 +15,8 @@ from torchvision.models.detection.faster_rcnn import FastRCNNConvFCHead, FastRCN
 from torchvision.models.detection.mask_rcnn import MaskRCNNHeads, MaskRCNNPredictor
 from torchvision.models.detection.roi_heads import RoIHeads
 from torchvision.models.detection.rpn import RegionProposalNetwork, RPNHead
-from torchvision.models.detection.transform import GeneralizedRCNNTransform
-from torchvision.ops import MultiScaleRoIAlign, roi_align
+from torchvision.models.detection.transform import GeneralizedRCNNTransform, resize_boxes
+from torchvision.ops import Conv2dNormActivation, MultiScaleRoIAlign, roi_align
 
 RATIOS = (0.5, 1.0, 2.0)
 MAP_NAMES = ("0", "1", "2", "3", "pool")
@@ -52,15 +53,50 @@ def make_rpn(
         raise ValueError(f"anchors must be 5 sides, one for each map; got {list(anchors)}: give 5")
     if proposals is not None and proposals < 1:
         raise ValueError(f"proposals must be at least 1; got {proposals}")
-    return RegionProposalNetwork(
+    before = {"training": 2000, "testing": 1000}
+    return _make_rpn(
         AnchorGenerator(tuple((side,) for side in anchors), (RATIOS,) * len(anchors)),
         RPNHead(channels, len(RATIOS), conv_depth=depth),
+        before,
+        {mode: proposals or limit for mode, limit in before.items()},
+    )
+
+
+def make_single_map_rpn(channels: int, anchors: Sequence[int], width: int, proposals: int) -> RegionProposalNetwork:
+    """Return the region proposal network of a single map, with 6000 proposals before NMS (Ren et al., NeurIPS 2015).
+
+    Args:
+        channels: C of the map.
+        anchors: sides of the anchors at each place, in pixels of the resized image.
+        width: channels of its 3x3 convolution.
+        proposals: of an image at most, in training and in evaluation.
+
+    Raises:
+        ValueError: no anchors.
+    """
+    if not anchors:
+        raise ValueError(f"anchors must be sides of boxes, at least one; got {list(anchors)}: give some")
+    head = RPNHead(width, len(anchors) * len(RATIOS))
+    head.conv = Conv2dNormActivation(channels, width, norm_layer=None)
+    nn.init.normal_(head.conv[0].weight, std=0.01)
+    nn.init.zeros_(head.conv[0].bias)
+    modes = ("training", "testing")
+    generator = AnchorGenerator((tuple(anchors),), (RATIOS,))
+    return _make_rpn(generator, head, dict.fromkeys(modes, 6000), dict.fromkeys(modes, proposals))
+
+
+def _make_rpn(
+    generator: AnchorGenerator, head: nn.Module, before_nms: dict[str, int], after_nms: dict[str, int]
+) -> RegionProposalNetwork:
+    return RegionProposalNetwork(
+        generator,
+        head,
         fg_iou_thresh=0.7,
         bg_iou_thresh=0.3,
         batch_size_per_image=256,
         positive_fraction=0.5,
-        pre_nms_top_n={"training": 2000, "testing": 1000},
-        post_nms_top_n={"training": proposals or 2000, "testing": proposals or 1000},
+        pre_nms_top_n=before_nms,
+        post_nms_top_n=after_nms,
         nms_thresh=0.7,
     )
 
@@ -80,6 +116,9 @@ class MaskRoIHeads(RoIHeads):
         box_pool: (maps, boxes, image sizes) -> regions of the box head, with a method ``probe`` as that of
             :class:`gatezoo.heads.deformable_pooling.DeformableRoIPool`; by default RoIAlign (Mask R-CNN, Sec. 3).
     """
+
+    # Proposals and instances of an image at most.
+    max_workload = {"proposals": 1000, "instances": 100}
 
     def __init__(
         self,
@@ -104,6 +143,14 @@ class MaskRoIHeads(RoIHeads):
         )
         self.mask_roi_pool = MultiScaleRoIAlign(MAP_NAMES[:4], MASK_SIDE, sampling_ratio=2)
         self.mask_head, self.mask_predictor = mask_head, mask_predictor
+
+    def at_image_size(self, instances: dict[str, Any], inner: Sequence[int], size: Sequence[int]) -> dict[str, Any]:
+        """Return the instances of a resized image, of size ``inner``, with their boxes at the original's ``size``."""
+        return {**instances, "boxes": resize_boxes(instances["boxes"], list(inner), list(size))}
+
+    def classifier(self) -> nn.Module:
+        """Return the layers of the boxes' classes and offsets, and that of the masks."""
+        return nn.ModuleList([self.box_predictor, self.mask_predictor.get_submodule("mask_fcn_logits")])
 
     def probe(self, maps: Sequence[Tensor], boxes: Tensor, masks: int) -> list[Tensor]:
         """Return the raw outputs for given boxes, without a choice that depends on values.

@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 
 STRIDES = (4, 8, 16, 32)
 # For images of a few hundred pixels: a smaller image size, smaller anchors, narrow heads.
-SMALL_HEADS: dict[str, Any] = dict(
-    min_size=320, max_size=640, anchors=(16, 32, 64, 128, 256), box_width=128, mask_width=64
-)
-TINY_HEADS: dict[str, Any] = dict(min_size=96, max_size=160, anchors=(8, 16, 32, 64, 128), box_width=32, mask_width=16)
+SMALL_SIZES: dict[str, Any] = dict(min_size=320, max_size=640, anchors=(16, 32, 64, 128, 256))
+TINY_SIZES: dict[str, Any] = dict(min_size=96, max_size=160, anchors=(8, 16, 32, 64, 128))
+SMALL_HEADS: dict[str, Any] = dict(**SMALL_SIZES, box_width=128, mask_width=64)
+TINY_HEADS: dict[str, Any] = dict(**TINY_SIZES, box_width=32, mask_width=16)
 
 
 def fpn(backbone: BackboneSpec, num_classes: int = 21, freeze_bn: bool = False, *, channels: int = 256) -> Segmenter:

@@ -38,7 +38,7 @@ class BaseSegmenter(CommonMethods):
     """
 
     task: ClassVar[str]
-    max_workload_kwargs: ClassVar[Mapping[str, Any]] = {}
+    max_workload_kwargs: Mapping[str, Any] = {}
     architecture: str | None = None
     model_kwargs: dict[str, Any] = {}
     pretrained_cfg: PretrainedCfg | None = None

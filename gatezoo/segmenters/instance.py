@@ -1,4 +1,4 @@
-"""Instance segmentation networks: torchvision's Mask R-CNN over fused maps of any backbone."""
+"""Instance segmentation networks: proposals, and heads that read a region for each, over maps of any backbone."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.models.detection.image_list import ImageList
 from torchvision.models.detection.rpn import RegionProposalNetwork
-from torchvision.models.detection.transform import GeneralizedRCNNTransform, resize_boxes
+from torchvision.models.detection.transform import GeneralizedRCNNTransform
 
 from ..backbones.pyramid import Pyramid
 from ..backbones.wide_resnet import WiderResNet38
+from ..heads.fcis import FCISRoIHeads
 from ..heads.mask_rcnn import MAP_NAMES, MaskRoIHeads
 from ..layers.normalize import channel_stats
 from ..utils.keyword_types import check_keyword
@@ -22,10 +23,11 @@ from .roi_masks import RoIMasks
 from .targets import check_targets
 
 Instances = dict[str, Any]
+RoIHeads = MaskRoIHeads | FCISRoIHeads
 
 
 class InstanceSegmenter(BaseSegmenter):
-    """Mask R-CNN (He et al., 2017) on fused maps: ``model(images)`` and ``model(images, targets)`` as torchvision's.
+    """A detector on fused maps: ``model(images)`` and ``model(images, targets)`` as torchvision's.
 
     The fused maps of strides 4 8 16 32 and every second pixel of the last take the place of the feature pyramid.
     Images are given as to torchvision's, a list of (C, H, W) in 0 .. 1, each of its own size; the network normalizes
@@ -36,8 +38,10 @@ class InstanceSegmenter(BaseSegmenter):
         neck: list of its four maps -> list of four maps of equally many channels.
         resize: normalizes and resizes images and targets to a batch.
         rpn: (batch, maps, targets) -> (proposals of each image, losses).
-        roi_heads: (maps, proposals, image sizes, targets) -> (for each image in evaluation boxes, labels, scores and
-            masks (N, 1, m, m), losses in training). Maps are by name: ``gatezoo.heads.mask_rcnn.MAP_NAMES``.
+        roi_heads: (maps, proposals, image sizes, targets) -> (instances of each resized image in evaluation, losses in
+            training), maps by name: ``gatezoo.heads.mask_rcnn.MAP_NAMES``. Its ``at_image_size`` gives boxes, labels,
+            scores and masks (N, 1, m, m) at an image's own size, ``probe`` the raw outputs for given boxes,
+            ``classifier`` the layers that depend on the number of classes.
         num_classes: with the background, which is class 0.
         in_chans: channels of the image.
         freeze_bn: keep the statistics of the backbone's batch norm in training.
@@ -51,7 +55,6 @@ class InstanceSegmenter(BaseSegmenter):
     """
 
     task = "instance"
-    max_workload_kwargs = {"proposals": 1000, "instances": 100}
 
     def __init__(
         self,
@@ -59,7 +62,7 @@ class InstanceSegmenter(BaseSegmenter):
         neck: nn.Module,
         resize: GeneralizedRCNNTransform,
         rpn: RegionProposalNetwork,
-        roi_heads: MaskRoIHeads,
+        roi_heads: RoIHeads,
         num_classes: int,
         in_chans: int = 3,
         freeze_bn: bool = True,
@@ -71,6 +74,7 @@ class InstanceSegmenter(BaseSegmenter):
             )
         self.neck = neck
         self.resize, self.rpn, self.roi_heads = resize, rpn, roi_heads
+        self.max_workload_kwargs = roi_heads.max_workload
         self.normalization: tuple[Sequence[float], Sequence[float]] | None = None
 
     @property
@@ -120,23 +124,26 @@ class InstanceSegmenter(BaseSegmenter):
             targets = [_plain_tensors(target) for target in targets]
             check_targets([image.shape[-2:] for image in images], targets, self.num_classes)
         batch, targets = self._prepare(images, targets if self.training else None)
-        maps = dict(zip(MAP_NAMES, self.maps(batch.tensors), strict=True))
+        for_rpn, for_heads = (dict(zip(MAP_NAMES, maps)) for maps in self.maps(batch.tensors))
         # Boxes in 16 bits would be off by pixels.
         with torch.autocast(batch.tensors.device.type, enabled=False):
-            proposals, losses = self.rpn(batch, maps, targets)
-            found, roi_losses = self.roi_heads(maps, proposals, batch.image_sizes, targets)
-        if self.training:
-            return losses | roi_losses
-        return [
-            _at_image_size(instances, inner, image.shape[-2:])
-            for instances, inner, image in zip(found, batch.image_sizes, images)
-        ]
+            proposals, losses = self.rpn(batch, for_rpn, targets)
+            found, roi_losses = self.roi_heads(for_heads, proposals, batch.image_sizes, targets)
+            if self.training:
+                return losses | roi_losses
+            return [
+                self._at_image_size(instances, inner, image.shape[-2:])
+                for instances, inner, image in zip(found, batch.image_sizes, images)
+            ]
+
+    def _at_image_size(self, instances: Instances, inner: Sequence[int], size: Sequence[int]) -> Instances:
+        """Return the instances of the resized image at the size of the original."""
+        found = self.roi_heads.at_image_size(instances, inner, size)
+        return {**found, "masks": RoIMasks(found["masks"], found["boxes"], size)}
 
     def get_classifier(self) -> nn.Module:
-        """Return the layers of the boxes' classes and offsets, and that of the masks."""
-        return nn.ModuleList(
-            [self.roi_heads.box_predictor, self.roi_heads.mask_predictor.get_submodule("mask_fcn_logits")]
-        )
+        """Return the layers of the regions' heads whose shape depends on the number of classes."""
+        return self.roi_heads.classifier()
 
     def forward_features(self, images: Sequence[Tensor]) -> list[Tensor]:
         """Compute the maps of the backbone (B, C_l, h_l, w_l), finest first, of the images as they are resized."""
@@ -161,10 +168,14 @@ class InstanceSegmenter(BaseSegmenter):
                     f"{self.resize.max_size}; got {short} x {long}: cut it into parts"
                 )
 
-    def maps(self, image: Tensor) -> list[Tensor]:
-        """Return the five maps that the engine reads, float32, finest first, of a normalized batch (B, C, H, W)."""
+    def maps(self, image: Tensor) -> tuple[list[Tensor], list[Tensor]]:
+        """Return the maps for the proposals and those for the heads, float32, of a normalized batch (B, C, H, W).
+
+        Both are the same five, finest first.
+        """
         fused = self.neck(self.backbone(image))
-        return [x.float() for x in (*fused, F.max_pool2d(fused[-1], 1, 2))]
+        maps = [x.float() for x in (*fused, F.max_pool2d(fused[-1], 1, 2))]
+        return maps, maps
 
     def raw_outputs(self, image: Tensor, proposals: int = 8, instances: int = 2) -> Tensor:
         """Return logits and box offsets of every anchor, and logits, offsets and masks at fixed places, flat.
@@ -176,13 +187,14 @@ class InstanceSegmenter(BaseSegmenter):
         """
         divisor = self.resize.size_divisible
         height, width = image.shape[-2:]
-        maps = self.maps(F.pad(image, (0, -width % divisor, 0, -height % divisor)))
-        finest = maps[0]
-        whole = finest.new_tensor([0, 0, finest.shape[-1], finest.shape[-2]])
+        for_rpn, for_heads = self.maps(F.pad(image, (0, -width % divisor, 0, -height % divisor)))
+        finest = for_heads[0]
+        # A tensor made of a list would fix the size of an exported network.
+        whole = torch.cat([finest.new_full((1,), side) for side in (0, 0, finest.shape[-1], finest.shape[-2])])
         # Ever smaller boxes at one corner: all differ, and none depends on the values of the maps.
         boxes = whole / torch.arange(1, proposals + 1, device=finest.device)[:, None]
-        objectness, offsets = self.rpn.head(maps)
-        found = [*objectness, *offsets, *self.roi_heads.probe(maps, boxes, instances)]
+        objectness, offsets = self.rpn.head(for_rpn)
+        found = [*objectness, *offsets, *self.roi_heads.probe(for_heads, boxes, instances)]
         return torch.cat([x.flatten() for x in found])
 
     def _check_images(self, images: Sequence[Tensor]) -> None:
@@ -200,7 +212,13 @@ def _plain_tensors(target: Instances) -> Instances:
     return {key: value.as_subclass(Tensor) for key, value in plain.items()}
 
 
-def _at_image_size(instances: Instances, inner: Sequence[int], size: Sequence[int]) -> Instances:
-    """Return the instances of the resized image at the size of the original."""
-    boxes = resize_boxes(instances["boxes"], list(inner), list(size))
-    return {**instances, "boxes": boxes, "masks": RoIMasks(instances["masks"], boxes, size)}
+class SingleMapInstanceSegmenter(InstanceSegmenter):
+    """A detector without a pyramid, on the two maps of a neck: proposals read the first, the regions' heads the last.
+
+    Arguments as of :class:`InstanceSegmenter`.
+    """
+
+    def maps(self, image: Tensor) -> tuple[list[Tensor], list[Tensor]]:
+        """Return the map for the proposals and that for the heads, float32, of a normalized batch (B, C, H, W)."""
+        first, last = self.neck(self.backbone(image))
+        return [first.float()], [last.float()]
