@@ -142,8 +142,13 @@ CONVERSIONS: dict[str, Conversion] = {
     "maskrcnn_resnet50_fpn": Conversion("maskrcnn_fpn_r50", maskrcnn_key, MASK_FCN, MASK_FCN),
     "maskrcnn_resnet50_fpn_v2": Conversion("maskrcnn_fpn_v2_r50", maskrcnn_key, MASK_FCN, MASK_FCN),
 }
-# Networks for which no model here computes the same.
-NOT_CONVERTIBLE = ("lraspp_mobilenet_v3_large",)
+# Networks for which no model here computes the same, and why. Weights have learned where their regions are read: half a
+# pixel of the finest map is two of the image.
+NOT_CONVERTIBLE = {
+    "lraspp_mobilenet_v3_large": "it is not in the zoo",
+    "mask_rcnn_r50_fpn_dconv_c3-c5": "MMDetection reads regions half a pixel aside and does not round anchors",
+    "fcis_coco": "its ResNet strides in the 1x1 convolutions, and it rounds the bins of regions",
+}
 
 
 @dataclass(frozen=True)
@@ -177,7 +182,8 @@ def convert(name: str, tensors: Mapping[str, Tensor]) -> Converted:
     """
     supported = f"choose one of {', '.join(CONVERSIONS)}"
     if name in NOT_CONVERTIBLE:
-        raise ValueError(f"a conversion must have a model that computes the same; {name} has none yet: {supported}")
+        missing = f"{name} has none yet ({NOT_CONVERTIBLE[name]})"
+        raise ValueError(f"a conversion must have a model that computes the same; {missing}: {supported}")
     if name not in CONVERSIONS:
         raise ValueError(f"the network must be one of torchvision's that can be converted; got {name!r}: {supported}")
     conversion = CONVERSIONS[name]
