@@ -92,8 +92,7 @@ def eval_results_file(cfg: Mapping[str, Any], benchmark: Benchmark) -> tuple[str
             f"weights for the benchmark {benchmark.dataset} must be measured; these are not: pass --scores of "
             "'gatezoo eval --out', or leave out --benchmark"
         )
-    unit = "m" if METRICS[key].unit == "m" else "in 0 .. 1"
-    notes = f"{METRICS[key].title} ({unit}); {one_line(metrics.get('protocol', 'unknown'))}"
+    notes = f"{METRICS[key].title} (in 0 .. 1); {one_line(metrics.get('protocol', 'unknown'))}"
     entry = EvalResultEntry(benchmark.dataset, benchmark.task, metrics[key], notes=notes)
     name = f"{slug(benchmark.dataset)}-{slug(benchmark.task)}.yaml"
     return f"{EVAL_RESULTS}/{name}", yaml_dump(eval_result_entries_to_yaml([entry]))

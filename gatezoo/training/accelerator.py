@@ -30,7 +30,7 @@ def make_accelerator(model: BaseSegmenter, recipe: Recipe, options: RunOptions) 
         cpu=device.type == "cpu",
         # Each batch is split into the processes' shares, so that the number of processes does not change the result.
         dataloader_config=DataLoaderConfiguration(split_batches=True),
-        kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=unused or recipe.linear_probe_steps > 0)],
+        kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=unused or recipe.probe_steps > 0)],
         log_with=options.log_with,
         project_dir=options.out,
     )

@@ -185,6 +185,13 @@ def test_units_follow_norm_and_relu(narrow):
     torch.testing.assert_close(behind(x) - x, behind.convolve(behind.enter(x)))
 
 
+def test_dropout_is_before_the_last_convolution_of_the_two_widest_groups(narrow):
+    for group, rate in zip(WiderResNet38().groups, (None, None, None, None, 0.3, 0.5), strict=True):
+        assert [m.p for m in group.modules() if isinstance(m, nn.Dropout)] == ([rate] if rate else [])
+        if rate:
+            assert group[0].convolve[-2].p == rate
+
+
 def test_refusals_and_weights_from_a_file(narrow, tmp_path):
     net = WiderResNet38()
     save_file(net.state_dict(), tmp_path / "w.safetensors")

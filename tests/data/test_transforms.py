@@ -205,6 +205,18 @@ def test_rotation_transforms_all_maps_alike():
     assert filled > 500
 
 
+def test_rotation_is_as_often_and_as_far_to_one_side_as_to_the_other():
+    random.seed(0)
+    labels = torch.zeros(91, 91, dtype=torch.uint8)
+    labels[44:47, 80:83] = 1  # right of the center
+    sample, angles = {"image": tv_tensors.Image(labels[None]), "mask": tv_tensors.Mask(labels)}, []
+    for _ in range(300):
+        row, column = RandomRotate(30)(sample)["mask"].as_subclass(Tensor).eq(1).nonzero().float().mean(0) - 45
+        angles.append(torch.atan2(row, column).rad2deg().item())
+    assert -32 < min(angles) < -27 < 27 < max(angles) < 32
+    assert sum(angles) / len(angles) == pytest.approx(0, abs=4)
+
+
 def test_rotation_transforms_instances():
     random.seed(0)
     sample = instances()

@@ -116,6 +116,17 @@ def test_untrained_gate_predicts_a_metre_everywhere():
     assert PredictedGate(32, 5)(torch.randn(2, 32, 6, 8)).log_depth.abs().max() < 0.1
 
 
+@pytest.mark.parametrize("gate", ["predicted", "attention"])
+def test_scale_classifier_drops_a_tenth_of_what_it_reads(gate):
+    module, read = DEPTH_GATES[gate](512, 5).train(), []
+    module.trunk = nn.Identity()
+    module.scale[-1].register_forward_hook(lambda _, inputs, output: read.extend((inputs[0], output)))
+    weights = module(torch.ones(4, 32, 40, 40)).weights
+    assert read[0].unique().tolist() == pytest.approx([0, 1 / 0.9])
+    assert (read[0] == 0).float().mean() == pytest.approx(0.1, abs=0.01)
+    assert torch.equal(weights, read[1].softmax(1))
+
+
 @torch.no_grad()
 def test_softmax_of_the_scales_is_applied_once():
     gate, x = PredictedGate(32, 5).eval(), torch.randn(1, 32, 6, 8)

@@ -94,11 +94,13 @@ METADATA = {
     "other sha256": (body(ETag="a" * 64), "must have sha256 .*; the hub has a"),
     "other length": (body(Content_Length="9"), f"must have {len(DATA)} bytes; the hub has 9"),
 }
-FAULTS = COMMON | BODY | METADATA
+HTTPS = {"redirect to http": (status(302, Location="http://files.test/x"), "must stay at https; it redirects to 'http")}
+FAULTS = COMMON | BODY | METADATA | HTTPS
 CASES = [
     *(("HEAD", name) for name in COMMON | METADATA),
     *(("branch", name) for name in COMMON),
     *((kind, name) for kind in ("GET", "https") for name in COMMON | BODY),
+    *(("https", name) for name in HTTPS),
 ]
 
 
@@ -158,6 +160,14 @@ def test_fault_ends_within_its_budget_in_one_line_with_nothing_left(server, hurr
     assert files_in(tmp_path) == []
     if kind == "https":
         assert all(token is None for _, _, token in server.requests), "the token of the Hub went elsewhere"
+
+
+@pytest.mark.parametrize("number", [401, 403, 404, 418])
+def test_refusal_is_asked_for_once(server, hurry, number):
+    server.plans["GET"] = status(number)
+    with pytest.raises(ValueError, match=str(number)):
+        fetch()
+    assert [name for name, *_ in server.requests].count("GET") == 1
 
 
 @pytest.mark.parametrize("method", ["HEAD", "GET"])

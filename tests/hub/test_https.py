@@ -1,6 +1,7 @@
 """Weights at a plain https address: cached by digest, checked, one-line errors."""
 
 import dataclasses
+import os
 
 import pytest
 import torch
@@ -44,6 +45,16 @@ def test_file_is_downloaded_once(hub, entry, tmp_path):
     hub.requests.clear()
     assert torch.equal(gatezoo.create_model("test_fcn", pretrained=True).eval()(image), model(image))
     assert hub.requests == []
+
+
+def test_file_is_on_the_disk_before_it_gets_its_name(hub, entry, monkeypatch):
+    calls, sync, replace = [], os.fsync, os.replace
+    monkeypatch.setattr(os, "fsync", lambda fd: calls.append(os.fstat(fd).st_ino) or sync(fd))
+    monkeypatch.setattr(os, "replace", lambda a, b: calls.append(("replace", os.stat(a).st_ino)) or replace(a, b))
+    gatezoo.create_model("test_fcn", pretrained=True)
+    (path,) = [path for _, path in sources.list_local_files(entry[1])]
+    number = path.stat().st_ino
+    assert calls.index(number) < calls.index(("replace", number))
 
 
 def test_damaged_file_is_downloaded_again(hub, entry):

@@ -341,7 +341,7 @@ def boxes_and_masks(corners, scores=None, label=1):
     item = {"boxes": torch.tensor(corners).float(), "labels": torch.full((len(corners),), label)}
     if scores is None:
         return item | {"masks": masks.to(torch.uint8)}
-    return item | {"masks": 0.2 + 0.5 * masks[:, None], "scores": torch.tensor(scores)}
+    return item | {"masks": 0.45 + 0.1 * masks[:, None], "scores": torch.tensor(scores)}
 
 
 def test_average_precision_by_hand():

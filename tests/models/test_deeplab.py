@@ -36,6 +36,21 @@ def test_deeplabv3_refines_the_context():
     assert isinstance(gatezoo.create_model("test_denseaspp").head.refine, nn.Identity)
 
 
+@pytest.mark.parametrize(
+    ("name", "part", "rates"),
+    [
+        ("dignet_deeplabv2_resnet101", "head", (6, 12, 18, 24)),
+        ("denseaspp_densenet121", "head.context", (3, 6, 12, 18, 24)),
+        ("deeplabv3_resnet50", "head.context", (12, 24, 36)),
+        ("deeplabv3plus_wrn38", "head.context", (12, 24, 36)),
+    ],
+)
+def test_rates_of_atrous_pooling_are_those_of_the_papers(name, part, rates):
+    convs = [m for m in on_meta(name).get_submodule(part).modules() if isinstance(m, nn.Conv2d)]
+    large = [(conv.dilation, conv.padding) for conv in convs if conv.kernel_size == (3, 3)]
+    assert large == [((rate, rate), (rate, rate)) for rate in rates]
+
+
 def test_deeplabv3plus_reads_a_shallow_map():
     model = on_meta("deeplabv3plus_wrn38", num_classes=19, auxiliary=False)
     assert model.backbone.strides == [4, 8, 8]

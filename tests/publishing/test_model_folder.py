@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import math
 
@@ -9,6 +10,7 @@ from gatezoo.data import FolderDataset
 from gatezoo.data.check.check import check_folder
 from gatezoo.pretrained import PretrainedCfg
 from gatezoo.publishing.model_folder import save_pretrained
+from gatezoo.publishing.publish import build_release
 
 
 @pytest.fixture
@@ -135,6 +137,28 @@ def test_new_classifier_keeps_the_license_and_names_the_base_model(tmp_path):
     assert cfg.base_model.startswith(
         "dignet_mobilenetv2_8s.camvid, license CC-BY-NC-4.0, trained on CamVid, 367 images"
     )
+
+
+def test_new_classifier_keeps_the_normalization(folder, tmp_path):
+    model, _ = folder
+    model.pretrained_cfg = PretrainedCfg("test_dignet", "local", 5, (0.1, 0.2, 0.3), (0.4, 0.5, 0.6))
+    cfg = gatezoo.from_pretrained(save_pretrained(model, tmp_path / "new")).pretrained_cfg
+    assert (cfg.num_classes, cfg.mean, cfg.std) == (3, (0.1, 0.2, 0.3), (0.4, 0.5, 0.6))
+
+
+def test_published_folder_tells_all_that_the_saved_one_does(tmp_path):
+    model = gatezoo.create_model("test_fcn", num_classes=2)
+    facts = {"class_names": ("ground", "disc"), "palette": ((0, 0, 0), (9, 8, 7)), "ignore_index": 7, "image_max": 4095}
+    facts |= {"label_format": {"ids": {"0": 0, "255": 1}}, "recipe": {"lr": 0.5}, "train_data": "discs", "command": "c"}
+    facts |= {"license": "MIT", "data_license": "CC0 1.0", "base_model": "a.b", "interpolation": "bicubic"}
+    facts |= {"metrics": {"miou": 0.5, "protocol": "whole images"}}
+    model.pretrained_cfg = PretrainedCfg("test_fcn", "local", 2, (0.1, 0.2, 0.3), (0.4, 0.5, 0.6), **facts)
+    saved = save_pretrained(model, tmp_path / "saved")
+    build_release(str(saved), tmp_path / "release", "org/test_fcn.discs")
+    given, kept = (gatezoo.from_pretrained(path).pretrained_cfg for path in (saved, tmp_path / "release"))
+    assert dataclasses.replace(kept, sources=given.sources) == given
+    for name, value in {**facts, "mean": (0.1, 0.2, 0.3), "std": (0.4, 0.5, 0.6)}.items():
+        assert getattr(kept, name) == value
 
 
 def test_card_tells_the_conventions_of_the_training_data(folder, tmp_path):

@@ -1,5 +1,6 @@
 """``gatezoo eval --recipe``: an experiment's data, protocol and network, and the paper's scores beside ours."""
 
+import dataclasses
 import json
 
 import pytest
@@ -11,8 +12,10 @@ from safetensors.torch import save_file
 
 import gatezoo
 from gatezoo.data import create_dataset
+from gatezoo.evaluation.experiment import compare_with_paper, experiment_setting
 from gatezoo.inference.padding import make_inference_mode
 from gatezoo.inference.predictor import Predictor
+from gatezoo.recipes.experiments import find_experiment
 
 FILE = """
 paper: a paper
@@ -109,6 +112,21 @@ def test_options_beside_an_experiment_win_and_are_told(setting, monkeypatch, cap
     assert report["scores"]["miou"] == pytest.approx(expected, abs=1e-6)
 
 
+def test_keywords_of_the_reader_are_the_experiments_unless_others_are_given_and_told():
+    experiment = dataclasses.replace(find_experiment("fcn_lite0_8s.camvid"), data={"a": 1, "b": 2, "c": 3})
+    setting = experiment_setting(experiment, None, None, {"b": 2, "c": 4, "d": 5}, {"flip": experiment.protocol.flip})
+    assert setting.data_options == {"a": 1, "b": 2, "c": 4, "d": 5}
+    assert setting.changed == ["c", "d"]
+
+
+def test_only_shares_are_compared_in_per_cent():
+    paper = {"miou": 40.5, "rmse": 0.7, "delta1": 60.0, "iiou": 3.0}
+    experiment = dataclasses.replace(find_experiment("fcn_lite0_8s.camvid"), paper_results=paper)
+    rows = compare_with_paper({"miou": 0.5, "depth": {"rmse": 0.9, "delta1": 0.625}}, experiment)
+    here = {"miou": 50.0, "rmse": 0.9, "delta1": 62.5, "iiou": None}
+    assert {row.metric: (row.paper, row.here) for row in rows} == {key: (paper[key], here[key]) for key in paper}
+
+
 def test_merged_passes_are_those_of_the_protocol(setting, monkeypatch, capsys, tmp_path):
     arguments, checkpoint = setting
     arguments[1] += "-merged"
@@ -132,6 +150,11 @@ def test_merged_passes_are_those_of_the_protocol(setting, monkeypatch, capsys, t
             dict(bins=[1], iterations=3, normalization={}),
             (),
             "mean of the weights must be that of test_dignet.voc12, [0.4, 0.5, 0.6]; the checkpoint has",
+        ),
+        (
+            dict(bins=[1], iterations=3, normalization={**NORMALIZATION, "std": [0.2, 0.2, 0.2]}),
+            (),
+            "std of the weights must be that of test_dignet.voc12, [0.2, 0.3, 0.2]; the checkpoint has",
         ),
         (dict(), ("--dataset", "camvid"), "dataset must be that of test_dignet.voc12, voc12; got 'camvid': leave it"),
         (

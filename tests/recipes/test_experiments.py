@@ -107,6 +107,16 @@ def test_defaults_of_the_package_are_not_taken_for_a_papers(tmp_path):
     assert read_experiments(path)["test_fcn.camvid"].recipe == Recipe(**given)
 
 
+def test_stages_have_the_values_of_their_experiment_unless_they_give_others(tmp_path):
+    text = "{source: b, dataset: camvid, train_split: c, val_split: d, recipe: {lr: 0.1, hflip: 0}, experiments: {e: "
+    text += "{model: test_fcn, recipe: {lr: 0.2}, model_kwargs: {head: fcn}, "
+    text += "stages: [{name: one}, {name: two, model_kwargs: {}, recipe: {lr: 0.3}}]}}}"
+    (tmp_path / "t.yaml").write_text(text)
+    one, two = read_experiments(tmp_path / "t.yaml")["e"].stages
+    assert (one.model_kwargs, one.recipe) == ({"head": "fcn"}, Recipe(lr=0.2, hflip=0))
+    assert (two.model_kwargs, two.recipe) == ({}, Recipe(lr=0.3, hflip=0))
+
+
 def test_metrics_are_formatted_with_titles_and_one_value_per_seed():
     assert format_metrics({"miou": 50, "pixel_accuracy": [89.04, 88.2], "pole": 1.5}) == (
         "mIoU 50.0; pixel accuracy 89.0, 88.2; pole 1.5"

@@ -156,6 +156,13 @@ def test_model_keywords_reach_the_trained_network(train):
     }
 
 
+@pytest.mark.parametrize("frozen", [[], ["norm_statistics"]])
+def test_statistics_of_norms_are_kept_only_where_the_experiment_says_so(train, frozen):
+    """Though a network of this kind keeps them by default."""
+    assert gatezoo.create_model("test_dignet").freeze_bn
+    assert train(name="test_dignet", recipe={"frozen_layers": frozen})[0][0].freeze_bn == bool(frozen)
+
+
 # ---- evaluation
 
 

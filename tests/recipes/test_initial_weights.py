@@ -9,8 +9,11 @@ from helpers.trees import DRAWERS
 from safetensors.torch import load_file, save_file
 
 import gatezoo
-from gatezoo.recipes.experiments import experiments, find_experiment, find_start
+from gatezoo.recipes.experiments import Stage, experiments, find_experiment, find_start
 from gatezoo.recipes.initial_weights import check_initial_weights
+from gatezoo.recipes.recipe import Recipe
+from gatezoo.training import stages
+from gatezoo.training.options import ModelSource, RunOptions
 
 # Nothing is learned: the last weights are the first ones.
 FILE = """
@@ -120,6 +123,9 @@ def test_coco_weights_come_as_a_checkpoint_or_as_published_ones(tmp_path):
     check_initial_weights(experiment, False, None, True)
     with pytest.raises(ValueError, match="on COCO's classes; got --pretrained-backbone: train"):
         check_initial_weights(experiment, False, "timm", False)
+    other = find_experiment(f"{tmp_path}/t.yaml:test_dignet.camvid")
+    with pytest.raises(ValueError, match=r"the last ones of test_fcn\.camvid, .*; got --pretrained: train"):
+        check_initial_weights(other, True, None, False)
 
 
 def test_imagenet_weights_reach_the_network(start, backbone):
@@ -160,3 +166,15 @@ def test_stages_start_from_the_one_before_unless_they_start_anew(start, backbone
     expected = load_file(backbone)["layer3.0.conv1.weight"]
     assert [torch.equal(stage[key], expected) for stage in (one, two, three, four)] == [True, True, True, False]
     assert torch.equal(one[head], two[head])
+
+
+def test_every_stage_has_the_options_of_the_network(monkeypatch, tmp_path):
+    trained = []
+    monkeypatch.setattr(stages, "train_model", lambda source, *_: trained.append(source) or {})
+    source = ModelSource("test_fcn", pretrained_backbone="timm", model_kwargs={"in_chans": 1}, freeze_bn=False)
+    parts = [Stage(name, {"head": name}, Recipe(), start) for name, start in (("a", ""), ("b", ""), ("c", "imagenet"))]
+    stages.train_stages(source, parts, [], [], RunOptions(tmp_path))
+    assert [one.freeze_bn for one in trained] == [False] * 3
+    assert [one.model_kwargs for one in trained] == [{"head": name, "in_chans": 1} for name in "abc"]
+    assert [one.pretrained_backbone for one in trained] == ["timm", None, "timm"]
+    assert [one.initial_checkpoint for one in trained] == [None, tmp_path / "1_a/last.safetensors", None]

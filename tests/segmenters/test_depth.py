@@ -49,9 +49,8 @@ def test_recurrent_network_without_loops_is_feed_forward_bit_for_bit(gate, image
     assert not torch.equal(recurrent(image, **given), plain(image, **given))
 
 
-@torch.no_grad()
 @pytest.mark.parametrize("feedback", ["feature", "scores"])
-def test_loops_equal_the_written_equations(feedback, image):
+def test_loops_and_their_gradients_equal_the_written_equations(feedback, image):
     model, image = make(feedback=feedback).double(), image.double()
     (x,) = model.backbone(image)
 
@@ -81,6 +80,12 @@ def test_loops_equal_the_written_equations(feedback, image):
         torch.testing.assert_close(found, resize_to(coarse, SIZE), atol=1e-9, rtol=1e-9)
     for found, coarse in zip(outputs.log_depth, depths, strict=True):
         torch.testing.assert_close(found, resize_to(coarse, SIZE)[:, 0], atol=1e-9, rtol=1e-9)
+    totals = [
+        sum(resize_to(x, SIZE).square().mean() for x in maps)
+        for maps in ([*outputs.iterations, *(x[:, None] for x in outputs.log_depth)], [*expected, *depths])
+    ]
+    gradients = [torch.autograd.grad(total, list(model.parameters())) for total in totals]
+    torch.testing.assert_close(*gradients, atol=1e-12, rtol=1e-8)
 
 
 @torch.no_grad()

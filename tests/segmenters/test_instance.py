@@ -16,7 +16,7 @@ from torchvision.models.detection.roi_heads import paste_masks_in_image
 from torchvision.ops.feature_pyramid_network import LastLevelMaxPool
 
 import gatezoo
-from gatezoo.heads.mask_rcnn import MAP_NAMES, RATIOS, make_roi_heads
+from gatezoo.heads.mask_rcnn import MAP_NAMES, make_roi_heads
 from gatezoo.model_info import count_parameters, on_meta
 from gatezoo.segmenters.roi_masks import RoIMasks
 
@@ -69,7 +69,7 @@ def twins():
         max_size=160,
         image_mean=ours.backbone.mean,
         image_std=ours.backbone.std,
-        rpn_anchor_generator=AnchorGenerator(((8,), (16,), (32,), (64,), (128,)), (RATIOS,) * 5),
+        rpn_anchor_generator=AnchorGenerator(((8,), (16,), (32,), (64,), (128,)), ((0.5, 1.0, 2.0),) * 5),
         box_head=TwoMLPHead(16 * 49, 32),
         box_predictor=FastRCNNPredictor(32, 3),
         mask_head=MaskRCNNHeads(16, (16,) * 4, 1),
@@ -268,8 +268,10 @@ def test_masks_are_drawn_as_by_torchvision(masks):
     assert len(masks) == 3
     assert torch.equal(masks.dense(), drawn)
     assert torch.equal(masks >= 0.3, drawn >= 0.3)
+    assert torch.equal(torch.stack(list(masks.drawn())), drawn[:, 0] >= 0.5)
     assert torch.equal(torch.stack(list(masks.drawn(0.7))), drawn[:, 0] >= 0.7)
     assert sum(part.numel() for *_, part in masks.windows()) < masks.dense().numel() / 3
+    assert [part.sum().item() for *_, part in masks.windows()] == (drawn >= 0.5).flatten(1).sum(1).tolist()
     for which in (0, 2, -1):
         assert torch.equal(masks[which], drawn[which])
     assert torch.equal(masks[1:], drawn[1:])

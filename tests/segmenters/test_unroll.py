@@ -72,6 +72,17 @@ def test_unroll_equals_its_loop(unroll, blocks):
     assert not torch.equal(outputs[0], outputs[1])
 
 
+@pytest.mark.parametrize("unroll", ["su", "pu", "pf"])
+def test_gradients_of_an_unroll_are_those_of_its_loop(unroll):
+    """Through the outputs that the gates are made of, too."""
+    model, image = rignet(unroll=unroll).double(), torch.randn(1, 3, 64, 64, dtype=torch.float64)
+    loop = sequential_by_loops if unroll == "su" else parallel_by_loops
+    parameters = list(model.parameters())
+    found = torch.autograd.grad(model(image, iterations=3).square().mean(), parameters)
+    expected = torch.autograd.grad(loop(model, image, 3).square().mean(), parameters)
+    torch.testing.assert_close(found, expected, atol=1e-12, rtol=1e-8)
+
+
 @torch.no_grad()
 @pytest.mark.parametrize("unroll", ["su", "pu", "pf"])
 def test_one_iteration_is_the_plain_network_bit_for_bit(unroll):

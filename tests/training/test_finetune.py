@@ -14,6 +14,7 @@ import typer.main
 from helpers.commands import run
 from helpers.paths import ROOT
 from PIL import Image
+from safetensors.torch import load_file
 
 import gatezoo
 from gatezoo.cli.app import app
@@ -23,6 +24,7 @@ from gatezoo.pretrained import PretrainedCfg
 from gatezoo.publishing.model_folder import save_pretrained
 from gatezoo.recipes.finetuning import FINETUNE_DEFAULTS, FinetuneContext, finetune_recipe
 from gatezoo.training import RunOptions
+from gatezoo.training.selection import Selection
 
 BASE = "test_dignet.local, license CC-BY-NC-4.0, trained on CamVid, 367 images (research use)"
 
@@ -168,11 +170,25 @@ def test_help_shows_the_defaults_that_are_used():
     assert train_text.endswith(" Default: 0.01.")
 
 
+def open_parts(masks):
+    options = dict(ids={0: 0, 255: 1}, layout=FolderLayout(label_suffix="_m.png"), image_max=4095)
+    return [FolderDataset(masks / part, 2, **options) for part in ("train", "val")]
+
+
+def test_model_folder_has_the_last_weights_and_not_those_that_score_best(masks, tmp_path, monkeypatch):
+    """Held-out images choose no checkpoint."""
+    monkeypatch.setattr(Selection, "is_best", lambda _, history: len(history) == 1)
+    name = save_pretrained(gatezoo.create_model("test_fcn", num_classes=2), tmp_path / "weights")
+    recipe = dict(steps=2, batch_size=2, crop_size=48, amp_dtype="none", lr=0.1, eval_interval=1)
+    gatezoo.finetune(f"local-dir:{name}", *open_parts(masks), recipe, RunOptions(tmp_path / "out", workers=0))
+    kept = load_file(tmp_path / "out/model/model.safetensors")["head.weight"]
+    best, last = (load_file(tmp_path / f"out/{one}.safetensors")["head.weight"] for one in ("best", "last"))
+    assert torch.equal(kept, last)
+    assert not torch.equal(kept, best)
+
+
 def test_resumed_fine_tuning_compares_with_the_first_weights(masks, tmp_path):
-    data = [
-        FolderDataset(masks / part, 2, ids={0: 0, 255: 1}, layout=FolderLayout(label_suffix="_m.png"), image_max=4095)
-        for part in ("train", "val")
-    ]
+    data = open_parts(masks)
     name = save_pretrained(gatezoo.create_model("test_fcn", num_classes=2), tmp_path / "weights")
     recipe = dict(steps=2, batch_size=2, crop_size=48, amp_dtype="none", lr=0.1)
     options = RunOptions(tmp_path / "out", workers=0)

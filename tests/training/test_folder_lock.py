@@ -8,9 +8,14 @@ import sys
 
 import pytest
 
+import gatezoo
+from gatezoo.data import FolderDataset
+from gatezoo.recipes.recipe import Recipe
 from gatezoo.training import folder_lock
 from gatezoo.training.folder_lock import LOCK, check_unlocked, lock_folder
+from gatezoo.training.options import RunOptions
 from gatezoo.training.run_folder import RunFolder
+from gatezoo.training.trainer import Trainer
 
 fcntl = pytest.importorskip("fcntl", reason="this system has no such locks")
 
@@ -46,8 +51,18 @@ def test_folder_of_another_process_is_refused_until_it_ends(tmp_path):
     check_unlocked(tmp_path)
     with lock_folder(tmp_path):
         assert other(tmp_path).communicate()[1] == "refused\n"
-        assert (tmp_path / LOCK).read_text().startswith(f"{os.getpid()} on ")
     assert other(tmp_path).communicate()[0] == "held\n"
+    with lock_folder(tmp_path):  # reading the file releases the lock
+        assert (tmp_path / LOCK).read_text().startswith(f"{os.getpid()} on ")
+
+
+def test_training_holds_the_lock_until_its_end(shapes, tmp_path, monkeypatch):
+    data, model, out = FolderDataset(shapes, 2), gatezoo.create_model("test_fcn", num_classes=2), tmp_path / "out"
+    answers = []
+    monkeypatch.setattr(Trainer, "_run_steps", lambda _: answers.extend(other(out).communicate()))
+    Trainer(model, data, data, Recipe(amp_dtype="none"), RunOptions(out, "cpu", workers=0)).run()
+    assert answers == ["", "refused\n"]
+    assert other(out).communicate() == ("held\n", "")
 
 
 def test_file_system_without_locks_is_told_once(tmp_path, monkeypatch, caplog):

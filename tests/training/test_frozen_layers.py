@@ -64,6 +64,26 @@ def test_norms_of_a_recurrent_network_are_those_outside_of_its_backbone_too():
     assert all(parameter.requires_grad for name, parameter in model.named_parameters() if name.endswith("conv1.weight"))
 
 
+@pytest.mark.parametrize("backbone", ["resnet50_gn", "convnext_atto", "resnet18"])
+def test_norms_of_every_kind_keep_their_scale_and_shift(backbone):
+    model = on_meta("fpn_r50", backbone=backbone)
+    freeze_layers(model, ["norm_affine"])
+    norms = {name for name, module in model.backbone.named_modules() if "Norm" in type(module).__name__}
+    frozen = {name.rpartition(".")[0] for name, p in model.named_parameters() if not p.requires_grad}
+    assert frozen == {f"backbone.{name}" for name in norms}
+
+
+@pytest.mark.parametrize(
+    ("name", "frozen"), [("test_maskrcnn_fpn", True), ("test_zigzag_maskrcnn", True), ("test_maskrcnn_fpn_v2", False)]
+)
+def test_detectors_freeze_the_statistics_of_their_backbones_unless_told_otherwise(name, frozen):
+    for given, expected in (({}, frozen), ({"freeze_bn": not frozen}, not frozen)):
+        model = gatezoo.create_model(name, num_classes=2, **given).train()
+        norms = [module for module in model.backbone.modules() if hasattr(module, "running_mean")]
+        assert norms
+        assert all(norm.training != expected for norm in norms)
+
+
 @pytest.mark.parametrize(
     ("name", "stem", "stage"),
     [

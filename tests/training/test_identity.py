@@ -1,5 +1,6 @@
 """What a training that is continued must have in common with the one that was saved."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -8,8 +9,11 @@ from PIL import Image
 
 import gatezoo
 from gatezoo.data import FolderDataset, create_dataset
+from gatezoo.pretrained import PretrainedCfg
 from gatezoo.recipes.recipe import Recipe
 from gatezoo.training.identity import check_identity, describe_data, describe_training
+from gatezoo.training.options import RunOptions
+from gatezoo.training.trainer import Trainer
 
 
 def described(shapes, recipe=None, classes=2, model="test_dignet", model_kwargs=None, **options):
@@ -40,8 +44,33 @@ def test_changes_that_may_be_told_to_go_on(shapes, change, names):
         assert check_identity(saved, present, False) == []
 
 
+# What changes when a training is looked at, saved or computed in another way, and not what it learns.
+FREE = {"log_interval", "checkpoint_interval", "eval_interval", "patience"}
+FREE |= {"grad_checkpointing", "torchcompile", "deterministic"}
+
+
+def test_all_other_fields_of_a_recipe_and_both_data_sets_count(shapes):
+    data, model = FolderDataset(shapes, 2), gatezoo.create_model("test_fcn", num_classes=2)
+    saved = describe_training(model, data, data, Recipe())
+    assert saved["recipe"].keys() == {field.name for field in dataclasses.fields(Recipe)} - FREE
+    for place, name in enumerate(("training data", "validation data")):
+        sets = [data, data]
+        sets[place] = data.subset(range(5))
+        changes = check_identity(saved, describe_training(model, *sets, Recipe()), True)
+        assert [line.partition(" (")[0] for line in changes] == [f"images of the {name}", f"files of the {name}"]
+
+
 @pytest.mark.parametrize(
-    "change", [{"model_kwargs": {"head": "fcn"}}, {"recipe": {"opt": "adamw"}}, {"recipe": {"ema_decay": 0.9}}]
+    "change",
+    [
+        {"model_kwargs": {"head": "fcn"}},
+        {"recipe": {"opt": "adamw"}},
+        {"recipe": {"ema_decay": 0.9}},
+        {"recipe": {"layer_decay": 0.5}},
+        {"recipe": {"freeze_backbone": True}},
+        {"recipe": {"frozen_layers": ("stem",)}},
+        {"recipe": {"trainable_prefix": "head"}},
+    ],
 )
 def test_changes_that_no_state_can_go_on_with(shapes, change):
     with pytest.raises(ValueError, match="resume must continue with the same network and optimizer"):
@@ -53,6 +82,20 @@ def test_average_may_get_another_decay_and_new_fields_had_their_defaults(shapes)
     assert check_identity(saved, described(shapes, {"ema_decay": 0.8}), True) == ["ema_decay (0.9, now 0.8)"]
     del saved["recipe"]["layer_decay"], saved["recipe"]["scale_range"]
     assert check_identity(saved, described(shapes, {"ema_decay": 0.9}), False) == []
+
+
+def test_normalization_counts_whether_it_is_given_or_that_of_the_weights(shapes, tmp_path):
+    data, model = FolderDataset(shapes, 2), gatezoo.create_model("test_fcn", num_classes=2)
+
+    def identity(cfg=None, **fields):
+        model.pretrained_cfg, recipe = cfg, Recipe(class_weights="none", amp_dtype="none", **fields)
+        return Trainer(model, data, data, recipe, RunOptions(tmp_path, "cpu", workers=0)).identity
+
+    saved = identity()
+    assert check_identity(saved, identity(mean=model.backbone.mean, std=model.backbone.std), False) == []
+    others = identity(PretrainedCfg("test_fcn", "local", 2, (0.1,) * 3, (0.2,) * 3))
+    for present in (identity(mean=(0.1,) * 3, std=(0.2,) * 3), others):
+        assert [line.split(" ")[0] for line in check_identity(saved, present, True)] == ["mean", "std"]
 
 
 def files_of(data):

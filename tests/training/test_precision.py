@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+import gatezoo
 from gatezoo.training.precision import mixed_precision, resolve_amp_dtype
 
 
@@ -42,3 +43,21 @@ def test_cpu_without_bf16_trains_in_float32_with_a_warning(supported, amp_dtype,
     assert ("float32" in caplog.text) == (not supported)
     assert resolve_amp_dtype("bf16", "cuda") == "bf16"
     assert [resolve_amp_dtype(other, "cpu") for other in ("none", "fp16")] == ["none", "fp16"]
+
+
+@torch.no_grad()
+def test_boxes_of_a_detector_are_found_in_float32(monkeypatch):
+    """The maps come from bf16, and what is found in given maps does not depend on it."""
+    model = gatezoo.create_model("test_maskrcnn_fpn", num_classes=3).eval()
+    images = [torch.rand(3, 96, 96)]
+    with mixed_precision(model, "cpu") as autocast, autocast:
+        maps = model.maps(torch.randn(1, 3, 96, 96))
+    assert {x.dtype for x in maps} == {torch.float32}
+    assert all(torch.equal(x, x.bfloat16().float()) for x in maps)
+    monkeypatch.setattr(model, "maps", lambda _: maps)
+    plain = model(images)
+    assert len(plain[0]["boxes"]) > 0
+    with mixed_precision(model, "cpu") as autocast, autocast:
+        mixed = model(images)
+    for key in ("boxes", "scores"):
+        assert torch.equal(mixed[0][key], plain[0][key])

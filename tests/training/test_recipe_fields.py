@@ -12,6 +12,7 @@ from gatezoo.data.repeat import repeat_factors
 from gatezoo.recipes.recipe import Recipe
 from gatezoo.training.options import RunOptions
 from gatezoo.training.run_folder import RunFolder
+from gatezoo.training.tasks import SemanticTask
 from gatezoo.training.trainer import Trainer
 
 
@@ -27,6 +28,8 @@ def test_training_reads_its_fields(shapes, tmp_path):
     expected = repeat_factors(FolderDataset(shapes, 2), 1.0)
     assert made.loader.dataset.repeats.tolist() == expected.tolist()
     assert made.probe.steps == 5
+    # Several processes would wait for the gradients of the backbone.
+    assert made.accelerator.ddp_handler.find_unused_parameters
     assert len(set(made.base_lrs)) > 3
     frozen = trainer(shapes, tmp_path, freeze_backbone=True)
     assert not any(module.training for module in frozen.model.backbone.modules() if hasattr(module, "running_mean"))
@@ -47,7 +50,11 @@ def test_average_of_the_weights_is_exponential(shapes, tmp_path, monkeypatch):
     saved = []
     keep = lambda _, state, *__: saved.append([{k: v.clone() for k, v in state[n].items()} for n in PARTS])  # noqa: E731
     monkeypatch.setattr(RunFolder, "save", keep)
-    trainer(shapes, tmp_path, steps=4, checkpoint_interval=1, ema_decay=0.75).run()
+    score = lambda task, network, *_: evaluated.append(network) or dict.fromkeys(task.metric_names, 0.5)  # noqa: E731
+    monkeypatch.setattr(SemanticTask, "evaluate", score)
+    made, evaluated = trainer(shapes, tmp_path, steps=4, checkpoint_interval=1, eval_interval=2, ema_decay=0.75), []
+    made.run()
+    assert evaluated == [made.ema_model.module] * 2
     for key in ("head.weight", "backbone.net.bn1.running_var"):
         averages = [average["module." + key] for _, average in saved]
         assert torch.equal(averages[0], saved[0][0][key])

@@ -2,6 +2,7 @@ import csv
 import itertools
 import json
 import logging
+import math
 import os
 import random
 import re
@@ -367,9 +368,10 @@ def test_averaged_weights_are_evaluated_and_saved(shapes, tmp_path):
 def test_infinite_losses_end_the_training(shapes, tmp_path, monkeypatch):
     model = gatezoo.create_model("test_fcn", num_classes=2)
     data = FolderDataset(shapes, 2), FolderDataset(shapes, 2)
-    loss = SemanticObjective.forward
-    monkeypatch.setattr(SemanticObjective, "forward", lambda *args: loss(*args) * float("nan"))
-    with pytest.raises(ValueError, match="losses and gradients must be finite; 10 steps up to step 9 were not"):
+    loss, steps = SemanticObjective.forward, itertools.count()
+    forward = lambda *args: loss(*args) * (1.0 if next(steps) == 6 else math.nan)  # noqa: E731
+    monkeypatch.setattr(SemanticObjective, "forward", forward)
+    with pytest.raises(ValueError, match="losses and gradients must be finite; 10 steps up to step 16 were not"):
         train(model, *data, tmp_path / "out", Recipe(**QUICK, steps=20), workers=0)
     nn.init.constant_(model.head.bias, float("nan"))
     with pytest.raises(ValueError, match=r"weights to train from must be finite; head\.bias holds NaN or infinity"):

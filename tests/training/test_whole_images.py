@@ -84,6 +84,18 @@ def test_whole_images_are_mirrored_with_their_instances(cells, tmp_path):
         )
 
 
+def test_loss_of_a_step_is_the_sum_of_the_detectors_losses(cells, tmp_path):
+    made = trainer(cells, tmp_path / "out")
+    images, targets = next(iter(made.loader))
+    found = []
+    for run in (lambda: made.objective(images, targets), lambda: made.model([x / 255 for x in images], targets)):
+        torch.manual_seed(0)  # regions are drawn
+        found.append(run())
+    total, losses = found
+    assert len(losses) == 5
+    torch.testing.assert_close(total, sum(losses.values()))
+
+
 def test_crops_are_taken_without_a_short_side(cells, tmp_path):
     images, _ = next(iter(trainer(cells, tmp_path / "out", short_side=0).loader))
     assert {tuple(image.shape[-2:]) for image in images} == {(32, 32)}

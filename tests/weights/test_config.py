@@ -51,11 +51,16 @@ ARGS = [
     ({"pretrained_backbone": "/etc/passwd"}, "got 'pretrained_backbone'"),
     ({"backbone": "hf-hub:org/evil"}, "backbone must be a plain word, and no path or URL"),
     ({"backbone": "../../x"}, "backbone must be a plain word, and no path or URL"),
+    ({"backbone": ".."}, "backbone must be a plain word, and no path or URL"),
     ({"backbone": ["resnet18"]}, "backbone must be a text; got ['resnet18']"),
     ({"backbone_args": {"checkpoint_path": "/tmp/x.pth"}}, "which loads nothing; got 'checkpoint_path'"),
     ({"backbone_args": {"pretrained": True}}, "which loads nothing; got 'pretrained'"),
     ({"backbone_args": {"pretrained_cfg": {"file": "x"}}}, "got 'pretrained_cfg'"),
     ({"backbone_args": {"a": [{"pretrained_cfg_overlay": 1}]}}, "got 'pretrained_cfg_overlay'"),
+    *(
+        ({"backbone_args": {key: "x"}}, f"a plain name of an option, which loads nothing; got '{key}'")
+        for key in ("cache_dir", "feature_cls", "feature_cfg", "features_only", "kwargs_filter")
+    ),
     ({"backbone_args": {"width": 10**12}}, "width must be within 1000000; got 1000000000000"),
     ({"bins": "x"}, "bins must be a list of whole numbers up to 1000000; got 'x'"),
     ({"freeze_bn": 1}, "freeze_bn must be True or False; got 1"),
