@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -11,6 +13,8 @@ from ..utils.choices import check_choice
 
 # Pixels drawn at once: few enough for the processor's cache, enough for small objects to need few calls.
 _PIXELS_AT_ONCE = 2**19
+# Sides of a canvas at most. Masks of some twenty pixels tell no more, and hundreds of them vote on large objects.
+_MAX_SIDE = 512
 
 
 def as_half_threshold(masks: Tensor, threshold: float = 0.4) -> Tensor:
@@ -40,8 +44,9 @@ def vote(
     Its new box is the smallest around the pixels where the canvas is at least the threshold, right and bottom edges
     behind the last pixel, and its new mask the canvas within that box, resized bilinearly to (m, m). A detection
     without such pixels keeps its box and its own mask of class c. The canvas spans the boxes of its supporters, within
-    the image. Computed in float32, also under autocast. (FCIS, Li et al., CVPR 2017, Sec. 2.3, and Dai et al.,
-    "Instance-aware semantic segmentation via multi-task network cascades", CVPR 2016.)
+    the image; one of more than 512 pixels on a side is drawn at 1/2, 1/3, ... of the image's resolution. Computed in
+    float32, also under autocast. (FCIS, Li et al., CVPR 2017, Sec. 2.3, and Dai et al., "Instance-aware semantic
+    segmentation via multi-task network cascades", CVPR 2016.)
 
     Args:
         boxes: of M candidates (M, 4), x1 y1 x2 y2 in pixels of the image; clipped to it.
@@ -65,7 +70,6 @@ def vote(
     if not 0 < threshold <= 1:
         raise ValueError(f"threshold must be in 0 .. 1, 0 excluded; got {threshold}: 0.4 is the paper's")
     boxes = clip_boxes_to_image(boxes.float(), size)
-    pixels = _whole_pixels(boxes, size)
     supports = box_iou(boxes[kept], boxes) >= iou
     # The IoU of an empty box with itself is not a number.
     supports[torch.arange(len(kept), device=kept.device), kept] = True
@@ -76,19 +80,27 @@ def vote(
         weights = scores[supporters, label].float()
         weights = weights / weights.sum().clamp(min=torch.finfo(torch.float32).tiny)
         given = masks[supporters, label if mask_of == "class" else best[supporters]].float()
-        origin, canvas = _canvas(given, pixels[supporters], weights, threshold)
+        step = _pixel_side(boxes[supporters])
+        pixels = _whole_pixels(boxes[supporters] / step, (-(-size[0] // step), -(-size[1] // step)))
+        origin, canvas = _canvas(given, pixels, weights, threshold)
         inside = canvas >= threshold
         rows, columns = inside.any(1).nonzero()[:, 0].tolist(), inside.any(0).nonzero()[:, 0].tolist()
         if rows:
             top, bottom, left, right = rows[0], rows[-1] + 1, columns[0], columns[-1] + 1
-            voted_boxes[number] = origin + origin.new_tensor([left, top, right, bottom])
+            voted_boxes[number] = step * (origin + origin.new_tensor([left, top, right, bottom]))
             part = canvas[None, None, top:bottom, left:right]
             voted[number] = F.interpolate(part, voted.shape[-2:], mode="bilinear")[0, 0]
-    return voted_boxes, as_half_threshold(voted, threshold)[:, None]
+    return clip_boxes_to_image(voted_boxes, size), as_half_threshold(voted, threshold)[:, None]
+
+
+def _pixel_side(boxes: Tensor) -> int:
+    """Return the side of a canvas's pixels, in pixels of the image."""
+    reach = (boxes[:, 2:].amax(0) - boxes[:, :2].amin(0)).amax()
+    return max(1, math.ceil(reach.item() / _MAX_SIDE))
 
 
 def _whole_pixels(boxes: Tensor, size: tuple[int, int]) -> Tensor:
-    """Return boxes (M, 4) at whole pixels of the image, int64, the right and bottom edges behind the last pixel."""
+    """Return boxes (S, 4) at whole pixels of a canvas, int64, the right and bottom edges behind the last pixel."""
     edges = boxes.round().to(torch.int64)
     last = edges.new_tensor([size[1] - 1, size[0] - 1])
     start = edges[:, :2].minimum(last)

@@ -71,6 +71,19 @@ def test_drawing_part_by_part_is_drawing_at_once(monkeypatch):
         torch.testing.assert_close(found, expected)
 
 
+def test_large_canvases_are_those_of_a_smaller_image():
+    boxes, scores, masks = candidates(6, size=(960, 1200))
+    boxes = boxes[:1] + 9 * torch.randn(6, 4)  # from (3, 5) on, of some 400 x 500
+    boxes[:, 2:] *= 2.4
+    reach = float((boxes[:, 2:].max(0)[0] - boxes[:, :2].min(0)[0].clamp(min=0)).max())
+    assert 1024 < reach < 1536
+    arguments = torch.tensor([0, 3]), torch.tensor([1, 3])
+    found = vote(boxes, scores, masks, *arguments, (960, 1800))
+    small = vote(boxes / 3, scores, masks, *arguments, (320, 600))
+    torch.testing.assert_close(found, (3 * small[0], small[1]))
+    assert torch.equal(found[0] % 3, torch.zeros(2, 4))
+
+
 def lone(box, mask, size=SIZE):
     """(box, mask) voted for one candidate alone, of class 1 of 2."""
     masks = torch.stack([torch.zeros_like(mask), mask])[None]
