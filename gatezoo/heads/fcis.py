@@ -100,7 +100,8 @@ class FCISRoIHeads(nn.Module):
             candidate's most probable class, as in the authors' code.
     """
 
-    max_workload = {"proposals": 600, "instances": 100}
+    # A proposal is read where it is, and where its offsets move it.
+    rounds = 2
 
     def __init__(
         self,

@@ -117,8 +117,8 @@ class MaskRoIHeads(RoIHeads):
             :class:`gatezoo.heads.deformable_pooling.DeformableRoIPool`; by default RoIAlign (Mask R-CNN, Sec. 3).
     """
 
-    # Proposals and instances of an image at most.
-    max_workload = {"proposals": 1000, "instances": 100}
+    # How often a proposal is read.
+    rounds = 1
 
     def __init__(
         self,

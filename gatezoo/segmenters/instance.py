@@ -74,7 +74,10 @@ class InstanceSegmenter(BaseSegmenter):
             )
         self.neck = neck
         self.resize, self.rpn, self.roi_heads = resize, rpn, roi_heads
-        self.max_workload_kwargs = roi_heads.max_workload
+        self.max_workload_kwargs = {
+            "proposals": roi_heads.rounds * rpn._post_nms_top_n["testing"],
+            "instances": roi_heads.detections_per_img,
+        }
         self.normalization: tuple[Sequence[float], Sequence[float]] | None = None
 
     @property

@@ -184,3 +184,11 @@ def test_refusals():
             gatezoo.create_model(name, offset_layers=0)
         with pytest.raises(ValueError, match="proposals must be at least 1; got 0"):
             gatezoo.create_model(name, proposals=0)
+
+
+def test_work_is_that_of_as_many_regions_as_there_are_proposals():
+    limits = {"maskrcnn_fpn_lite0": 1000, "deformable_maskrcnn_fpn_lite0": 300, "fcis_fpn_lite0": 600}
+    for name, most in limits.items():
+        with torch.device("meta"):
+            model = gatezoo.create_model(name)
+        assert model.max_workload_kwargs == {"proposals": most, "instances": 100}, name
