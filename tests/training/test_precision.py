@@ -46,14 +46,15 @@ def test_cpu_without_bf16_trains_in_float32_with_a_warning(supported, amp_dtype,
 
 
 @torch.no_grad()
-def test_boxes_of_a_detector_are_found_in_float32(monkeypatch):
+@pytest.mark.parametrize("name", ["test_maskrcnn_fpn", "test_fcis"])
+def test_boxes_of_a_detector_are_found_in_float32(name, monkeypatch):
     """The maps come from bf16, and what is found in given maps does not depend on it."""
-    model = gatezoo.create_model("test_maskrcnn_fpn", num_classes=3).eval()
+    model = gatezoo.create_model(name, num_classes=3).eval()
     images = [torch.rand(3, 96, 96)]
     with mixed_precision(model, "cpu") as autocast, autocast:
         maps = model.maps(torch.randn(1, 3, 96, 96))
-    assert {x.dtype for x in maps} == {torch.float32}
-    assert all(torch.equal(x, x.bfloat16().float()) for x in maps)
+    assert {x.dtype for own in maps for x in own} == {torch.float32}
+    assert all(torch.equal(x, x.bfloat16().float()) for own in maps for x in own)
     monkeypatch.setattr(model, "maps", lambda _: maps)
     plain = model(images)
     assert len(plain[0]["boxes"]) > 0
