@@ -26,6 +26,7 @@ from .utils.lazy import lazy_exports
 if TYPE_CHECKING:
     from .evaluation.instance import evaluate_instances
     from .evaluation.loop import evaluate
+    from .exporting.export import export
     from .factory import create_model, from_pretrained, load_checkpoint
     from .inference.instance import InstancePredictor, predict_instances
     from .inference.predictor import Predictor
@@ -48,6 +49,7 @@ __getattr__, __dir__ = lazy_exports(
         "create_model": "factory",
         "evaluate": "evaluation.loop",
         "evaluate_instances": "evaluation.instance",
+        "export": "exporting.export",
         "finetune": "training.finetune",
         "from_pretrained": "factory",
         "load_checkpoint": "factory",
@@ -66,6 +68,7 @@ __all__ = [
     "create_model",
     "evaluate",
     "evaluate_instances",
+    "export",
     "finetune",
     "from_pretrained",
     "get_pretrained_cfg",

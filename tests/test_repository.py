@@ -20,7 +20,7 @@ RANKS = [
     ["models", "weights", "model_info"],
     ["factory", "inference"],
     ["publishing", "evaluation"],
-    ["training"],
+    ["training", "exporting"],
     ["cli"],
     ["__main__"],
 ]
@@ -40,6 +40,8 @@ OWNERS = {
     "matplotlib": ("visualization",),
     "accelerate": ("training",),
     "typer": ("cli",),
+    "onnx": ("exporting",),
+    "onnxruntime": ("exporting", "inference/onnx_predictor.py"),
     "tifffile": ("utils/tiff.py",),
     "imagecodecs": ("utils/images.py",),
 }

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from ..utils.choices import suggest
 from ..utils.text import first_line
 from .dilation import dilate, input_strides, is_dilatable
+from .free_sizes import free_sizes
 from .layer_groups import layer_numbers, undecayed
 from .published import fetch_published, overlay
 from .shape_probe import BackboneGeometry, probe_geometry
@@ -50,6 +51,7 @@ class TimmBackbone(nn.Module):
         self._net_kwargs = {**(backbone_args or {}), **plan.kwargs}
         self.net = _build(name, self._net_kwargs, pretrained)
         dilate(self.net, plan.input_strides, output_stride)
+        free_sizes(self.net)
         cfg = _pretrained_cfg(name)
         self.mean, self.std = cfg.mean, cfg.std
         self._feature_info: Any = self.net.feature_info
@@ -88,7 +90,9 @@ class TimmBackbone(nn.Module):
         return {f"net.{name}" for name in undecayed(self.name, self._net_kwargs, names)}
 
     def _to_nchw(self, x: Tensor) -> Tensor:
-        return x.permute(0, 3, 1, 2) if self._nhwc else x
+        x = x.permute(0, 3, 1, 2) if self._nhwc else x
+        # An exporter compares the strides of what is not contiguous, and so restricts the sizes of images.
+        return x.contiguous() if torch.compiler.is_exporting() else x
 
 
 @dataclass(frozen=True)
@@ -168,10 +172,9 @@ def _freeze(value: Any) -> Hashable:
 def _make_plan(request: _Request) -> _Plan:
     name, in_chans = request.name, request.in_chans
     kwargs, net, strides = _resolve_args(request)
-    cfg = _pretrained_cfg(name)
-    rows = 1 if _is_nhwc(net) else 2
+    side, rows = _pretrained_cfg(name).input_size[-1], 1 if _is_nhwc(net) else 2
     try:
-        geometry = probe_geometry(net, split_blocks(net), in_chans, cfg.input_size[-1], rows)
+        geometry = probe_geometry(net, split_blocks(net), in_chans, side, rows)
     except ValueError as error:
         raise ValueError(f"backbone {name!r} {error}") from None
     return _Plan(kwargs, strides, geometry)

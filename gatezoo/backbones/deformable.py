@@ -9,6 +9,7 @@ from torch import nn
 
 from ..layers.deformable_conv import DeformableConv2d
 from ..utils.choices import check_choice
+from .free_sizes import SamePaddedConv2d
 from .pyramid import Pyramid
 from .wide_resnet import WiderResNet38
 
@@ -81,7 +82,7 @@ def _blocks(name: str, module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
 def _is_deformable(module: nn.Module) -> bool:
     # Subclasses change their weights, or the map, in ways of their own.
     return (
-        type(module) in (nn.Conv2d, Conv2dSame)
+        type(module) in (nn.Conv2d, Conv2dSame, SamePaddedConv2d)
         and module.kernel_size == (3, 3)
         and module.padding_mode == "zeros"
         and not isinstance(module.padding, str)

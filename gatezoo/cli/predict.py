@@ -17,7 +17,6 @@ from .options import (
     Device,
     Flip,
     ImageMax,
-    NameOrFile,
     PadTo,
     Scales,
     WindowOverlap,
@@ -33,7 +32,13 @@ if TYPE_CHECKING:
 
 
 def predict(
-    name: NameOrFile,
+    name: Annotated[
+        str,
+        typer.Argument(
+            help="NAME, NAME.TAG, hf-hub:ORG/REPO, local-dir:FOLDER, a checkpoint of 'gatezoo train', or the .onnx "
+            "file of 'gatezoo export', which is run without torch."
+        ),
+    ],
     images: Annotated[
         list[Path] | None, typer.Argument(help="Image files, or folders of them; none with --submission.")
     ] = None,
@@ -107,8 +112,20 @@ def predict(
 
     With --submission only the files for the server are written, and none is replaced.
     """
+    if name.endswith(".onnx"):
+        unsupported: dict[str, object] = {
+            "iterations": iterations,
+            "checkpoint": checkpoint,
+            "show-iterations": show_iterations,
+        }
+        unsupported |= {"depth": depth, "save-confidence": save_confidence, "labels": labels, "scales": scales}
+        unsupported |= {"save-probabilities": save_probabilities, "depth-map": depth_map, "flip": flip}
+        unsupported |= {"window-size": window_size, "pad-to": pad_to, "image-max": image_max}
+        unsupported |= {"submission": submission, "score-threshold": score_threshold}
+        _predict_onnx(name, images or [], out, unsupported | {"max-detections": max_detections})
+        return
     from ..factory import load_model
-    from ..inference.inputs import list_images
+    from ..inference.image_files import list_images
     from ..inference.instance import SCORE_THRESHOLD, InstancePredictor
     from ..inference.instance_files import InstanceWriter
     from ..inference.modes import WholeImage
@@ -181,6 +198,22 @@ def predict(
         )
     log_device(run_on)
     _write(writer, paths, out)
+
+
+def _predict_onnx(file: str, images: list[Path], out: Path, options: dict[str, object]) -> None:
+    """Predict images with an exported network, without torch."""
+    from ..utils.optional import require_extra
+
+    for option in (option for option, value in options.items() if value not in (None, False, "")):
+        raise ValueError(f"--{option} is not supported for an exported network; got {file}: leave it out")
+    require_extra("export", "an exported network", "onnxruntime")
+    from ..inference.image_files import list_images
+    from ..inference.onnx_predictor import OnnxPredictor
+    from ..inference.onnx_writer import OnnxWriter
+
+    paths = [path for item in images for path in (list_images(item) if os.path.isdir(item) else [item])]
+    _check_source(paths, None, None, None)
+    _write(OnnxWriter(OnnxPredictor(file)), paths, out)
 
 
 def _check_source(images: list[Path] | None, submission: str | None, data_dir: Path | None, split: str | None) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from ..layers.grid_pool import matmul_columns
 from .region_context import RegionMatrices
 
 
@@ -73,4 +74,4 @@ class FullConnection(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         pooled, matrices = _pool(self.squeeze(x), self.side)
-        return x + matrices.rows[0].T @ self.connect(pooled) @ matrices.columns
+        return x + matmul_columns(matrices.rows[0].T @ self.connect(pooled), matrices.columns)

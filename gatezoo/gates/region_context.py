@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..layers.grid_pool import region_matrix
+from ..layers.grid_pool import matmul_columns, region_matrix
 from ..utils.choices import check_choice
 
 POOLS = ("mean", "sum")
@@ -39,14 +39,13 @@ class RegionMatrices:
     @classmethod
     def of(cls, x: Tensor, regions: Sequence[int]) -> RegionMatrices:
         """Return the matrices of a map (B, C, H, W)."""
-        height, width = x.shape[-2:]
-        rows, columns = ([region_matrix(side, k, x) for k in regions] for side in (height, width))
-        areas = [(r.sum(1)[:, None] * c.sum(1)).clamp(min=1) for r, c in zip(rows, columns)]
-        rows_read, columns_read = (
-            torch.cat([region_matrix(side, k, x, taps=3) for k in regions]) for side in (height, width)
-        )
+        rows_read, columns_read = (region_matrix(side, regions, x, taps=3) for side in x.shape[-2:])
+        # The middle tap of a region reads the region itself.
+        rows, columns = rows_read[1::3], columns_read[1::3]
+        sides = [side.split(list(regions)) for side in (rows.sum(1), columns.sum(1))]
+        areas = [(tall[:, None] * wide).clamp(min=1) for tall, wide in zip(*sides, strict=True)]
         starts = list(itertools.accumulate(regions, initial=0))
-        return cls(rows, torch.cat(columns), rows_read, columns_read, areas, starts)
+        return cls(list(rows.split(list(regions))), columns, rows_read, columns_read, areas, starts)
 
 
 class RegionContext(nn.Module):
@@ -107,7 +106,7 @@ class RegionContext(nn.Module):
             if self.pool == "mean":
                 summed = summed / matrices.areas[index]
             encoded.append(matrices.rows[index].T @ _spread(spread, _gather(gather, summed).relu()))
-        return x + torch.cat(encoded, -1) @ matrices.columns
+        return x + matmul_columns(torch.cat(encoded, -1), matrices.columns)
 
 
 def _gather(conv: nn.Conv2d, x: Tensor) -> Tensor:

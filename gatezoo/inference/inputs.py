@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,7 +13,7 @@ from torch import Tensor
 
 from ..segmenters.base import BaseSegmenter
 from ..utils.image_tensors import check_dense
-from ..utils.images import IMAGE_SUFFIXES
+from .image_files import list_images
 
 
 def check_model(model: Any, task: str, hint: str) -> None:
@@ -58,22 +57,6 @@ def to_depth_tensor(depth: Any) -> Tensor:
         )
     check_dense("depth_map", depth)
     return depth.float()
-
-
-def list_images(folder: str | os.PathLike) -> list[Path]:
-    """Return the images of a folder in order of name.
-
-    Raises:
-        ValueError: the folder cannot be read or contains no image.
-    """
-    try:
-        content = sorted(Path(folder).iterdir())
-    except OSError as error:
-        raise ValueError(f"a folder of images must be readable; {folder} is not: {error.strerror}") from None
-    paths = [path for path in content if path.suffix.lower() in IMAGE_SUFFIXES and path.name[0] != "."]
-    if not paths:
-        raise ValueError(f"a folder must hold images ({' '.join(IMAGE_SUFFIXES)}); {folder} has none")
-    return paths
 
 
 def iter_images(x: Any) -> tuple[list[Any], bool]:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import torch
 
 from ..segmenters.base import BaseSegmenter, SemanticSegmenter
+from ..utils.optional import require_extra
 from .inputs import check_model, iter_images
 from .modes import InferenceMode
 from .passes import TOLERANCE, Iterations
@@ -16,7 +19,7 @@ from .predictor import Predictor
 
 
 def predict(
-    model: SemanticSegmenter,
+    model: SemanticSegmenter | str | os.PathLike,
     x: Any,
     iterations: Iterations = None,
     device: str | torch.device | None = None,
@@ -33,7 +36,9 @@ def predict(
     For many calls, :class:`gatezoo.Predictor` prepares the network only once.
 
     Args:
-        model: a semantic segmentation network; it is not changed.
+        model: a semantic segmentation network; it is not changed. Or the path of an ``.onnx`` file that
+            :func:`gatezoo.export` wrote: of such, ``x`` is one or several paths, PIL images or arrays (H, W, C) of
+            uint8, and no further argument is supported.
         x: a path, a PIL image, an array (H, W), (H, W, 3) or (H, W, C), or a tensor (C, H, W): one image. A folder, a
             list of any of these, or a batch (B, C, H, W) or (B, H, W, C) of an array: a list of results. Arrays and
             tensors are uint8 in 0 .. 255, uint16 in 0 .. 65535 or floating point in 0 .. 1; not normalized.
@@ -56,8 +61,14 @@ def predict(
     Raises:
         ValueError: ``x`` is not an image; the message contains the path of a file.
     """
-    predictor = _predictor(model, device, mode=mode, iterations=iterations, tolerance=tolerance, blur=blur)
     images, single = iter_images(x)
+    if isinstance(model, (str, os.PathLike)) and os.fspath(model).endswith(".onnx"):
+        options = {"iterations": iterations, "device": device, "mode": mode, "depth": depth, "blur": blur}
+        found = _predict_exported(
+            model, images, options | {"probabilities": probabilities, "depth_map": depth_map is not None}
+        )
+        return found[0] if single else found
+    predictor = _predictor(model, device, mode=mode, iterations=iterations, tolerance=tolerance, blur=blur)
     depth_maps = [depth_map] if single else (depth_map or [None] * len(images))
     if len(depth_maps) != len(images):
         raise ValueError(f"depth_map must be a list of one for each image; got {len(depth_maps)} for {len(images)}")
@@ -83,7 +94,19 @@ def predict_iterations(
     return [one.classes for one in predictor.predict(x, all_passes=True).passes]
 
 
-def _predictor(model: SemanticSegmenter, device: str | torch.device | None, **options: Any) -> Predictor:
+def _predict_exported(file: str | os.PathLike, images: list[Any], options: Mapping[str, object]) -> list[Any]:
+    """Predict images with an exported network."""
+    for name, value in options.items():
+        if value:
+            raise ValueError(f"{name} is not supported for an exported network; got {value!r} for {file}: leave it out")
+    require_extra("export", "an exported network", "onnxruntime")
+    from .onnx_predictor import OnnxPredictor
+
+    predictor = OnnxPredictor(file)
+    return [predictor.predict(image) for image in images]
+
+
+def _predictor(model: Any, device: str | torch.device | None, **options: Any) -> Predictor:
     check_model(model, "semantic", "use gatezoo.predict_instances")
     return Predictor(model, device, shared=is_ready(model, device), **options)
 

@@ -24,7 +24,7 @@ from .modes import require_whole_images
 from .passes import check_depth_given, check_predicts_depth
 from .prediction import Prediction
 from .predictor import Predictor
-from .writers import PredictionWriter, Results
+from .writers import PredictionWriter, Results, class_shares, shares_summary
 
 
 class SemanticWriter(PredictionWriter):
@@ -114,8 +114,8 @@ class SemanticWriter(PredictionWriter):
         files: dict[str, Callable[[Path], object]] = {ending: drawing.save for ending, drawing in drawings.items()}
         if self.probabilities:
             files["_probabilities.npz"] = partial(_save_probabilities, prediction=prediction, names=self.names)
-        shares = _class_shares(prediction.classes, self.names)
-        summary = ", ".join(f"{name} {share:.1%}" for name, share in list(shares.items())[:4])
+        shares = class_shares(prediction.classes, self.names)
+        summary = shares_summary(shares)
         record: dict[str, object] = {"shares": shares}
         if self.predictor.iterations == "auto":
             record["iterations"] = prediction.iterations
@@ -184,9 +184,3 @@ def _save_probabilities(path: Path, prediction: Prediction, names: Sequence[str]
     if prediction.instability is not None:
         arrays["instability"] = prediction.instability.astype(np.float16)
     np.savez_compressed(path, **arrays)  # type: ignore[arg-type]
-
-
-def _class_shares(classes: np.ndarray, names: list[str]) -> dict[str, float]:
-    """Return the share of each class that occurs in a label map, largest first."""
-    shares = np.bincount(classes.ravel(), minlength=len(names)) / classes.size
-    return {names[k]: round(float(shares[k]), 6) for k in np.argsort(-shares) if shares[k]}

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from ..utils.allocator import explain_out_of_memory
 from ..utils.files import atomic_write, check_outputs, ensure_dir, write_json
 from ..utils.progress import Progress
@@ -148,6 +150,17 @@ def write_predictions(
         yield PredictionFiles(path, [*files, record_file], results.summary, record)
     if shared and written:
         write_json(shared, {**_INFO, **writer.shared_content()}, indent=None)
+
+
+def class_shares(classes: np.ndarray, names: list[str]) -> dict[str, float]:
+    """Return the share of each class that occurs in a label map, largest first."""
+    shares = np.bincount(classes.ravel(), minlength=len(names)) / classes.size
+    return {names[k]: round(float(shares[k]), 6) for k in np.argsort(-shares) if shares[k]}
+
+
+def shares_summary(shares: Mapping[str, float]) -> str:
+    """Return the four largest shares as a line of text."""
+    return ", ".join(f"{name} {share:.1%}" for name, share in list(shares.items())[:4])
 
 
 def _check_earlier_results(planned: Sequence[tuple[Path, Path]], out: Path) -> None:

@@ -13,6 +13,8 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import conv_flop_count, register_flop_formula
 from torchvision.ops import deform_conv2d
 
+from .same_padding import pad_same
+
 
 class DeformableConv2d(nn.Conv2d):
     """Convolution whose taps move by offsets that another convolution reads from its input (Dai et al., Sec. 2.1).
@@ -33,8 +35,8 @@ class DeformableConv2d(nn.Conv2d):
         out_channels: C_out.
         kernel_size: side of the kernel; the offsets' kernel has the same.
         stride, dilation, groups, bias: of :class:`torch.nn.Conv2d`.
-        padding: also that; or "same", as TensorFlow and timm pad, whatever the stride: the total is what gives
-            ceil(H / stride) rows, of which the greater half is behind.
+        padding: also that; or "same", as TensorFlow and timm pad, whatever the stride, see
+            :func:`gatezoo.layers.same_padding.pad_same`.
         offset_groups: G.
 
     Attributes:
@@ -69,20 +71,11 @@ class DeformableConv2d(nn.Conv2d):
         bias, offset_bias = (None if own is None else own.to(dtype) for own in (self.bias, self.offset.bias))
         weight, offset_weight = self.weight.to(dtype), self.offset.weight.to(dtype)
         with _without_autocast(input.device):
-            x = self._pad(input.to(dtype))
+            x = input.to(dtype)
+            x = pad_same(x, self) if self.pads_same else x
             offset = F.conv2d(x, offset_weight, offset_bias, self.stride, self.padding, self.dilation)
             y = deform_conv2d(x, offset, weight, bias, self.stride, self.padding, self.dilation)
         return y.to(input.dtype)
-
-    def _pad(self, x: Tensor) -> Tensor:
-        if not self.pads_same:
-            return x
-        edges: list[int] = []
-        for axis in (1, 0):  # torch counts edges from the last axis on
-            side, step, reach = x.shape[2 + axis], self.stride[axis], self.dilation[axis] * (self.kernel_size[axis] - 1)
-            total = max((-(-side // step) - 1) * step + reach + 1 - side, 0)
-            edges += [total // 2, total - total // 2]
-        return F.pad(x, edges)
 
 
 def _without_autocast(device: torch.device) -> AbstractContextManager[Any]:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from .resize import interpolation_matrix
+from .resize import interpolation_matrices, interpolation_matrix, is_tracing, stack_positions
 
 
 def averaging_matrix(size: int, bins: int, like: Tensor) -> Tensor:
@@ -21,12 +21,25 @@ def averaging_matrix(size: int, bins: int, like: Tensor) -> Tensor:
         bins: number of bins.
         like: tensor whose device and dtype the matrix has.
     """
+    return _averaging(torch.arange(bins, device=like.device), bins, size, like)
+
+
+def _averaging(bin_: Tensor, bins: int | Tensor, size: int, like: Tensor) -> Tensor:
+    """Return the rows (n, size) of n bins, each one of ``bins``."""
     position = torch.arange(size, device=like.device)
-    bin_ = torch.arange(bins, device=like.device)[:, None]
-    start = bin_ * size // bins
-    end = ((bin_ + 1) * size + bins - 1) // bins
+    start = (bin_ * size // bins)[:, None]
+    end = (((bin_ + 1) * size + bins - 1) // bins)[:, None]
     inside = (position >= start) & (position < end)
     return inside.to(like.dtype) / (end - start).to(like.dtype)
+
+
+def matmul_columns(x: Tensor, matrix: Tensor) -> Tensor:
+    """Return ``x @ matrix``: maps (B, C, h, w) times (w, v) are (B, C, h, v).
+
+    For a product with a matrix, torch folds B, C and h into one dimension. While tracing it would compare that
+    dimension with C, and so restrict the sizes of an exported network; a batch of matrices is not folded.
+    """
+    return x @ (matrix[None] if is_tracing() else matrix)
 
 
 def pool_to_grids(x: Tensor, grids: Sequence[int], size: Sequence[int] | None = None) -> list[Tensor]:
@@ -41,8 +54,7 @@ def pool_to_grids(x: Tensor, grids: Sequence[int], size: Sequence[int] | None = 
         return []
 
     def stack(side: int, target: int) -> Tensor:
-        rows = torch.cat([averaging_matrix(target, bins, x) for bins in grids])
-        return rows @ interpolation_matrix(side, target, x)
+        return _averaging(*stack_positions(grids, x.device), target, x) @ interpolation_matrix(side, target, x)
 
     height, width = size or x.shape[-2:]
     pooled = stack(x.shape[-2], height) @ x @ stack(x.shape[-1], width).T
@@ -55,10 +67,10 @@ def sum_of_grids(grids: Sequence[Tensor], size: Sequence[int]) -> Tensor:
 
     Uses two matrix products that write each output once: several times as fast as interpolating grid by grid.
     """
-    height, width = size
-    tall = torch.cat([interpolation_matrix(grid.shape[-2], height, grid) @ grid for grid in grids], dim=-1)
-    wide = torch.cat([interpolation_matrix(grid.shape[-1], width, grid).T for grid in grids])
-    return tall @ wide
+    sides = list(zip(*(grid.shape[-2:] for grid in grids), strict=True))
+    rows, columns = (interpolation_matrices(side, target, grids[0]) for side, target in zip(sides, size, strict=True))
+    tall = [part @ grid for part, grid in zip(rows.split(list(sides[0]), dim=1), grids, strict=True)]
+    return matmul_columns(torch.cat(tall, dim=-1), columns.T)
 
 
 def average_to(x: Tensor, size: Sequence[int]) -> Tensor:
@@ -66,19 +78,26 @@ def average_to(x: Tensor, size: Sequence[int]) -> Tensor:
 
     Equal to ``F.adaptive_avg_pool2d``, and correct at every image size when exported (see :func:`pool_to_grids`).
     """
-    return averaging_matrix(x.shape[-2], size[0], x) @ x @ averaging_matrix(x.shape[-1], size[1], x).T
+    rows, columns = (averaging_matrix(side, bins, x) for side, bins in zip(x.shape[-2:], size, strict=True))
+    return matmul_columns(rows @ x, columns.T)
 
 
-def region_matrix(size: int, regions: int, like: Tensor, taps: int = 1) -> Tensor:
-    """Return the matrix (regions * taps, size) of 0 and 1 that sums a line of ``size`` pixels p over its regions.
+def region_matrix(size: int, regions: Sequence[int], like: Tensor, taps: int = 1) -> Tensor:
+    """Return the matrix of 0 and 1 that sums a line of ``size`` pixels p over its K regions, for each K of ``regions``.
 
-    Pixel p is in region floor(p regions / size). Unlike the bins of :func:`averaging_matrix`, regions partition the
-    line: each pixel is in exactly one. A line shorter than the number of regions leaves some of them empty. With
-    ``taps`` (odd), row ``b * taps + t`` sums, over the pixels p of region b, the pixels p + t - taps // 2 of the
-    zero-padded line: the inputs of a convolution of that width.
+    Pixel p is in region floor(p K / size). Unlike the bins of :func:`averaging_matrix`, regions partition the line:
+    each pixel is in exactly one. A line shorter than K leaves some regions empty. The K * taps rows of each K follow
+    one another; with ``taps`` (odd), row ``b * taps + t`` sums, over the pixels p of region b, the pixels
+    p + t - taps // 2 of the zero-padded line: the inputs of a convolution of that width.
+
+    Args:
+        size: length of the line.
+        regions: the numbers K.
+        like: tensor whose device and dtype the matrix has.
+        taps: width of the convolution.
     """
-    tap = torch.arange(taps, device=like.device)[:, None] - taps // 2
-    center = torch.arange(size, device=like.device) - tap
-    region = torch.arange(regions, device=like.device)[:, None, None]
-    inside = (center >= 0) & (center < size) & (center * regions // size == region)
-    return inside.flatten(0, 1).to(like.dtype)
+    row, rows = stack_positions([count * taps for count in regions], like.device)
+    center = torch.arange(size, device=like.device) - (row % taps - taps // 2)[:, None]
+    region = center * (rows // taps)[:, None] // size
+    inside = (center >= 0) & (center < size) & (region == (row // taps)[:, None])
+    return inside.to(like.dtype)

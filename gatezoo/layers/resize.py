@@ -43,6 +43,25 @@ def sum_resized(maps: Sequence[Tensor], size: Sequence[int]) -> Tensor:
 
 def interpolation_matrix(size: int, target: int, like: Tensor) -> Tensor:
     """Return the matrix (target, size) whose product with a map's rows resizes them as :func:`resize_to` does."""
-    source = (torch.arange(target, device=like.device) + 0.5) * size / target - 0.5
-    distance = source.clamp(0, size - 1)[:, None] - torch.arange(size, device=like.device)
+    return _interpolation(torch.arange(size, device=like.device), size, target, like)
+
+
+def interpolation_matrices(sizes: Sequence[int], target: int, like: Tensor) -> Tensor:
+    """Return the matrices of :func:`interpolation_matrix` side by side: (target, sum of ``sizes``)."""
+    return _interpolation(*stack_positions(sizes, like.device), target, like)
+
+
+def stack_positions(sizes: Sequence[int], device: torch.device) -> tuple[Tensor, Tensor]:
+    """Return, for each position of several lines one after the other, its number in its line and the line's length.
+
+    What is computed of all lines at once takes fewer operations, on which the time of an export depends.
+    """
+    positions = torch.cat([torch.arange(size, device=device) for size in sizes])
+    return positions, torch.cat([torch.full((size,), size, device=device) for size in sizes])
+
+
+def _interpolation(position: Tensor, size: int | Tensor, target: int, like: Tensor) -> Tensor:
+    """Return the weights (target, n) of n positions, each in a line of ``size``, for each position of the target."""
+    source = (torch.arange(target, device=like.device)[:, None] + 0.5) * size / target - 0.5
+    distance = source.clamp(min=0).clamp(max=size - 1) - position
     return (1 - distance.abs()).clamp(min=0).to(like.dtype)

@@ -10,14 +10,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from PIL import ExifTags, Image, UnidentifiedImageError
-from torch import Tensor
 
 from .optional import require_package
 from .tiff import is_tiff, pillow_keeps_values, read_tiff
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 IMAGE_SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 # Pillow reads many more, some of them through other programs: an EPS by Ghostscript.
@@ -188,6 +190,8 @@ def _to_tensor(pixels: Pixels, in_chans: int, image_max: float | None, source: o
         values = np.array(Image.fromarray(values).convert("L"))[..., None] if is_plain else values @ _LUMINANCE
     elif values.shape[2] == 1:
         values = values.repeat(in_chans, 2)
+    import torch  # here: what reads images for an exported network runs without it
+
     return torch.from_numpy(np.ascontiguousarray(values)).permute(2, 0, 1)
 
 

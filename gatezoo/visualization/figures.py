@@ -101,7 +101,7 @@ def draw_instances(
     """
     height, width = image.shape[-2:]
     zoom = max(1, _MIN_ENLARGED_SIDE // max(height, width))
-    under = displayable(image).permute(1, 2, 0).numpy().repeat(zoom, 0).repeat(zoom, 1)
+    under = displayable(image).repeat(zoom, 0).repeat(zoom, 1)
     drawn = under.copy()
     thickness = max(1, round(max(drawn.shape) / 600))
     sizes = np.full(drawn.shape[:2], np.inf, np.float32)  # of the instance at each pixel

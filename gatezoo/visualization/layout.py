@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from PIL import Image, ImageDraw, ImageFont
 
 from ..utils.palette import Color, Palette
 from .pixels import colorize, to_pil
+
+if TYPE_CHECKING:
+    import torch
 
 # A captioned image of a grid; None for an empty place.
 Tile = tuple[str, Image.Image | None]

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from PIL import Image
 
 from ..utils.palette import Color, Palette
 from .layout import LegendEntry, font_size, with_legend
 from .pixels import index_image, to_pil
+
+if TYPE_CHECKING:
+    import torch
 
 HIGHLIGHT_COLOR = (255, 0, 90)
 # Names of a class 0 that is no object: overlays leave the image uncovered there.
@@ -19,7 +22,11 @@ _HALO_OPACITY = np.uint8(128)
 
 
 def overlay(
-    image: torch.Tensor, classes: np.ndarray, palette: Palette, names: Sequence[str] | None = None, alpha: float = 0.55
+    image: torch.Tensor | np.ndarray,
+    classes: np.ndarray,
+    palette: Palette,
+    names: Sequence[str] | None = None,
+    alpha: float = 0.55,
 ) -> Image.Image:
     """Draw the colors of a label map over an image, with opaque outlines between the classes.
 

@@ -2,27 +2,32 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
-import torch
 from PIL import Image
 
 from ..utils.palette import Palette
+
+if TYPE_CHECKING:
+    import torch
 
 # From low to high, dark to light, so that the order is kept in gray.
 _COLORS = ((36, 8, 60), (92, 24, 110), (164, 44, 96), (224, 92, 56), (250, 168, 60), (252, 240, 168))
 
 
-def displayable(image: torch.Tensor) -> torch.Tensor:
-    """Convert an image (C, H, W), values in 0 .. 255, to uint8 (3, H, W): its first three bands, or one as gray."""
-    bands = image[:3] if len(image) >= 3 else image[:1].expand(3, -1, -1)
-    if bands.dtype == torch.uint8:
-        return bands
-    return torch.stack([band.round().clamp(0, 255).to(torch.uint8) for band in bands])  # one by one, for the memory
+def displayable(image: torch.Tensor | np.ndarray) -> np.ndarray:
+    """Convert an image (C, H, W), values in 0 .. 255, to uint8 (H, W, 3): its first three bands, or one as gray."""
+    values = np.asarray(image)
+    bands = values[:3] if len(values) >= 3 else np.broadcast_to(values[:1], (3, *values.shape[1:]))
+    if bands.dtype != np.uint8:  # one by one, for the memory
+        bands = np.stack([band.round().clip(0, 255).astype(np.uint8) for band in bands])
+    return bands.transpose(1, 2, 0)
 
 
-def to_pil(image: torch.Tensor) -> Image.Image:
+def to_pil(image: torch.Tensor | np.ndarray) -> Image.Image:
     """Convert an image (C, H, W), values in 0 .. 255, to an RGB image."""
-    return Image.fromarray(displayable(image).permute(1, 2, 0).numpy())
+    return Image.fromarray(displayable(image))
 
 
 def index_image(classes: np.ndarray, palette: Palette) -> Image.Image:

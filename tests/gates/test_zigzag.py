@@ -88,7 +88,7 @@ def test_region_context_connects_all_pixels(place):
 @pytest.mark.parametrize("size", [7, 8, 15, 23, 60])
 @pytest.mark.parametrize("regions", [3, 5, 7])
 def test_region_matrix_partitions_a_line(size, regions):
-    matrix = region_matrix(size, regions, torch.zeros(1))
+    _, matrix = region_matrix(size, (2, regions), torch.zeros(1)).split((2, regions))
     assert (matrix.sum(0) == 1).all()
     assert matrix.argmax(0).tolist() == [h * regions // size for h in range(size)]
     assert (matrix.sum(1) > 0).all()

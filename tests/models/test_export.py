@@ -7,62 +7,66 @@ import torch
 import gatezoo
 
 SIZES = [(64, 96), (65, 97), (101, 83)]
-# The max-pool of torch 2.11 ties what is exported to sizes as even as the traced one.
-EVEN = [(64, 96), (96, 160), (136, 72)]
+
+
+def free_sizes():
+    """Dynamic shapes of an image."""
+    return {2: torch.export.Dim("height", min=64, max=4096), 3: torch.export.Dim("width", min=64, max=4096)}
 
 
 @pytest.fixture(
     scope="module",
     params=[
-        pytest.param(("test_dignet", "mobilenetv2_035", SIZES), marks=pytest.mark.export),
-        ("test_fcn", "convnext_atto", SIZES),
-        pytest.param(("test_dignet", "resnet18", EVEN), marks=pytest.mark.export),
-        ("test_rignet", "mobilenetv2_035", SIZES),
-        pytest.param(("test_rignet_su", "mobilenetv2_035", SIZES), marks=pytest.mark.export),
-        pytest.param(("test_zigzag", "mobilenetv2_035", SIZES), marks=pytest.mark.export),
-        pytest.param(("test_gff", "mobilenetv2_035", SIZES), marks=pytest.mark.export),
-        ("test_depthgate", "mobilenetv2_035", SIZES),
+        pytest.param(("test_dignet", "mobilenetv2_035"), marks=pytest.mark.export),
+        ("test_fcn", "convnext_atto"),
+        pytest.param(("test_dignet", "resnet18"), marks=pytest.mark.export),
+        ("test_rignet", "mobilenetv2_035"),
+        pytest.param(("test_rignet_su", "mobilenetv2_035"), marks=pytest.mark.export),
+        pytest.param(("test_zigzag", "mobilenetv2_035"), marks=pytest.mark.export),
+        pytest.param(("test_zigzag", "tf_efficientnet_lite0"), marks=pytest.mark.export),
+        pytest.param(("test_gff", "mobilenetv2_035"), marks=pytest.mark.export),
+        ("test_depthgate", "mobilenetv2_035"),
     ],
     ids=lambda case: f"{case[0]}-{case[1]}",
 )
 def case(request):
-    """(network, sizes to try it at)"""
-    name, backbone, sizes = request.param
+    name, backbone = request.param
     torch.manual_seed(0)
     model = gatezoo.create_model(name, backbone=backbone, num_classes=5).eval()
     for gate in (module for module in model.modules() if isinstance(getattr(module, "weigh", None), torch.nn.Conv2d)):
         torch.nn.init.normal_(gate.weigh.weight, std=0.1)
-    return model, sizes
+    return model
 
 
 @pytest.fixture(scope="module")
 def program(case):
-    sizes = {2: torch.export.Dim("height", min=64, max=4096), 3: torch.export.Dim("width", min=64, max=4096)}
-    return torch.export.export(
-        case[0], (torch.randn(1, 3, 72, 88),), dynamic_shapes=(sizes,), prefer_deferred_runtime_asserts_over_guards=True
-    )
+    return torch.export.export(case, (torch.randn(1, 3, 72, 88),), dynamic_shapes=(free_sizes(),))
 
 
 @torch.no_grad()
 def test_torch_export(case, program):
-    model, sizes = case
-    for size in sizes:
+    for size in SIZES:
         image = torch.randn(1, 3, *size)
-        torch.testing.assert_close(program.module()(image), model(image), atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(program.module()(image), case(image), atol=1e-5, rtol=1e-5)
+
+
+def test_sizes_of_maps_are_short_expressions(case, program):
+    """A tracer carries them through every operation: long ones take minutes."""
+    sizes = {str(side) for node in program.graph.nodes for side in getattr(node.meta.get("val"), "shape", ())}
+    assert max(map(len, sizes)) < 200, max(sizes, key=len)
 
 
 @torch.no_grad()
 def test_onnx(case, program, tmp_path):
     import onnxruntime
 
-    model, sizes = case
     path = tmp_path / "model.onnx"
     torch.onnx.export(program, f=str(path), input_names=["image"], output_names=["logits"], dynamo=True, verbose=False)
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    for size in sizes:
+    for size in SIZES:
         image = torch.randn(1, 3, *size)
         (logits,) = session.run(None, {session.get_inputs()[0].name: image.numpy()})
-        np.testing.assert_allclose(logits, model(image).numpy(), atol=1e-4, rtol=1e-4)
+        np.testing.assert_allclose(logits, case(image).numpy(), atol=1e-4, rtol=1e-4)
 
 
 @torch.no_grad()
@@ -72,10 +76,7 @@ def test_multiscale_network_is_exported(combine):
     model = gatezoo.create_model(
         "test_depthgate_multiscale", backbone="mobilenetv2_035", num_classes=5, combine=combine
     ).eval()
-    sizes = {2: torch.export.Dim("height", min=64, max=4096), 3: torch.export.Dim("width", min=64, max=4096)}
-    program = torch.export.export(
-        model, (torch.randn(1, 3, 72, 88),), dynamic_shapes=(sizes,), prefer_deferred_runtime_asserts_over_guards=True
-    )
+    program = torch.export.export(model, (torch.randn(1, 3, 72, 88),), dynamic_shapes=(free_sizes(),))
     for size in SIZES:
         image = torch.randn(1, 3, *size)
         torch.testing.assert_close(program.module()(image), model(image), atol=1e-5, rtol=1e-5)
@@ -87,14 +88,13 @@ def test_given_depth_is_exported_as_an_input(tmp_path):
 
     torch.manual_seed(0)
     model = gatezoo.create_model("test_depthgate_given", backbone="mobilenetv2_035", num_classes=5).eval()
-    height, width = (torch.export.Dim(name, min=64, max=4096) for name in ("height", "width"))
+    height, width = free_sizes().values()
     shapes = {"image": {2: height, 3: width}, "iterations": None, "depth": {1: height, 2: width}}
     program = torch.export.export(
         model,
         (torch.randn(1, 3, 72, 88),),
         {"iterations": 2, "depth": torch.rand(1, 72, 88) * 6},
         dynamic_shapes=shapes,
-        prefer_deferred_runtime_asserts_over_guards=True,
     )
     path = tmp_path / "model.onnx"
     torch.onnx.export(program, f=str(path), input_names=["image", "depth"], dynamo=True, verbose=False)

@@ -1,0 +1,79 @@
+"""The README of an exported folder."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from .report import ExportReport
+
+_ONNX = """```
+pip install numpy pillow onnxruntime
+python predict.py IMAGE OUT.png
+```
+
+or from Python, beside `predict.py`:
+
+```python
+from predict import OnnxPredictor
+
+predictor = OnnxPredictor("model.onnx")
+classes = predictor.predict("IMAGE.jpg")
+```
+
+`gatezoo predict model.onnx IMAGES --out OUT` writes overlays, too."""
+
+_TORCH = """```python
+import torch
+
+model = torch.export.load("model.pt2").module()
+output = model(image)
+```"""
+
+
+def folder_readme(config: Mapping[str, Any], report: ExportReport) -> str:
+    """Return the text of ``README.md``: what the file takes and returns, how to run it, and its comparison."""
+    image, low_high = config["input"], config["input"]["sides"]
+    height, width = image["size"] or ("H", "W")
+    channels = config["in_chans"]
+    if config["preprocessing"]:
+        shape, values = f"(1, {height}, {width}, {channels})", "values of the image file, 0 .. 255"
+    else:
+        shape, values = f"(1, {channels}, {height}, {width})", f"(value / 255 - {config['mean']}) / {config['std']}"
+    free = "" if image["size"] else f" Each side is in {low_high[0]} .. {low_high[1]}."
+    found = "(1, {}, {})" if config["outputs"] == "classes" else f"(1, {len(config['class_names'])}, {{}}, {{}})"
+    difference = (
+        "Difference: share of pixels of another class"
+        if report.measure == "classes"
+        else "Difference: the greatest of all logits, as a share of the largest logit"
+    )
+    rows = [
+        f"| {one.size[0]} x {one.size[1]} | {one.difference:.2g} | {one.eager_ms} | {one.exported_ms} |"
+        for one in report.comparisons
+    ]
+    lines = [
+        f"# {config['name']}",
+        "",
+        f"A network of gatezoo {config['versions']['gatezoo']} for semantic segmentation, exported to "
+        f"`{report.file.name}` ({report.mb} MB, weights in {config['precision']}).",
+        "",
+        f"- input `{image['name']}`: {image['dtype']} {shape}, {values}.{free}",
+        f"- output {', '.join(f'`{name}`' for name in config['output_names'])}: {found.format(height, width)}",
+        f"- classes: {', '.join(config['class_names'])}",
+        f"- license of the weights: {config['license'] or 'not stated'}",
+        "",
+        "## Run",
+        "",
+        _ONNX if report.format == "onnx" else _TORCH,
+        "",
+        "## Comparison with eager mode",
+        "",
+        f"{difference}; at most {report.tolerance:g} is accepted.",
+        "",
+        "| image | difference | eager, ms | exported, ms |",
+        "| --- | --- | --- | --- |",
+        *rows,
+        "",
+        "`config.json` holds the metadata, `report.json` the comparison with memory and export time.",
+    ]
+    return "\n".join(lines) + "\n"

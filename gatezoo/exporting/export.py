@@ -1,0 +1,222 @@
+"""Export a network into a folder with its metadata, a report and what runs it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..factory import load_model
+from ..inference import onnx_predictor
+from ..layers.normalize import channel_stats
+from ..segmenters.base import BaseSegmenter, SemanticSegmenter
+from ..utils.choices import check_choice
+from ..utils.environment import versions
+from ..utils.files import ensure_dir, write_json, write_text
+from ..utils.modules import copy_for_inference
+from ..utils.optional import require_extra
+from ..utils.text import shorten
+from .documents import folder_readme
+from .formats import FORMATS
+from .module import OUTPUTS, ExportedNetwork
+from .report import ExportReport, compare, tolerance_of
+
+# Sides of images of a free size. The upper bound is what size expressions are checked for, not a measured limit.
+MIN_SIDE, MAX_SIDE = 64, 4096
+TRACED_SIZE = (136, 168)
+OTHER_SIZES = ((101, 83), (97, 160), (224, 131))
+# Images that a network of a fixed size is checked on.
+FIXED_IMAGES = 3
+
+
+def export(
+    model: BaseSegmenter | str | os.PathLike,
+    out: str | os.PathLike,
+    format: str = "onnx",
+    *,
+    size: tuple[int, int] | None = None,
+    iterations: int | None = None,
+    outputs: str = "logits",
+    fp16: bool = False,
+    preprocessing: bool = False,
+) -> ExportReport:
+    """Export a semantic segmentation network, and compare the exported numbers with those of eager mode.
+
+    The comparison, at the traced size and three others, or on three images of a fixed size, comes before anything is
+    put in place: a folder exists whole or not at all. It holds ``model.onnx`` or ``model.pt2``, ``config.json``,
+    ``report.json``, ``README.md`` and, of ONNX, ``predict.py``, which needs numpy, Pillow and onnxruntime alone.
+
+    Args:
+        model: the network, on the CPU, or a name as :func:`gatezoo.create_model` takes it, with its weights.
+        out: folder; new or empty.
+        format: "onnx", or "torch" for ``torch.export.load``.
+        size: height and width of all images; default: free, each side in 64 .. 4096.
+        iterations: passes of an unrolled network; default: its own number.
+        outputs: "logits" (1, K, H, W), "classes" (1, H, W), or "passes", the logits of each pass.
+        fp16: store weights in 16 bits; they are computed with in 32. ONNX alone.
+        preprocessing: take uint8 images (1, H, W, C) and normalize them in the graph; default: normalized float32
+            (1, C, H, W).
+
+    Raises:
+        ValueError: a network or an option that cannot be exported, a package that is not installed, a folder that is
+            not empty, or numbers that differ from those of eager mode.
+    """
+    check_choice("format", format, FORMATS)
+    check_choice("outputs", outputs, OUTPUTS)
+    packages = ("onnx", "onnxscript", "onnxruntime") if format == "onnx" else ()
+    require_extra("export", f"an export to {format}", *packages)
+    if fp16 and format != "onnx":
+        raise ValueError(f"fp16 is only supported for ONNX; got format={format!r}: leave it out")
+    out = Path(out)
+    _check_folder(out)
+    network = _load(model)
+    _check_network(network, iterations, outputs)
+    low = max(MIN_SIDE, network.min_size)
+    _check_size(size, network.min_size)
+    module = ExportedNetwork(copy_for_inference(network), outputs, iterations, preprocessing).eval()
+    precision = "float16" if fp16 else "float32"
+    sides = None if size else (low, MAX_SIDE)
+    sizes = [size] * FIXED_IMAGES if size else [TRACED_SIZE, *OTHER_SIZES]
+    sizes = [(max(height, low), max(width, low)) for height, width in sizes] if sides else sizes
+    config = _config(network, module, format, size, precision, low)
+    ensure_dir(out.parent)
+    with tempfile.TemporaryDirectory(prefix=".part", dir=out.parent, ignore_cleanup_errors=True) as temporary:
+        # In a folder of its own, whose permissions are those of any new folder.
+        folder = Path(temporary) / out.name
+        folder.mkdir()
+        chosen = FORMATS[format]
+        start = time.perf_counter()
+        program = _trace(module, sizes[0], sides)
+        file = chosen.write(program, folder, config, fp16)
+        seconds = round(time.perf_counter() - start, 1)
+        comparisons = compare(module, chosen.load(file), sizes, precision)
+        report = ExportReport(
+            out / file.name,
+            format,
+            precision,
+            "classes" if outputs == "classes" else "logits",
+            tolerance_of(module, precision),
+            seconds,
+            round(file.stat().st_size / 1e6, 2),
+            comparisons,
+        )
+        write_json(folder / "config.json", config)
+        write_json(folder / "report.json", report.to_dict())
+        write_text(folder / "README.md", folder_readme(config, report))
+        if format == "onnx":
+            shutil.copyfile(onnx_predictor.__file__, folder / "predict.py")
+        _move(folder, out)
+    return report
+
+
+def _load(model: BaseSegmenter | str | os.PathLike) -> SemanticSegmenter:
+    network: Any = load_model(os.fspath(model)) if isinstance(model, (str, os.PathLike)) else model
+    if not isinstance(network, BaseSegmenter):
+        raise ValueError(
+            f"model must be a network of the zoo or its name; got {shorten(model)}: pass gatezoo.create_model(NAME, "
+            "pretrained=True)"
+        )
+    network.require_task(
+        "semantic",
+        "instance segmentation cannot be exported, since the number of its boxes depends on what an image holds",
+    )
+    assert isinstance(network, SemanticSegmenter)
+    return network
+
+
+def _check_network(model: SemanticSegmenter, iterations: int | None, outputs: str) -> None:
+    """Refuse networks and options that have no exported form."""
+    if model.takes_depth:
+        raise ValueError(
+            "an exported network must take an image alone; this one is also given depth: export it with torch.export"
+        )
+    device = next(model.parameters()).device
+    if device.type != "cpu":
+        raise ValueError(f"an exported network must be on the CPU; got {device}: call model.cpu()")
+    for name, given in (("iterations", iterations is not None), ("outputs='passes'", outputs == "passes")):
+        if given and "iterations" not in model.capabilities:
+            raise ValueError(f"{name} requires a network that is unrolled; got one of a single pass: leave it out")
+    if iterations is not None:
+        model.resolve_iterations(iterations)  # type: ignore[operator]
+
+
+def _check_size(size: tuple[int, int] | None, low: int) -> None:
+    if size is None:
+        return
+    sides = tuple(size)
+    if len(sides) != 2 or not all(isinstance(side, int) and low <= side <= 1 << 14 for side in sides):
+        raise ValueError(
+            f"size must be height and width of at least {low} pixels; got {shorten(size)}: pass size=(480, 640)"
+        )
+
+
+def _check_folder(out: Path) -> None:
+    if out.is_dir() and not any(out.iterdir()):
+        return
+    if os.path.lexists(out):
+        raise ValueError(f"the output folder must be new or empty; got {out}: choose another")
+
+
+def _trace(
+    module: ExportedNetwork, size: tuple[int, int], sides: tuple[int, int] | None
+) -> torch.export.ExportedProgram:
+    """Trace the network, with free sizes if ``sides`` bounds them."""
+    shapes = None
+    if sides:
+        low, high = sides
+        height, width = (torch.export.Dim(name, min=low, max=high) for name in ("height", "width"))
+        first = 1 if module.normalize is not None else 2
+        shapes = ({first: height, first + 1: width},)
+    with torch.no_grad():
+        return torch.export.export(module, (module.example(*size),), dynamic_shapes=shapes)
+
+
+def _config(
+    model: SemanticSegmenter,
+    module: ExportedNetwork,
+    format: str,
+    size: tuple[int, int] | None,
+    precision: str,
+    low: int,
+) -> dict[str, Any]:
+    """Return the metadata of an export: ``config.json``, and the metadata of an ONNX file."""
+    cfg, expected = model.pretrained_cfg, model.data_config
+    mean, std = channel_stats(expected.mean, expected.std, model.in_chans)
+    image = module.normalize is not None
+    return {
+        "name": cfg.name if cfg else model.architecture or type(model).__name__,
+        "format": format,
+        "task": model.task,
+        "input": {
+            "name": "image",
+            "dtype": "uint8" if image else "float32",
+            "layout": "NHWC" if image else "NCHW",
+            "size": list(size) if size else None,
+            "sides": [model.min_size, 1 << 14] if size else [low, MAX_SIDE],
+        },
+        "in_chans": model.in_chans,
+        "outputs": module.outputs,
+        "output_names": module.output_names,
+        "preprocessing": image,
+        "precision": precision,
+        "class_names": model.class_names,
+        "palette": [list(color) for color in model.palette],
+        "mean": list(mean),
+        "std": list(std),
+        "license": cfg.license if cfg else "",
+        "data_license": cfg.data_license if cfg else "",
+        "versions": versions("gatezoo"),
+    }
+
+
+def _move(folder: Path, out: Path) -> None:
+    """Put the finished folder in its place."""
+    try:
+        os.rename(folder, out)
+    except OSError as error:
+        raise ValueError(f"the folder {out} must be writable; {error.strerror or error}: choose another") from None
