@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from .exporting.export import export
     from .factory import create_model, from_pretrained, load_checkpoint
     from .inference.instance import InstancePredictor, predict_instances
+    from .inference.optimizing import optimize
     from .inference.predictor import Predictor
     from .inference.semantic import predict
     from .publishing.model_folder import save_pretrained
@@ -53,6 +54,7 @@ __getattr__, __dir__ = lazy_exports(
         "finetune": "training.finetune",
         "from_pretrained": "factory",
         "load_checkpoint": "factory",
+        "optimize": "inference.optimizing",
         "predict": "inference.semantic",
         "predict_instances": "inference.instance",
         "push_to_hub": "publishing.publish",
@@ -79,6 +81,7 @@ __all__ = [
     "list_pretrained",
     "load_checkpoint",
     "model_entrypoint",
+    "optimize",
     "predict",
     "predict_instances",
     "push_to_hub",

@@ -10,6 +10,8 @@ Usage::
     python tools/benchmark.py --recompute dignet_resnet50_8s --iterations 4    # memory of a training step
     python tools/benchmark.py gff_pspnet_r101 --against pspnet_r101 --size 512    # ratios of time and GMAC
     python tools/benchmark.py pspnet_r101 --peers --size 512    # with other libraries' networks on the same backbone
+    python tools/benchmark.py --predict zigzag_mobilenetv2_no_fusion    # prepared for prediction, and as it is
+    python tools/benchmark.py --folder 200 zigzag_mobilenetv2_no_fusion    # files of a folder, and bare forward passes
     python tools/benchmark.py --hard depthgate_r50 --size 321    # gated pooling: soft, hard, and one convolution
 
 Each time is the median of several runs. What is compared is run in turn, so that ratios hold on a machine whose speed
@@ -32,8 +34,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from peers import create, peer_networks
+from PIL import Image
 from rich.console import Console
 from rich.table import Table
 from safetensors.torch import load_file, save_file
@@ -45,6 +49,8 @@ from gatezoo.data.class_weights import class_weights
 from gatezoo.data.loader import EpochStream, create_loader
 from gatezoo.data.splits import create_splits
 from gatezoo.data.transforms import train_transform
+from gatezoo.inference.semantic_files import SemanticWriter
+from gatezoo.inference.writers import write_predictions
 from gatezoo.losses import make_loss
 from gatezoo.model_info import count_gmacs, count_parameters, on_meta
 from gatezoo.recipes.recipe import Recipe
@@ -242,6 +248,44 @@ def measure_evaluation(name: str, folder: Path, repeats: int, workers: int) -> d
     }
 
 
+def measure_prediction(name: str, size: int, repeats: int, device: str) -> dict:
+    """Measure the prediction of an image by a network as it is and prepared, and the greatest change of probability."""
+    torch.manual_seed(0)
+    model = gatezoo.create_model(name).eval().to(device)
+    image = torch.randint(256, (3, size, size), dtype=torch.uint8)
+    depth = np.full((size, size), 2.0, np.float32) if model.takes_depth else None
+    predictors = [gatezoo.Predictor(model, shared=True), gatezoo.Predictor(model)]
+    plain, prepared = medians([functools.partial(one.predict, image, depth) for one in predictors], repeats, device)
+    maps = [one.predict(image, depth, probabilities=True).probabilities for one in predictors]
+    row = {"model": name, "size": size, "plain_ms": round(1000 * plain, 2), "prepared_ms": round(1000 * prepared, 2)}
+    return row | {"ratio": round(prepared / plain, 3), "change": f"{abs(maps[0] - maps[1]).max():.1e}"}
+
+
+def measure_folder(name: str, count: int, size: int, repeats: int) -> dict:
+    """Measure the seconds of writing the predictions of image files, and of the bare forward passes in memory."""
+    model, random = gatezoo.create_model(name).eval(), np.random.default_rng(0)
+    predictor = gatezoo.Predictor(model)
+    with tempfile.TemporaryDirectory() as folder:
+        paths = [Path(folder) / f"{number}.jpg" for number in range(count)]
+        for path in paths:
+            coarse = Image.fromarray(random.integers(0, 256, (size // 16, size // 16, 3), dtype=np.uint8))
+            coarse.resize((size, size), Image.Resampling.BICUBIC).save(path)
+        batch = model.make_normalize()(predictor.read(paths[0])[None]).contiguous(memory_format=torch.channels_last)
+
+        def files() -> None:
+            for _ in write_predictions(SemanticWriter(predictor), paths, Path(folder) / "out"):
+                pass
+
+        @torch.inference_mode()
+        def bare() -> None:
+            for _ in paths:
+                predictor.model(batch)
+
+        ours, plain = medians([files, bare], repeats, "cpu")
+    row = {"model": name, "size": size, "images": count, "folder_s": round(ours, 2), "forward_s": round(plain, 2)}
+    return row | {"ratio": round(ours / plain, 3)}
+
+
 def measure_recomputing(name: str, batch: int, size: int, iterations: int) -> dict:
     """Measure MiB and seconds of a training step with activations kept and recomputed, each in a fresh process."""
     (kept, plain), (recomputed, longer) = (
@@ -312,6 +356,8 @@ def main() -> None:
     parser.add_argument("--peers", action="store_true", help="measure in turn with other libraries' networks")
     parser.add_argument("--recompute", action="store_true", help="measure the memory of a training step")
     parser.add_argument("--hard", action="store_true", help="measure gated pooling with a soft and a hard gate")
+    parser.add_argument("--predict", action="store_true", help="measure the prediction of an image")
+    parser.add_argument("--folder", type=int, metavar="IMAGES", help="measure the prediction of a folder of images")
     parser.add_argument("--steps", type=int, default=20, help="steps of each measured training")
     parser.add_argument("--workers", type=int, default=1, help="workers of each measured training or evaluation")
     parser.add_argument("--csv", type=Path)
@@ -319,7 +365,15 @@ def main() -> None:
     disable_malloc_trim()  # as the gatezoo command does: without it fresh pages are timed along
     model_kwargs = parse_kwargs(args.model_kwargs)
     if model_kwargs and (
-        args.load or args.train or args.eval or args.hard or args.recompute or args.against or args.peers
+        args.load
+        or args.train
+        or args.eval
+        or args.hard
+        or args.recompute
+        or args.against
+        or args.peers
+        or args.predict
+        or args.folder
     ):
         parser.error("--model-kwargs is only supported without another measurement: leave it out")
     names = gatezoo.list_models(args.names)
@@ -335,6 +389,10 @@ def main() -> None:
     elif args.hard:
         sizes = ((name, size) for name in names for size in args.size)
         rows = [measure_pooling(name, size, args.batch, args.repeats, args.device) for name, size in sizes]
+    elif args.predict:
+        rows = [measure_prediction(name, size, args.repeats, args.device) for name in names for size in args.size]
+    elif args.folder:
+        rows = [measure_folder(name, args.folder, size, args.repeats) for name in names for size in args.size]
     elif args.recompute:
         each = ((name, size, passes) for name in names for size in args.size for passes in args.iterations)
         rows = [measure_recomputing(name, args.batch, size, passes) for name, size, passes in each]

@@ -134,9 +134,11 @@ def predict(
     from ..inference.semantic_files import SemanticWriter
     from ..segmenters.base import SemanticSegmenter
     from ..segmenters.instance import InstanceSegmenter
+    from ..utils.allocator import disable_malloc_trim
     from ..utils.devices import log_device, resolve_device
     from ..utils.images import check_image_max
 
+    disable_malloc_trim()
     mode = make_inference_mode(parse_scales(scales), flip, window_size, window_overlap, pad_to)
     count, run_on = parse_iterations(iterations), resolve_device(device)
     check_image_max(image_max)

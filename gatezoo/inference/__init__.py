@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from .modes import InferenceMode, MultiScale, SlidingWindow, WholeImage
     from .onnx_predictor import OnnxPredictor
     from .onnx_writer import OnnxWriter
+    from .optimizing import optimize
     from .padding import PadTo, make_inference_mode
     from .prediction import PassMaps, Prediction
     from .predictor import Predictor
@@ -43,6 +44,7 @@ __getattr__, __dir__ = lazy_exports(
         "ablate_gate": "ablation",
         "compute_gate_maps": "gate_maps",
         "make_inference_mode": "padding",
+        "optimize": "optimizing",
         "predict": "semantic",
         "predict_instances": "instance",
         "predict_iterations": "semantic",
@@ -71,6 +73,7 @@ __all__ = [
     "ablate_gate",
     "compute_gate_maps",
     "make_inference_mode",
+    "optimize",
     "predict",
     "predict_instances",
     "predict_iterations",

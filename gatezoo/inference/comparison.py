@@ -11,7 +11,7 @@ from PIL import Image
 
 from ..segmenters.base import BaseSegmenter, SemanticSegmenter
 from ..visualization.comparison import compare_figure
-from .inputs import error_context
+from .image_files import error_context
 from .predictor import Predictor
 from .semantic_files import label_maps, read_depth_map
 

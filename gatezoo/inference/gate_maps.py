@@ -12,9 +12,12 @@ from torch import Tensor
 from ..layers.resize import resize_to
 from ..segmenters.base import SemanticSegmenter
 from ..segmenters.outputs import SegmenterOutput
+from ..utils.devices import resolve_device
 from ..utils.image_tensors import to_image_tensor
+from ..utils.modules import copy_for_inference
 from .ablation import ablate_gate
-from .inputs import error_context, to_depth_tensor
+from .image_files import error_context
+from .inputs import check_model, to_depth_tensor
 from .modes import WholeImage
 from .predictor import Predictor
 
@@ -63,7 +66,10 @@ def compute_gate_maps(
     Raises:
         ValueError: the network has no gates, or no gate of this name, or ``x`` is not an image.
     """
-    predictor = Predictor(model, device, mode=WholeImage(), iterations=iterations, image_max=image_max)
+    check_model(model, "semantic", "use gatezoo.predict_instances")
+    # A copy, since a gate is closed below, but not prepared: that would take longer than it saves on one image.
+    network = copy_for_inference(model, device and resolve_device(device))
+    predictor = Predictor(network, mode=WholeImage(), iterations=iterations, image_max=image_max, shared=True)
     with error_context(x):
         image = to_image_tensor(x, model.in_chans, predictor.image_max)
         given = None if depth_map is None else to_depth_tensor(depth_map)

@@ -1,9 +1,12 @@
-"""Image files of a folder."""
+"""Image files of a folder, and errors about them."""
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from ..utils.images import IMAGE_SUFFIXES
 
@@ -22,3 +25,14 @@ def list_images(folder: str | os.PathLike) -> list[Path]:
     if not paths:
         raise ValueError(f"a folder must hold images ({' '.join(IMAGE_SUFFIXES)}); {folder} has none")
     return paths
+
+
+@contextlib.contextmanager
+def error_context(source: Any) -> Iterator[None]:
+    """Put the path of a file in front of the message of an error about it; other sources have no name."""
+    try:
+        yield
+    except ValueError as error:
+        if not isinstance(source, (str, os.PathLike)) or str(source) in str(error):
+            raise
+        raise ValueError(f"{source}: {error}") from None

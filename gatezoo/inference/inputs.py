@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -29,17 +27,6 @@ def check_model(model: Any, task: str, hint: str) -> None:
 def trained_image_max(model: BaseSegmenter) -> float | None:
     """Return the value of full brightness in the image files that a network was trained on; None if not known."""
     return model.pretrained_cfg.image_max if model.pretrained_cfg else None
-
-
-@contextlib.contextmanager
-def error_context(source: Any) -> Iterator[None]:
-    """Put the path of a file in front of the message of an error about it; other sources have no name."""
-    try:
-        yield
-    except ValueError as error:
-        if not isinstance(source, (str, os.PathLike)) or str(source) in str(error):
-            raise
-        raise ValueError(f"{source}: {error}") from None
 
 
 def to_depth_tensor(depth: Any) -> Tensor:

@@ -10,7 +10,10 @@ from ..segmenters.instance import Instances, InstanceSegmenter
 from ..utils.devices import resolve_device
 from ..utils.image_tensors import to_image_tensor
 from ..utils.modules import copy_for_inference
-from .inputs import check_model, error_context, iter_images, trained_image_max
+from ..utils.parallel import read_ahead
+from .folding import prepare_for_inference
+from .image_files import error_context
+from .inputs import check_model, iter_images, trained_image_max
 
 # Instances with a lower score are not drawn or written unless a lower threshold is given.
 SCORE_THRESHOLD = 0.5
@@ -19,7 +22,8 @@ SCORE_THRESHOLD = 0.5
 class InstancePredictor:
     """Predict the instances of images, with a network that is prepared once.
 
-    As with :class:`gatezoo.Predictor`, the caller's network is not changed, and several threads can use one predictor.
+    As with :class:`gatezoo.Predictor`, the caller's network is not changed, later changes of it do not reach the
+    predictor, and several threads can use one predictor.
 
     Args:
         model: an instance segmentation network.
@@ -43,7 +47,9 @@ class InstancePredictor:
     ):
         check_model(model, "instance", "use gatezoo.predict")
         self.device = next(model.parameters()).device if device is None else resolve_device(device)
-        self.model = copy_for_inference(model, self.device)
+        # A copy in any case, since limits are set on it.
+        prepare = copy_for_inference if model.prepared else prepare_for_inference
+        self.model = prepare(model, self.device)
         self.image_max = trained_image_max(model) if image_max is None else image_max
         if score_threshold is not None:
             self.model.score_threshold = score_threshold
@@ -53,7 +59,12 @@ class InstancePredictor:
     def predict(self, x: Any) -> Instances:
         """Predict the instances of one image; see :func:`predict_instances`."""
         with error_context(x):
-            return self.instances_of(to_image_tensor(x, self.model.in_chans, self.image_max))
+            return self.instances_of(self.read(x))
+
+    def read(self, x: Any) -> torch.Tensor:
+        """Return an image of any kind as a tensor (C, H, W), values in 0 .. 255; errors as of :meth:`predict`."""
+        with error_context(x):
+            return to_image_tensor(x, self.model.in_chans, self.image_max)
 
     def instances_of(self, image: torch.Tensor) -> Instances:
         """Predict the instances of an image (C, H, W), values in 0 .. 255; see :func:`predict_instances`."""
@@ -94,5 +105,8 @@ def predict_instances(
     threshold = SCORE_THRESHOLD if score_threshold is None else score_threshold
     predictor = InstancePredictor(model, device, score_threshold=threshold, max_detections=max_detections)
     images, single = iter_images(x)
-    results = [predictor.predict(image) for image in images]
+    results = []
+    for image, pixels in read_ahead(images, predictor.read):
+        with error_context(image):
+            results.append(predictor.instances_of(pixels()))
     return results[0] if single else results

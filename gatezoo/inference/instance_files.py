@@ -7,17 +7,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 
 from ..segmenters.instance import Instances
-from ..utils.image_tensors import to_image_tensor
 from ..utils.optional import require_package
 from ..visualization.figures import draw_instances
-from .inputs import error_context
+from .image_files import error_context
 from .instance import InstancePredictor
 from .writers import PredictionWriter, Results
 
 
-class InstanceWriter(PredictionWriter):
+class InstanceWriter(PredictionWriter[tuple[Tensor, Instances]]):
     """Write the instances of each image: ``STEM_instances.jpg``, and ``instances.json`` for all images.
 
     The drawing shows each mask in a color of its class, with box, name and score. The record ``STEM.json`` of an image
@@ -40,11 +40,15 @@ class InstanceWriter(PredictionWriter):
         self._images: list[dict[str, Any]] = []
         self._annotations: list[dict[str, Any]] = []
 
-    def predict(self, number: int, image: Path) -> Results:
-        predictor = self.predictor
+    def read(self, image: Path) -> Tensor:
+        return self.predictor.read(image)
+
+    def predict(self, number: int, image: Path, pixels: Tensor) -> tuple[Tensor, Instances]:
         with error_context(image):
-            pixels = to_image_tensor(image, predictor.model.in_chans, predictor.image_max)
-            found = predictor.instances_of(pixels)
+            return pixels, self.predictor.instances_of(pixels)
+
+    def results(self, number: int, image: Path, prediction: tuple[Tensor, Instances]) -> Results:
+        pixels, found = prediction
         captions = [f"{name} {score:.2f}" for name, score in zip(found["names"], found["scores"])]
         drawing = draw_instances(
             pixels,
@@ -52,7 +56,7 @@ class InstanceWriter(PredictionWriter):
             found["boxes"].tolist(),
             captions,
             labels=found["labels"].tolist(),
-            names=predictor.model.class_names,
+            names=self.predictor.model.class_names,
         )
         height, width = pixels.shape[-2:]
         self._images.append({"id": number + 1, "file_name": image.name, "height": height, "width": width})

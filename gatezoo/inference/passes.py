@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
 from torchvision.transforms.v2.functional import gaussian_blur
 
+from ..layers.resize import resize_to
 from ..segmenters.base import SemanticSegmenter
+from ..segmenters.outputs import PassOutput
 from ..segmenters.recurrent import check_iterations
 from ..utils.choices import check_choice
 from ..utils.keyword_types import check_keyword
+from .modes import classes_of_logits, softmax_of
+from .prediction import PassMaps
 
 # With iterations="auto" a network stops as soon as an iteration changes at most this share of the pixels, or after
 # this number of iterations.
@@ -123,6 +127,39 @@ def decode_depth(log_depth: Tensor, blur: float = 0.0) -> Tensor:
         return depth
     radius = min(math.ceil(3 * blur), *(side - 1 for side in depth.shape[-2:]))
     return gaussian_blur(depth, 2 * radius + 1, blur)
+
+
+def maps_of_passes(
+    outputs: Iterator[PassOutput], size: torch.Size, wanted: Collection[str], blur: float
+) -> Iterator[PassMaps]:
+    """Yield the maps of the output of each pass, resized to the image.
+
+    Args:
+        outputs: of each pass, for a batch of one; a pass runs when it is requested.
+        size: (H, W) of the image.
+        wanted: what to compute besides the classes: "probabilities", "depth", "logits".
+        blur: see :func:`decode_depth`.
+    """
+    with_probabilities = "probabilities" in wanted
+    before: Tensor | None = None
+    for number, output in enumerate(outputs, start=1):
+        logits, resized = output.logits, output.logits.shape[-2:] != size
+        probabilities = softmax_of(logits) if with_probabilities or resized else None
+        if probabilities is not None:
+            probabilities = resize_to(probabilities, size)[0]
+        classes = classes_of_logits(logits if probabilities is None else probabilities[None])[0]
+        instability = None
+        if before is not None and probabilities is not None:
+            instability = (probabilities - before).abs_().sum(0) / 2
+        before = probabilities if with_probabilities else None
+        depth = weights = None
+        if "depth" in wanted:
+            assert output.log_depth is not None
+            assert output.scales is not None
+            depth = decode_depth(resize_to(output.log_depth[:, None], size)[:, 0], blur)[0]
+            weights = output.scales[0].float()
+        kept = resize_to(logits, size)[0] if "logits" in wanted else None
+        yield PassMaps(classes, before, instability, depth, weights, number, kept)
 
 
 def check_predicts_depth(model: SemanticSegmenter) -> None:

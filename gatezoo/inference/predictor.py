@@ -5,22 +5,22 @@ from __future__ import annotations
 import copy
 import dataclasses
 import logging
-from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from ..layers.resize import resize_to
 from ..segmenters.base import SemanticSegmenter
-from ..segmenters.outputs import PassOutput, SegmenterOutput
+from ..segmenters.outputs import SegmenterOutput
 from ..utils.devices import resolve_device
 from ..utils.image_tensors import to_image_tensor
 from ..utils.modules import copy_for_inference
 from ..utils.text import shorten
 from .ablation import without_gate
-from .inputs import check_model, error_context, to_depth_tensor, trained_image_max
+from .folding import prepare_for_inference
+from .image_files import error_context
+from .inputs import check_model, to_depth_tensor, trained_image_max
 from .modes import (
     Forward,
     InferenceMode,
@@ -39,9 +39,9 @@ from .passes import (
     check_blur,
     check_predicts_depth,
     check_tolerance,
-    decode_depth,
     depth_kwargs,
     iteration_kwargs,
+    maps_of_passes,
     until_stable,
 )
 from .prediction import PassMaps, Prediction
@@ -56,9 +56,10 @@ LARGE_IMAGE_MODE = SlidingWindow(1024, 0.25)
 class Predictor:
     """Predict the class of every pixel of images, with a network that is prepared once.
 
-    The caller's network is not changed, neither its mode nor its device, hooks or attributes: the predictor has modules
-    of its own, which share their weights with it as long as both are on one device. Calls do not change the predictor,
-    so that several threads can use it.
+    The caller's network is not changed, neither its mode nor its device, hooks or attributes: the predictor has a copy
+    of its own, with batch norm folded into the convolutions: equal but for rounding, see
+    :func:`gatezoo.inference.folding.prepare_for_inference`. What is trained or loaded later does not reach the copy:
+    make another predictor then. Calls do not change the predictor, so that several threads can use it.
 
     Args:
         model: a semantic segmentation network.
@@ -71,7 +72,7 @@ class Predictor:
         blur: standard deviation, in pixels, of a Gaussian that smooths predicted depth.
         image_max: value of full brightness in image files; default: that of the data which the network was trained on.
         normalize: images in 0 .. 255 -> input of the network; default: with the mean and std that its weights expect.
-        shared: use ``model`` itself, which must be and remain in evaluation mode on the device.
+        shared: use ``model`` itself, as it is; it must be and remain in evaluation mode on the device.
 
     Raises:
         ValueError: the network has another task, or an argument does not fit it or is out of range.
@@ -96,7 +97,8 @@ class Predictor:
             if value is not None and not isinstance(value, kind):
                 raise ValueError(f"{name} must be a {kind.__name__} or None; got {shorten(value)}: leave it out")
         self.device = next(model.parameters()).device if device is None else resolve_device(device)
-        self.model = model if shared else copy_for_inference(model, self.device)
+        as_it_is = shared or (model.prepared and self.device == next(model.parameters()).device)
+        self.model = model if as_it_is else prepare_for_inference(model, self.device)
         self.mode, self.iterations, self.merge = mode, iterations, merge
         self.image_max = trained_image_max(model) if image_max is None else image_max
         self.tolerance, self.blur = check_tolerance(tolerance), check_blur(blur)
@@ -139,11 +141,31 @@ class Predictor:
             ValueError: ``x`` is not an image (the message contains the path of a file), or the network or the mode does
                 not allow what is requested.
         """
-        predictor = self if ablate is None else self._without_gate(ablate)
         with error_context(x):
-            image = to_image_tensor(x, self.model.in_chans, self.image_max)
+            image = self.read(x)
             given = None if depth_map is None else to_depth_tensor(depth_map)
-            maps = predictor.run(image, given, all_passes=all_passes, probabilities=probabilities, depth=depth)
+            return self.predict_decoded(
+                image, given, all_passes=all_passes, probabilities=probabilities, depth=depth, ablate=ablate
+            )
+
+    def read(self, x: Any) -> Tensor:
+        """Return an image of any kind as a tensor (C, H, W), values in 0 .. 255; errors as of :meth:`predict`."""
+        with error_context(x):
+            return to_image_tensor(x, self.model.in_chans, self.image_max)
+
+    def predict_decoded(
+        self,
+        image: Tensor,
+        depth_map: Tensor | None = None,
+        *,
+        all_passes: bool = False,
+        probabilities: bool = False,
+        depth: bool = False,
+        ablate: str | None = None,
+    ) -> Prediction:
+        """Predict an image that :meth:`read` returned; depth (H, W) and the other arguments as of :meth:`predict`."""
+        predictor = self if ablate is None else self._without_gate(ablate)
+        maps = predictor.run(image, depth_map, all_passes=all_passes, probabilities=probabilities, depth=depth)
         passes = maps[: len(maps) - (self.merge is not None)] if all_passes else []
         return dataclasses.replace(
             Prediction.from_maps(image, maps[-1]), passes=[Prediction.from_maps(image, one) for one in passes]
@@ -225,7 +247,7 @@ class Predictor:
         extra = depth_kwargs(self.model, depth_map, image, self.device)
         outputs = self.model.iterate_outputs(batch, details="depth" in wanted, **self._iteration_kwargs, **extra)
         needed = wanted if self.merge is None else wanted | {"probabilities"}
-        maps = self._maps_of_passes(outputs, image.shape[-2:], needed)
+        maps = maps_of_passes(outputs, image.shape[-2:], needed, self.blur)
         merged = None if self.merge is None else MergedPasses(self.merge)
         kept: list[PassMaps] = []
         for one in until_stable(maps, self.tolerance) if self.iterations == "auto" else maps:
@@ -242,29 +264,6 @@ class Predictor:
             result = dataclasses.replace(kept[-1], classes=classes, probabilities=found, instability=None, logits=log)
             kept = [*(kept if all_passes else []), result]
         return kept
-
-    def _maps_of_passes(self, outputs: Iterator[PassOutput], size: torch.Size, wanted: set[str]) -> Iterator[PassMaps]:
-        """Yield the maps (H, W) of the output of each pass, resized to the image."""
-        with_probabilities = "probabilities" in wanted
-        before: Tensor | None = None
-        for number, output in enumerate(outputs, start=1):
-            logits, resized = output.logits, output.logits.shape[-2:] != size
-            probabilities = softmax_of(logits) if with_probabilities or resized else None
-            if probabilities is not None:
-                probabilities = resize_to(probabilities, size)[0]
-            classes = classes_of_logits(logits if probabilities is None else probabilities[None])[0]
-            instability = None
-            if before is not None and probabilities is not None:
-                instability = (probabilities - before).abs_().sum(0) / 2
-            before = probabilities if with_probabilities else None
-            depth = weights = None
-            if "depth" in wanted:
-                assert output.log_depth is not None
-                assert output.scales is not None
-                depth = decode_depth(resize_to(output.log_depth[:, None], size)[:, 0], self.blur)[0]
-                weights = output.scales[0].float()
-            kept = resize_to(logits, size)[0] if "logits" in wanted else None
-            yield PassMaps(classes, before, instability, depth, weights, number, kept)
 
     def _to_input(self, batch: Tensor) -> Tensor:
         """Normalize a batch in 0 .. 255, and lay it out as convolutions like it best."""

@@ -10,12 +10,19 @@ import numpy as np
 import torch
 
 from ..segmenters.base import BaseSegmenter, SemanticSegmenter
+from ..utils.devices import resolve_device
+from ..utils.modules import copy_for_inference
 from ..utils.optional import require_extra
-from .inputs import check_model, iter_images
+from ..utils.parallel import read_ahead
+from .image_files import error_context
+from .inputs import check_model, iter_images, to_depth_tensor
 from .modes import InferenceMode
 from .passes import TOLERANCE, Iterations
 from .prediction import Prediction
 from .predictor import Predictor
+
+# Preparing a network takes about as long as it saves on this number of images of 480x360.
+_WORTH_PREPARING = 8
 
 
 def predict(
@@ -63,18 +70,20 @@ def predict(
     """
     images, single = iter_images(x)
     if isinstance(model, (str, os.PathLike)) and os.fspath(model).endswith(".onnx"):
-        options = {"iterations": iterations, "device": device, "mode": mode, "depth": depth, "blur": blur}
-        found = _predict_exported(
-            model, images, options | {"probabilities": probabilities, "depth_map": depth_map is not None}
-        )
+        others = {"iterations": iterations, "device": device, "mode": mode, "depth": depth, "blur": blur}
+        others |= {"probabilities": probabilities, "depth_map": depth_map is not None}
+        found = _predict_exported(model, images, others)
         return found[0] if single else found
-    predictor = _predictor(model, device, mode=mode, iterations=iterations, tolerance=tolerance, blur=blur)
+    options: dict[str, Any] = {"mode": mode, "iterations": iterations, "tolerance": tolerance, "blur": blur}
+    predictor = _predictor(model, device, len(images), **options)
     depth_maps = [depth_map] if single else (depth_map or [None] * len(images))
     if len(depth_maps) != len(images):
         raise ValueError(f"depth_map must be a list of one for each image; got {len(depth_maps)} for {len(images)}")
     results: list[Any] = []
-    for image, given in zip(images, depth_maps, strict=True):
-        prediction = predictor.predict(image, given, probabilities=probabilities, depth=depth)
+    for given, (image, pixels) in zip(depth_maps, read_ahead(images, predictor.read), strict=True):
+        with error_context(image):
+            decoded, metres = pixels(), None if given is None else to_depth_tensor(given)
+            prediction = predictor.predict_decoded(decoded, metres, probabilities=probabilities, depth=depth)
         results.append(prediction if depth or probabilities else prediction.classes)
     return results[0] if single else results
 
@@ -90,7 +99,7 @@ def predict_iterations(
 
     The arguments are those of :func:`predict`.
     """
-    predictor = _predictor(model, device, iterations=iterations, tolerance=tolerance)
+    predictor = _predictor(model, device, 1, iterations=iterations, tolerance=tolerance)
     return [one.classes for one in predictor.predict(x, all_passes=True).passes]
 
 
@@ -106,9 +115,13 @@ def _predict_exported(file: str | os.PathLike, images: list[Any], options: Mappi
     return [predictor.predict(image) for image in images]
 
 
-def _predictor(model: Any, device: str | torch.device | None, **options: Any) -> Predictor:
+def _predictor(model: Any, device: str | torch.device | None, images: int, **options: Any) -> Predictor:
+    """Return a predictor of so many images, prepared if that is worth the time."""
     check_model(model, "semantic", "use gatezoo.predict_instances")
-    return Predictor(model, device, shared=is_ready(model, device), **options)
+    if images >= _WORTH_PREPARING:
+        return Predictor(model, device, **options)
+    network = model if is_ready(model, device) else copy_for_inference(model, device and resolve_device(device))
+    return Predictor(network, shared=True, **options)
 
 
 def is_ready(model: BaseSegmenter, device: str | torch.device | None) -> bool:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
+from torch import Tensor
 
 from ..data.base import SegmentationDataset
 from ..data.files.depth import depth_files, metres_file
@@ -19,7 +20,8 @@ from ..visualization.depth import depth_image, plot_loops
 from ..visualization.figures import index_image, iterations_figure
 from ..visualization.overlay import overlay
 from ..visualization.pixels import confidence_image
-from .inputs import error_context
+from .image_files import error_context
+from .inputs import to_depth_tensor
 from .modes import require_whole_images
 from .passes import check_depth_given, check_predicts_depth
 from .prediction import Prediction
@@ -27,7 +29,7 @@ from .predictor import Predictor
 from .writers import PredictionWriter, Results, class_shares, shares_summary
 
 
-class SemanticWriter(PredictionWriter):
+class SemanticWriter(PredictionWriter[Prediction]):
     """Write the label map of each image with its palette, an overlay, and the share of each class.
 
     The files of an image are ``STEM.png`` (class indices), ``STEM_overlay.jpg`` and the record ``STEM.json`` with the
@@ -101,15 +103,22 @@ class SemanticWriter(PredictionWriter):
             read += self._depth_files
         return read
 
-    def predict(self, number: int, image: Path) -> Results:
+    def read(self, image: Path) -> Tensor:
+        return self.predictor.read(image)
+
+    def predict(self, number: int, image: Path, pixels: Tensor) -> Prediction:
         with error_context(image):
-            prediction = self.predictor.predict(
-                image,
-                metres_file(self._depth_files[number]) if self._depth_files else None,
+            depth_map = metres_file(self._depth_files[number]) if self._depth_files else None
+            return self.predictor.predict_decoded(
+                pixels,
+                None if depth_map is None else to_depth_tensor(depth_map),
                 all_passes=self.show_iterations or self.depth,
                 probabilities=self.confidence or self.probabilities,
                 depth=self.depth,
             )
+
+    def results(self, number: int, image: Path, prediction: Prediction) -> Results:
+        with error_context(image):
             drawings = self._drawings(number, prediction)
         files: dict[str, Callable[[Path], object]] = {ending: drawing.save for ending, drawing in drawings.items()}
         if self.probabilities:

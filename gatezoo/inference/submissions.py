@@ -19,7 +19,7 @@ from ..utils.files import atomic_write, check_outputs, ensure_dir
 from ..utils.progress import Progress
 from ..visualization.figures import index_image
 from .data_classes import check_class_names, check_num_classes
-from .inputs import error_context
+from .image_files import error_context
 from .predictor import Predictor
 
 

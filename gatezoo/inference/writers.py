@@ -6,15 +6,20 @@ import json
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 
 from ..utils.allocator import explain_out_of_memory
 from ..utils.files import atomic_write, check_outputs, ensure_dir, write_json
+from ..utils.parallel import read_ahead
 from ..utils.progress import Progress
+
+P = TypeVar("P")
 
 # Ends the name of each image's record, the first of its files that is written.
 RECORD = ".json"
@@ -54,7 +59,7 @@ class PredictionFiles:
     record: dict[str, Any]
 
 
-class PredictionWriter(ABC):
+class PredictionWriter(ABC, Generic[P]):
     """Base class of what predicts an image file and says what is to be written."""
 
     @property
@@ -75,16 +80,37 @@ class PredictionWriter(ABC):
         """
         return []
 
+    # The three steps of an image. Those of successive images overlap: while one is predicted, a thread reads the next
+    # one, and another thread draws and writes the one before. Each step takes the images in order.
+
     @abstractmethod
-    def predict(self, number: int, image: Path) -> Results:
+    def read(self, image: Path) -> Any:
+        """Read an image file: its pixels, as :meth:`predict` takes them.
+
+        Raises:
+            ValueError: it is no image that the network takes; the message contains its path.
+        """
+
+    @abstractmethod
+    def predict(self, number: int, image: Path, pixels: Any) -> P:
         """Predict an image.
 
         Args:
             number: position of the image among those that were prepared, from 0.
             image: its file.
+            pixels: what :meth:`read` returned for it.
 
         Raises:
             ValueError: it cannot be predicted; the message contains its path.
+        """
+
+    @abstractmethod
+    def results(self, number: int, image: Path, prediction: P) -> Results:
+        """Return what is to be written for an image; arguments and errors as of :meth:`predict`.
+
+        Args:
+            number, image: as of :meth:`predict`.
+            prediction: what it returned.
         """
 
     def shared_content(self) -> dict[str, Any]:
@@ -130,26 +156,62 @@ def write_predictions(
         raise _not_ours(shared)
     ensure_dir(out)
     written = 0
-    items = list(enumerate(paths))
-    for number, path in progress(items, len(items)) if progress else items:
-        try:
-            with explain_out_of_memory(f"predict a smaller image than {path}, or windows of it (--window-size 512)"):
-                results = writer.predict(number, path)
-        except ValueError as error:
-            if on_error is None:
-                raise
-            on_error(error)
-            continue
-        record_file, record = out / f"{path.stem}{RECORD}", {"image": str(path), **results.record}
-        write_json(record_file, record)
-        files = []
-        for ending, write in results.files.items():
-            files.append(out / f"{path.stem}{ending}")
-            atomic_write(files[-1], write)
-        written += 1
-        yield PredictionFiles(path, [*files, record_file], results.summary, record)
+    for item in _overlapping(writer, paths, out, progress):
+        if isinstance(item, PredictionFiles):
+            written += 1
+            yield item
+        elif on_error is None:
+            raise item
+        else:
+            on_error(item)
     if shared and written:
         write_json(shared, {**_INFO, **writer.shared_content()}, indent=None)
+
+
+def _overlapping(
+    writer: PredictionWriter[P], paths: Sequence[Path], out: Path, progress: Progress | None
+) -> Iterator[PredictionFiles | ValueError]:
+    """Yield what was written for each image, in order, or the error by which it cannot be predicted."""
+    images = enumerate(read_ahead(paths, writer.read))
+    with ThreadPoolExecutor(1) as pool:
+        before: Future[PredictionFiles | ValueError] | None = None
+        for number, (path, pixels) in progress(images, len(paths)) if progress else images:
+            refused: ValueError | None = None
+            try:
+                with _memory_of(path):
+                    prediction = writer.predict(number, path, pixels())
+            except ValueError as error:
+                refused = error
+            # Before the next one is handed over: maps of two images at most are in memory.
+            if before is not None:
+                yield before.result()
+            before = None if refused else pool.submit(_write, writer, out, number, path, prediction)
+            if refused:
+                yield refused
+        if before is not None:
+            yield before.result()
+
+
+def _write(
+    writer: PredictionWriter[P], out: Path, number: int, path: Path, prediction: P
+) -> PredictionFiles | ValueError:
+    """Write the files of an image; return the error by which there is nothing to write, and raise those of writing."""
+    try:
+        with _memory_of(path):
+            results = writer.results(number, path, prediction)
+    except ValueError as error:
+        return error
+    record_file, record = out / f"{path.stem}{RECORD}", {"image": str(path), **results.record}
+    write_json(record_file, record)
+    files = []
+    for ending, write in results.files.items():
+        files.append(out / f"{path.stem}{ending}")
+        atomic_write(files[-1], write)
+    return PredictionFiles(path, [*files, record_file], results.summary, record)
+
+
+def _memory_of(path: Path) -> AbstractContextManager[None]:
+    return explain_out_of_memory(f"predict a smaller image than {path}, or windows of it (--window-size 512)")
 
 
 def class_shares(classes: np.ndarray, names: list[str]) -> dict[str, float]:

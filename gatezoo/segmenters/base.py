@@ -34,6 +34,7 @@ class BaseSegmenter(CommonMethods):
         architecture, model_kwargs: name of the model and keywords of its builder, if ``create_model`` made the network.
         pretrained_cfg: how the weights were trained and what they expect; None without weights.
         load_report: what loading weights changed; None without weights.
+        prepared: it only predicts, see :func:`gatezoo.optimize`.
         max_workload_kwargs: keywords of ``raw_outputs`` with which it does the most work that an image can require.
     """
 
@@ -43,6 +44,7 @@ class BaseSegmenter(CommonMethods):
     model_kwargs: dict[str, Any] = {}
     pretrained_cfg: PretrainedCfg | None = None
     load_report: Any = None
+    prepared = False
 
     def __init__(self, backbone: Backbone, num_classes: int, in_chans: int, freeze_bn: bool):
         super().__init__()

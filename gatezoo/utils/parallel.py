@@ -9,7 +9,7 @@ import multiprocessing.connection  # it registers what must run after our own fu
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
@@ -23,6 +23,19 @@ def parallel_map(function: Callable[[Item], Result], items: Iterable[Item]) -> I
     """Yield ``function(item)`` for each item, in order, computed by one thread per core and at most ``MAX_THREADS``."""
     with ThreadPoolExecutor(min(MAX_THREADS, os.cpu_count() or 1)) as pool:
         yield from pool.map(function, items)
+
+
+def read_ahead(items: Sequence[Item], read: Callable[[Item], Result]) -> Iterator[tuple[Item, Callable[[], Result]]]:
+    """Yield each item with a function that returns ``read(item)`` or raises its error.
+
+    While one item is being used, a thread reads the next one, and no more, so that memory holds two.
+    """
+    with ThreadPoolExecutor(1) as pool:
+        ahead = [pool.submit(read, item) for item in items[:1]]
+        for number, item in enumerate(items, start=1):
+            now = ahead.pop()
+            ahead += [pool.submit(read, following) for following in items[number : number + 1]]
+            yield item, now.result
 
 
 def init_data_worker(worker: int = 0) -> None:

@@ -123,7 +123,7 @@ def changing(monkeypatch):
     model, ran = gatezoo.create_model("test_rignet_su", num_classes=2), []
     model.unroll = "parallel"
 
-    def iterate_outputs(batch, details, iterations):
+    def iterate_outputs(batch, iterations, details=True):
         for passed in range(iterations):
             ran.append(passed + 1)
             logits = torch.zeros(1, 2, *batch.shape[-2:])
@@ -166,3 +166,24 @@ def test_auto_iterations_require_whole_passes_and_whole_images(changing):
         gatezoo.predict(changing, image, iterations="auto", mode=SlidingWindow(48))
     with pytest.raises(ValueError, match=r"tolerance must be a share of the pixels, in 0 \.\. 1"):
         gatezoo.predict(changing, image, iterations="auto", tolerance=2)
+
+
+def test_many_images_are_predicted_as_one_by_one(tmp_path):
+    """From eight images on the network is prepared; labels change only where two classes are as good as equal."""
+    torch.manual_seed(0)
+    model = gatezoo.create_model("test_gff", num_classes=4).eval()
+    random = np.random.default_rng(0)
+    for number in range(9):
+        size = (40, 48) if number % 3 else (50, 34)
+        Image.fromarray(random.integers(0, 256, (*size, 3), dtype=np.uint8)).save(tmp_path / f"{8 - number}.png")
+    paths = sorted(tmp_path.iterdir())
+    for found, path in zip(gatezoo.predict(model, tmp_path, probabilities=True), paths, strict=True):
+        expected = gatezoo.predict(model, path, probabilities=True)
+        np.testing.assert_allclose(found.probabilities, expected.probabilities, atol=1e-4)
+        assert torch.equal(found.image, expected.image)
+    paths[4].write_text("no image")
+    with pytest.raises(ValueError, match=paths[4].name) as alone:
+        gatezoo.predict(model, paths[4])
+    with pytest.raises(ValueError, match=paths[4].name) as raised:
+        gatezoo.predict(model, tmp_path)
+    assert str(raised.value) == str(alone.value)

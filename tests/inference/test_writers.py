@@ -1,7 +1,6 @@
 """Files of predictions: what they contain, that nothing of the user's is replaced, and that a batch goes on."""
 
 import json
-import os
 
 import numpy as np
 import pytest
@@ -363,14 +362,14 @@ def test_a_batch_goes_on_after_images_that_cannot_be_predicted(predictor, photos
     (photos / "b.png").write_bytes(b"not an image")
     Image.new("RGB", (20, 20)).save(photos / "c.png")
     Image.new("RGB", (40, 40)).save(photos / "large.png")
-    real = Predictor.predict
+    real = Predictor.predict_decoded
 
     def predict(self, image, *arguments, **options):
-        if os.path.basename(image) == "large.png":
+        if image.shape[-2:] == (40, 40):
             raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 1 bytes.")
         return real(self, image, *arguments, **options)
 
-    monkeypatch.setattr(Predictor, "predict", predict)
+    monkeypatch.setattr(Predictor, "predict_decoded", predict)
     images, errors, steps = sorted(photos.iterdir()), [], []
 
     def progress(items, total):
@@ -390,6 +389,37 @@ def test_a_batch_goes_on_after_images_that_cannot_be_predicted(predictor, photos
         assert "\n" not in str(error)
     with pytest.raises(ValueError, match=r"large\.png, or windows of it \(--window-size 512\)"):
         write(SemanticWriter(predictor), [photos / "large.png"], tmp_path / "new")
+
+
+def test_images_are_written_in_order_and_up_to_a_broken_one(predictor, photos, tmp_path):
+    for name in ("b.png", "d.png"):
+        Image.new("RGB", (40, 40)).save(photos / name)
+    (photos / "c.png").write_text("no image")
+    images = [photos / name for name in ("d.png", "a.jpg", "c.png", "b.png")]
+    with pytest.raises(ValueError, match=r"c\.png") as raised:
+        write(SemanticWriter(predictor), images, tmp_path / "out")
+    with pytest.raises(ValueError, match=r"c\.png") as alone:
+        predictor.predict(photos / "c.png")
+    assert str(raised.value) == str(alone.value)
+    assert {path.name for path in (tmp_path / "out").glob("*.json")} == {"d.json", "a.json"}
+    events, errors = [], []
+    for one in write_predictions(SemanticWriter(predictor), images, tmp_path / "new", on_error=errors.append):
+        events.append((one.image.name, len(errors)))
+    assert events == [("d.png", 0), ("a.jpg", 0), ("b.png", 1)]
+    for name in ("d", "a", "b"):
+        (image,) = (path for path in images if path.stem == name)
+        assert np.array_equal(np.array(Image.open(tmp_path / f"new/{name}.png")), predictor.predict(image).classes)
+
+
+def test_an_error_of_writing_ends_the_batch(predictor, photos, tmp_path, monkeypatch):
+    def fail(path, write):
+        raise ValueError(f"{path} cannot be written")
+
+    monkeypatch.setattr("gatezoo.inference.writers.atomic_write", fail)
+    errors = []
+    with pytest.raises(ValueError, match=r"a\.png cannot be written"):
+        write(SemanticWriter(predictor), sorted(photos.iterdir()), tmp_path / "out", on_error=errors.append)
+    assert not errors
 
 
 def test_options_that_need_another_network_or_mode_are_refused_at_once(predictor):

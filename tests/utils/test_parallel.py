@@ -7,7 +7,7 @@ import pytest
 from helpers.paths import ROOT
 from torch.utils.data import DataLoader
 
-from gatezoo.utils.parallel import MAX_THREADS, init_data_worker, parallel_map, plain_message
+from gatezoo.utils.parallel import MAX_THREADS, init_data_worker, parallel_map, plain_message, read_ahead
 from gatezoo.utils.text import first_values
 
 
@@ -20,6 +20,28 @@ def test_parallel_map_keeps_the_order():
 
     assert list(parallel_map(square, range(100))) == [x * x for x in range(100)]
     assert len(threads) <= MAX_THREADS
+
+
+def test_read_ahead_reads_one_item_ahead_in_a_thread():
+    read, threads = [], set()
+
+    def reading(x):
+        threads.add(threading.get_ident())
+        read.append(x)
+        return 10 // x
+
+    found = []
+    for item, result in read_ahead([5, 2, 0, 1], reading):
+        try:
+            found.append((item, result()))
+        except ZeroDivisionError:
+            found.append((item, None))
+        assert read[: len(found)] == [5, 2, 0, 1][: len(found)]
+        assert len(read) <= len(found) + 1
+    assert found == [(5, 2), (2, 5), (0, None), (1, 10)]
+    assert len(threads) == 1
+    assert threads != {threading.get_ident()}
+    assert list(read_ahead([], reading)) == []
 
 
 def test_parallel_map_raises_errors_of_the_function():
