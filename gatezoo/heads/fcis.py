@@ -16,6 +16,7 @@ from torchvision.models.detection._utils import BoxCoder
 from torchvision.ops import clip_boxes_to_image
 from torchvision.ops.poolers import LevelMapper
 
+from ..utils.choices import check_choice
 from .fcis_instances import choose_instances, resize_instances
 from .fcis_losses import (
     RegionLosses,
@@ -30,6 +31,7 @@ from .position_sensitive import CellGrid, CellWeights, Pixels, Regions, flatten_
 
 # Regions whose bins are in memory at once where no gradient is needed.
 CHUNK = 16
+VOTES = ("class", "best", "none")
 
 
 class Prepared(NamedTuple):
@@ -92,12 +94,11 @@ class FCISRoIHeads(nn.Module):
         nms: IoU of two instances of a class above which the less certain is dropped; the authors' is .3.
         ohem: number of regions of each image that are trained, those with the largest losses; 0: 128 at random, at most
             a quarter of them with an object.
+        vote: masks that vote on an instance's: "class", those of its class, as in the paper; "best", that of each
+            candidate's most probable class, as in the authors' code; "none", each instance keeps its own.
 
     Attributes:
         score_thresh, detections_per_img: in evaluation, least score, and most instances of an image.
-        vote: masks by voting; else each candidate's own.
-        mask_of: masks that vote: "class", those of the voted class, as in the paper, or "best", the one of each
-            candidate's most probable class, as in the authors' code.
     """
 
     # A proposal is read where it is, and where its offsets move it.
@@ -112,10 +113,12 @@ class FCISRoIHeads(nn.Module):
         grid: CellGrid,
         nms: float = 0.3,
         ohem: int = 128,
+        vote: str = "class",
     ):
         super().__init__()
+        check_choice("vote", vote, VOTES)
         self.grid = grid
-        self.strides, self.nms, self.ohem = tuple(strides), nms, ohem
+        self.strides, self.nms, self.ohem, self.vote = tuple(strides), nms, ohem, vote
         self.mix = nn.Linear(channels, width)
         nn.init.normal_(self.mix.weight, std=0.01)
         nn.init.zeros_(self.mix.bias)
@@ -123,7 +126,6 @@ class FCISRoIHeads(nn.Module):
         self.box = CellWeights(width, 4, grid.cells)
         self.coder = BoxCoder((5.0, 5.0, 2.0, 2.0))
         self.score_thresh, self.detections_per_img = 0.001, 100
-        self.vote, self.mask_of = True, "class"
 
     def forward(
         self,
@@ -253,7 +255,7 @@ class FCISRoIHeads(nn.Module):
 
     def at_image_size(self, instances: dict[str, Any], inner: Sequence[int], size: Sequence[int]) -> dict[str, Any]:
         """Return the instances of a resized image, of size ``inner``, at the original's ``size``, with voted masks."""
-        return resize_instances(instances, inner, size, self.mask_of if self.vote else None)
+        return resize_instances(instances, inner, size, self.vote)
 
     def classifier(self) -> nn.Module:
         """Return the layer of the outside and inside scores."""

@@ -52,7 +52,7 @@ def choose_instances(
 
 
 def resize_instances(
-    instances: dict[str, Any], inner: Sequence[int], size: Sequence[int], mask_of: str | None
+    instances: dict[str, Any], inner: Sequence[int], size: Sequence[int], masks_of: str
 ) -> dict[str, Any]:
     """Return the instances of a resized image at the size of the original.
 
@@ -62,14 +62,14 @@ def resize_instances(
         instances: those of :func:`choose_instances`.
         inner: (H, W) of the resized image.
         size: (H, W) of the original.
-        mask_of: masks that vote, see :func:`gatezoo.heads.mask_voting.vote`; None: none do, each instance keeps the box
-            and the mask of its candidate.
+        masks_of: masks that vote, see :func:`gatezoo.heads.mask_voting.vote`; "none": each instance keeps the box and
+            the mask of its candidate.
     """
     height, width = size
     boxes, scores, masks, candidate = instances["candidates"]
     boxes = clip_boxes_to_image(resize_boxes(boxes, list(inner), [height, width]), (height, width))
     found = {key: instances[key] for key in ("labels", "scores")}
-    if mask_of is None:
+    if masks_of == "none":
         own = as_half_threshold(instances["masks"], MASK_THRESHOLD)
         return {**found, "boxes": boxes[candidate], "masks": own}
     new_boxes, voted = vote(
@@ -80,6 +80,6 @@ def resize_instances(
         found["labels"],
         (height, width),
         threshold=MASK_THRESHOLD,
-        mask_of=mask_of,
+        mask_of=masks_of,
     )
     return {**found, "boxes": new_boxes, "masks": voted}

@@ -40,6 +40,7 @@ def fcis(
     bins: int = 21,
     nms: float = 0.3,
     ohem: int = 128,
+    vote: str = "class",
 ) -> InstanceSegmenter:
     """Build FCIS on the last map of a dilated backbone; proposals read the map before it.
 
@@ -57,6 +58,8 @@ def fcis(
         bins: on each side of a region and of its mask; a multiple of the cells.
         nms: IoU of two instances of a class above which the less certain is dropped.
         ohem: hardest regions of each image that are trained; 0: 128 at random.
+        vote: masks that vote on an instance's: "class", those of its class, as in the paper; "best", that of each
+            candidate's best class, as in the authors' code; "none", each instance keeps its own.
     """
     from torch import nn
 
@@ -68,7 +71,7 @@ def fcis(
     pyramid = backbone.pyramid(STRIDES[2:])
     rpn = make_single_map_rpn(pyramid.channels[0], anchors, rpn_width, PROPOSALS)
     grid = CellGrid(cells, bins)
-    roi_heads = FCISRoIHeads(pyramid.channels[1], num_classes, pyramid.strides[1:], width, grid, nms, ohem)
+    roi_heads = FCISRoIHeads(pyramid.channels[1], num_classes, pyramid.strides[1:], width, grid, nms, ohem, vote)
     resize = make_resize(min_size, max_size, pyramid.size_divisor)
     return SingleMapInstanceSegmenter(
         pyramid, nn.Identity(), resize, rpn, roi_heads, num_classes, backbone.in_chans, freeze_bn
@@ -87,10 +90,11 @@ def fcis_fpn(
     width: int = 256,
     cells: int = 7,
     bins: int = 21,
-    nms: float = 0.3,
+    nms: float = 0.5,
     ohem: int = 128,
+    vote: str = "class",
 ) -> InstanceSegmenter:
-    """Build FCIS on the feature pyramid, with which FCIS on ZigZagNet is compared.
+    """Build FCIS on the feature pyramid, with which FCIS on ZigZagNet is compared: image sizes and NMS are those.
 
     Args:
         backbone: a timm model with strides 4 8 16 32.
@@ -104,6 +108,8 @@ def fcis_fpn(
         bins: on each side of a region and of its mask; a multiple of the cells.
         nms: IoU of two instances of a class above which the less certain is dropped.
         ohem: hardest regions of each image that are trained; 0: 128 at random.
+        vote: masks that vote on an instance's: "class", those of its class, as in the paper; "best", that of each
+            candidate's best class, as in the authors' code; "none", each instance keeps its own.
     """
     from ..heads.fcis import FCISRoIHeads
     from ..heads.fpn import FeaturePyramid
@@ -113,7 +119,7 @@ def fcis_fpn(
 
     pyramid = backbone.pyramid(STRIDES)
     neck = FeaturePyramid(pyramid.channels, channels)
-    roi_heads = FCISRoIHeads(channels, num_classes, STRIDES, width, CellGrid(cells, bins), nms, ohem)
+    roi_heads = FCISRoIHeads(channels, num_classes, STRIDES, width, CellGrid(cells, bins), nms, ohem, vote)
     rpn = make_rpn(channels, anchors, proposals=PROPOSALS)
     resize = make_resize(min_size, max_size, pyramid.size_divisor)
     return InstanceSegmenter(pyramid, neck, resize, rpn, roi_heads, num_classes, backbone.in_chans, freeze_bn)
@@ -141,6 +147,7 @@ def zigzag_fcis(
     bins: int = 21,
     nms: float = 0.5,
     ohem: int = 128,
+    vote: str = "class",
 ) -> InstanceSegmenter:
     """Build FCIS on ZigZagNet's four fused maps.
 
@@ -166,6 +173,8 @@ def zigzag_fcis(
         bins: on each side of a region and of its mask; a multiple of the cells.
         nms: IoU of two instances of a class above which the less certain is dropped.
         ohem: hardest regions of each image that are trained; 0: 128 at random.
+        vote: masks that vote on an instance's: "class", those of its class, as in the paper; "best", that of each
+            candidate's best class, as in the authors' code; "none", each instance keeps its own.
     """
     from ..heads.fcis import FCISRoIHeads
     from ..heads.mask_rcnn import make_resize, make_rpn
@@ -174,7 +183,7 @@ def zigzag_fcis(
 
     pyramid = backbone.pyramid(STRIDES)
     neck = zigzag_neck(pyramid, channels, stages, regions, groups, pool, share_rce, combine, dense, norm)
-    roi_heads = FCISRoIHeads(channels, num_classes, STRIDES, width, CellGrid(cells, bins), nms, ohem)
+    roi_heads = FCISRoIHeads(channels, num_classes, STRIDES, width, CellGrid(cells, bins), nms, ohem, vote)
     rpn = make_rpn(channels, anchors, proposals=PROPOSALS)
     resize = make_resize(min_size, max_size, pyramid.size_divisor)
     return InstanceSegmenter(pyramid, neck, resize, rpn, roi_heads, num_classes, backbone.in_chans, freeze_bn)

@@ -326,7 +326,7 @@ def test_instances_are_chosen_as_by_a_loop_over_classes():
 @pytest.mark.parametrize("mask_of", ["class", "best"])
 def test_masks_vote_at_the_size_of_the_image(mask_of):
     heads, maps, original = make().eval(), make_maps(1), (128, 288)  # twice and three times as large
-    heads.mask_of = mask_of
+    heads.vote = mask_of
     found = heads(maps, [boxes()], [SIZE])[0][0]
     at_size = heads.at_image_size(found, SIZE, original)
     own, scores, masks, kept = found["candidates"]
@@ -341,7 +341,7 @@ def test_masks_vote_at_the_size_of_the_image(mask_of):
 @torch.no_grad()
 def test_unvoted_masks_are_those_of_their_candidates():
     heads, maps = make().eval(), make_maps(1)
-    heads.vote = False
+    heads.vote = "none"
     found = heads(maps, [boxes()], [SIZE])[0][0]
     at_size = heads.at_image_size(found, SIZE, (128, 288))
     torch.testing.assert_close(at_size["boxes"], found["boxes"] * torch.tensor([3.0, 2, 3, 2]).double())
@@ -355,7 +355,7 @@ def test_unvoted_masks_are_those_of_their_candidates():
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("voted", [True, False])
+@pytest.mark.parametrize("voted", ["class", "none"])
 def test_nothing_is_found_without_regions_or_certainty(voted):
     heads, maps = make().eval(), make_maps()
     heads.vote = voted

@@ -107,9 +107,9 @@ def test_training_on_images_without_instances(name, ohem):
 @pytest.mark.parametrize("name", TINY)
 def test_instances_are_at_the_size_of_the_image(name):
     torch.manual_seed(0)
-    model = gatezoo.create_model(name, num_classes=3).eval()
-    for voted in (True, False):
-        model.roi_heads.vote = voted
+    for voted in ("class", "best", "none"):
+        model = gatezoo.create_model(name, num_classes=3, vote=voted).eval()
+        assert model.roi_heads.vote == voted
         for found, (height, width) in zip(model(images()), SIZES, strict=True):
             assert 0 < len(found["boxes"]) <= 100
             assert found["masks"].shape == (len(found["boxes"]), 1, height, width)
@@ -264,3 +264,8 @@ def test_raw_outputs_are_exported(name, tmp_path):
         torch.testing.assert_close(program.module()(image), expected, atol=1e-5, rtol=1e-5)
         (found,) = session.run(None, {"image": image.numpy()})
         np.testing.assert_allclose(found, expected.numpy(), atol=1e-4, rtol=1e-4)
+
+
+def test_unknown_votes_are_refused():
+    with pytest.raises(ValueError, match="vote must be"):
+        gatezoo.create_model("test_fcis", vote="all")

@@ -1,4 +1,5 @@
 import csv
+import re
 import subprocess
 import sys
 
@@ -107,3 +108,10 @@ with torch.device("meta"):
 """
     done = run("-c", code)
     assert done.returncode == 0, done.stderr
+
+
+def test_benchmark_of_the_heads_of_fcis():
+    done = run("tools/benchmark_detectors.py", "--heads", "--size", 64, 64, "--repeats", 1)
+    ratios = re.findall(r"\d+\.\d{3}", done.stdout)
+    assert len(ratios) == 6
+    assert float(ratios[5]) == pytest.approx(float(ratios[3]) / float(ratios[4]), rel=0.1)
