@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 import gatezoo
-from gatezoo.heads.fcis import FCISRoIHeads
+from gatezoo.heads.fcis import CHUNK, FCISRoIHeads
 from gatezoo.heads.position_sensitive import CellGrid, Regions
 
 STRIDES, WIDTH, CLASSES, REGIONS = (4, 8, 16, 32), 256, 81, 300
@@ -34,7 +34,7 @@ def measure_heads(size: tuple[int, int], repeats: int) -> list[Row]:
     with torch.inference_mode():
         prepared = heads._prepare(maps, [1 / stride for stride in STRIDES])
         regions = heads._regions([boxes])
-        chunks = [Regions(*parts) for parts in zip(*(part.split(16) for part in regions))]
+        chunks = [Regions(*parts) for parts in zip(*(part.split(CHUNK) for part in regions))]
         product, read, masks = medians(
             [
                 lambda: pixels @ weights,

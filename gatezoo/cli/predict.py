@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import sys
 from functools import partial
@@ -113,16 +114,7 @@ def predict(
     With --submission only the files for the server are written, and none is replaced.
     """
     if name.endswith(".onnx"):
-        unsupported: dict[str, object] = {
-            "iterations": iterations,
-            "checkpoint": checkpoint,
-            "show-iterations": show_iterations,
-        }
-        unsupported |= {"depth": depth, "save-confidence": save_confidence, "labels": labels, "scales": scales}
-        unsupported |= {"save-probabilities": save_probabilities, "depth-map": depth_map, "flip": flip}
-        unsupported |= {"window-size": window_size, "pad-to": pad_to, "image-max": image_max}
-        unsupported |= {"submission": submission, "score-threshold": score_threshold}
-        _predict_onnx(name, images or [], out, unsupported | {"max-detections": max_detections})
+        _predict_onnx(**locals())
         return
     from ..factory import load_model
     from ..inference.image_files import list_images
@@ -202,20 +194,21 @@ def predict(
     _write(writer, paths, out)
 
 
-def _predict_onnx(file: str, images: list[Path], out: Path, options: dict[str, object]) -> None:
-    """Predict images with an exported network, without torch."""
+def _predict_onnx(name: str, images: list[Path] | None, out: Path, **options: object) -> None:
+    """Predict images with an exported network, without torch; no option of :func:`predict` is supported."""
     from ..utils.optional import require_extra
 
-    for option in (option for option, value in options.items() if value not in (None, False, "")):
-        raise ValueError(f"--{option} is not supported for an exported network; got {file}: leave it out")
+    defaults = {key: parameter.default for key, parameter in inspect.signature(predict).parameters.items()}
+    for option in (option.replace("_", "-") for option, value in options.items() if value != defaults[option]):
+        raise ValueError(f"--{option} is not supported for an exported network; got {name}: leave it out")
     require_extra("export", "an exported network", "onnxruntime")
     from ..inference.image_files import list_images
     from ..inference.onnx_predictor import OnnxPredictor
     from ..inference.onnx_writer import OnnxWriter
 
-    paths = [path for item in images for path in (list_images(item) if os.path.isdir(item) else [item])]
+    paths = [path for item in images or [] for path in (list_images(item) if os.path.isdir(item) else [item])]
     _check_source(paths, None, None, None)
-    _write(OnnxWriter(OnnxPredictor(file)), paths, out)
+    _write(OnnxWriter(OnnxPredictor(name)), paths, out)
 
 
 def _check_source(images: list[Path] | None, submission: str | None, data_dir: Path | None, split: str | None) -> None:

@@ -13,6 +13,7 @@ import torch
 
 from ..factory import load_model
 from ..inference import onnx_predictor
+from ..inference.inputs import trained_image_max
 from ..layers.normalize import channel_stats
 from ..segmenters.base import BaseSegmenter, SemanticSegmenter
 from ..utils.choices import check_choice
@@ -134,6 +135,12 @@ def _check_network(model: SemanticSegmenter, iterations: int | None, outputs: st
     if model.takes_depth:
         raise ValueError(
             "an exported network must take an image alone; this one is also given depth: export it with torch.export"
+        )
+    full = trained_image_max(model)
+    if full not in (None, 255):
+        raise ValueError(
+            f"an exported network must be trained on images in 0 .. 255; got image_max={full:g}: export it with "
+            "torch.export"
         )
     device = next(model.parameters()).device
     if device.type != "cpu":

@@ -35,9 +35,8 @@ def prepare_for_inference(model: S, device: str | torch.device | None = None) ->
 
     Which ones these are is recorded while the network runs on a random image, over two passes if it is unrolled. If
     an output for it then changes by more than ``TOLERANCE`` of its largest value, nothing is folded. The two networks
-    are equal but for rounding: what that amounts to on another image depends on the weights, as it does for any change
-    of the order of operations (1e-6 of the largest logit for the bundled networks; random weights of a deep MobileNetV2
-    are up to 4e-4 off in float32, folded or not). What is in a module with hooks of the caller stays as it is, unless
+    are equal but for rounding; what that amounts to on another image depends on the weights, as it does for any change
+    of the order of operations. What is in a module with hooks of the caller stays as it is, unless
     that is the network itself; hooks are not called here. Names of modules do not change.
 
     The weights of convolutions are laid out in channels_last, as the images of a :class:`gatezoo.Predictor` are.
@@ -174,7 +173,7 @@ def _random_inputs(network: BaseSegmenter) -> tuple[Tensor, Tensor]:
 def _outputs(network: BaseSegmenter, image: Tensor, depth: Tensor) -> list[Tensor]:
     """Return all that a network computes for an image, over two passes if it is unrolled."""
     if not isinstance(network, SemanticSegmenter):
-        return [network.raw_outputs(image, **network.max_workload_kwargs)]
+        return [network.raw_outputs(image)]
     passes = {"iterations": 2} if "iterations" in network.capabilities else {}
     return list(_tensors(network.outputs(image, **passes, **network.extra_inputs({"depth": depth}))))
 

@@ -63,6 +63,9 @@ class OnnxPredictor:
         if isinstance(image, Image.Image):
             if self._channels not in (1, 3):
                 raise ValueError(f"an image of {self._channels} channels must be an array (H, W, {self._channels})")
+            # Pillow would cut their values off at 255.
+            if image.mode.startswith(("I", "F")):
+                raise ValueError(f"an image must have 8 bits a channel; got Pillow's mode {image.mode}: convert it")
             image = np.array(ImageOps.exif_transpose(image).convert("L" if self._channels == 1 else "RGB"))
             image = image.reshape(*image.shape[:2], self._channels)
         if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.shape[2:] != (self._channels,):

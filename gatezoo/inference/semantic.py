@@ -21,7 +21,7 @@ from .passes import TOLERANCE, Iterations
 from .prediction import Prediction
 from .predictor import Predictor
 
-# Preparing a network takes about as long as it saves on this number of images of 480x360.
+# For fewer images a network is not prepared, which copies its weights and runs it twice. A guess, for small images.
 _WORTH_PREPARING = 8
 
 

@@ -1,5 +1,6 @@
 """An exported folder: the same numbers, its metadata, what runs it without torch, and what is refused."""
 
+import dataclasses
 import json
 import subprocess
 import sys
@@ -116,9 +117,10 @@ def test_predict_command_runs_an_exported_file_without_torch(folder, model, imag
     assert sorted(path.name for path in out.iterdir()) == ["image.json", "image.png", "image_overlay.jpg"]
     assert np.array_equal(np.array(Image.open(out / "image.png")), OnnxPredictor(folder / "model.onnx").predict(image))
     assert sum(json.loads((out / "image.json").read_text())["shares"].values()) == pytest.approx(1, abs=1e-4)
-    code, _, err = run(monkeypatch, capsys, *arguments[1:], "--flip")
-    assert code == 2
-    assert err.startswith("gatezoo: --flip is not supported for an exported network")
+    for option in (["--flip"], ["--device", "cuda"], ["--window-overlap", "0.5"], ["--tolerance", "0.1"]):
+        code, _, err = run(monkeypatch, capsys, *arguments[1:], *option)
+        assert code == 2
+        assert err.startswith(f"gatezoo: {option[0]} is not supported for an exported network")
 
 
 def test_comparison_refuses_other_numbers(model):
@@ -171,6 +173,12 @@ def test_export_refuses_networks_and_folders(model, tmp_path):
         gatezoo.export(network("test_zigzag_maskrcnn"), tmp_path / "out")
     with pytest.raises(ValueError, match="also given depth"):
         gatezoo.export(network("test_depthgate_given"), tmp_path / "out")
+    wide = network("test_fcn")
+    wide.pretrained_cfg = dataclasses.replace(
+        gatezoo.get_pretrained_cfg("zigzag_mobilenetv2_no_fusion"), image_max=4095
+    )
+    with pytest.raises(ValueError, match="got image_max=4095"):
+        gatezoo.export(wide, tmp_path / "out")
     with pytest.raises(ValueError, match="model must be a network of the zoo"):
         gatezoo.export(3, tmp_path / "out")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["kept"]
@@ -187,6 +195,7 @@ def test_predictor_refuses_files_and_images(folder, tmp_path):
         (np.zeros((8, 64, 3), np.uint8), "sides of images must be in 64"),
         (tmp_path / "broken.onnx", "must be a readable file"),
         (None, "must be uint8"),
+        (Image.fromarray(np.full((64, 64), 40_000, np.uint16)), "must have 8 bits a channel"),
     ):
         with pytest.raises(ValueError, match=message):
             predictor.predict(wrong)
