@@ -8,6 +8,8 @@ if TYPE_CHECKING:
     from .base import Metric, Scores, nan_to_none
     from .boundary import BoundaryMetric
     from .calibration import CalibrationMetric
+    from .components import ComponentMetric
+    from .count import CountMetric
     from .depth import DepthMetric, DepthResult
     from .detection import InstanceMetric
     from .instance_weighted import InstanceWeightedMetric
@@ -19,6 +21,8 @@ __getattr__, __dir__ = lazy_exports(
     {
         "BoundaryMetric": "boundary",
         "CalibrationMetric": "calibration",
+        "ComponentMetric": "components",
+        "CountMetric": "count",
         "DepthResult": "depth",
         "DepthMetric": "depth",
         "InstanceMetric": "detection",
@@ -35,6 +39,8 @@ __getattr__, __dir__ = lazy_exports(
 __all__ = [
     "BoundaryMetric",
     "CalibrationMetric",
+    "ComponentMetric",
+    "CountMetric",
     "DepthMetric",
     "DepthResult",
     "InstanceMetric",

@@ -40,6 +40,7 @@ METRICS: dict[str, MetricInfo] = {
     "iiou": MetricInfo("instance IoU"),
     "iou": MetricInfo("IoU"),
     "ece": MetricInfo("calibration error", lower_is_better=True),
+    "count_error": MetricInfo("count error", lower_is_better=True),
     "absent": MetricInfo("absent classes", unit="count", lower_is_better=True),
     "mask_ap": MetricInfo("mask AP", hub_type="mean_average_precision", is_headline=True),
     "mask_ap50": MetricInfo("mask AP50", is_headline=True),

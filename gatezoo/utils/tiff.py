@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image
+from PIL import Image, TiffImagePlugin
 
 from .optional import require_package
 
@@ -38,6 +38,7 @@ def pillow_keeps_values(path: Path) -> bool:
     """Return whether Pillow reads a TIFF with all its channels and bits."""
     try:
         with Image.open(path, formats=("TIFF",)) as image:
+            assert isinstance(image, TiffImagePlugin.TiffImageFile)
             tags = image.tag_v2
             channels, bits = tags.get(_CHANNELS, 1), tags.get(_BITS, (1,))
             if _SIGNED in tags.get(_SAMPLE_FORMAT, ()) and max(bits) <= 8:  # which Pillow takes for unsigned

@@ -68,6 +68,20 @@ def foreground_png(path: Path) -> np.ndarray:
     return (instance_png(path) > 0).astype(np.uint8)
 
 
+def boundary_png(path: Path, radius: int) -> np.ndarray:
+    """Read an instance map as classes, uint8: 0 background, 1 instance, 2 boundary between touching instances.
+
+    A boundary pixel is on an instance, with a pixel of another one at most ``radius`` rows and columns away.
+    """
+    from scipy import ndimage
+
+    ids = instance_png(path)
+    size, inside = 2 * radius + 1, ids > 0
+    highest = ndimage.maximum_filter(ids, size)
+    lowest = ndimage.minimum_filter(np.where(inside, ids, np.iinfo(ids.dtype).max), size)
+    return inside.astype(np.uint8) + (inside & (highest != lowest))
+
+
 def packed_colors(path: Path) -> np.ndarray:
     """Read an RGB or palette image as numbers R 65536 + G 256 + B, int32 (H, W)."""
     image = open_raster(path)

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import torch
 from helpers import trees
+from PIL import Image
 from torch import Tensor
 from torchvision import tv_tensors
 
@@ -212,3 +213,21 @@ def test_detection_collate(coco):
         item = data[0]
         assert len(item["iscrowd"]) == len(item["labels"]) == len(item["masks"])
         assert 2 not in detection_collate([item])[1][0]["labels"]
+
+
+def test_boundary_of_nuclei_matches_a_slow_loop(tmp_path):
+    random = np.random.default_rng(0)
+    ids = random.integers(0, 4, (6, 7)).repeat(4, 0).repeat(4, 1)
+    trees.nuclei(tmp_path)
+    data = create_dataset("nuclei", tmp_path, "train", boundary=True, instances=True)
+    Image.fromarray(ids.astype(np.uint16)).save(data.label_files[0])
+    Image.fromarray(np.zeros((*ids.shape, 3), np.uint8)).save(data.images[0])
+    expected = (ids > 0).astype(int)
+    for y, x in np.ndindex(*ids.shape):
+        near = ids[max(0, y - 2) : y + 3, max(0, x - 2) : x + 3]
+        if ids[y, x] and ((near > 0) & (near != ids[y, x])).any():
+            expected[y, x] = 2
+    assert set(expected.ravel()) == {0, 1, 2}
+    assert (data[0]["mask"].numpy() == expected).all()
+    assert (data[0]["instance"].numpy() == ids).all()
+    assert data.classes == ("background", "nucleus", "boundary")
