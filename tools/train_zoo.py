@@ -176,6 +176,8 @@ class Scheduler:
         experiment = run.experiment
         command = ["eval", run.checkpoint, "--dataset", experiment.dataset, "--split", experiment.val_split]
         command += [f"--data-kwargs={key}={value!r}" for key, value in experiment.data.items()]
+        components = experiment.protocol.components
+        command += ["--components", components] if components else []
         command += ["--iterations", run.passes, "--all-iterations"] if run.passes > 1 else []
         return [*command, "--out", run.report.parent, *self.data_options()]
 

@@ -27,7 +27,8 @@ from gatezoo.utils.files import write_text
 
 RECIPES = Path(__file__).resolve().parent.parent / "gatezoo/recipes"
 # Scores that have a column; the IoU of each class is in one more, as JSON.
-METRICS = ("miou", "pixel_accuracy", "mask_ap", "box_ap", "delta1", "delta2", "delta3", "abs_rel", "rmse")
+METRICS = ("miou", "pixel_accuracy", "mask_ap", "box_ap", "count_error")
+METRICS += ("delta1", "delta2", "delta3", "abs_rel", "rmse")
 COLUMNS = ("experiment", "seed", "pass", "iterations", "steps", *METRICS)
 COLUMNS += ("wall_s", "cpu_s", "machine", "cores", "version", "commit", "recipe", "iou")
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import dataclasses
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
+from .eval_data import open_data
 from .option_groups import LabelOptions, with_label_options
 from .options import (
     Checkpoint,
@@ -28,15 +29,6 @@ from .options import (
     parse_kwargs,
     parse_scales,
 )
-
-if TYPE_CHECKING:
-    from ..data import FolderDataset, SegmentationDataset
-    from ..data.create import AnyDataset
-    from ..evaluation.experiment import EvalSetting
-    from ..segmenters.base import BaseSegmenter
-
-# Keywords of a folder's reader that are no label options.
-FOLDER_OPTIONS = ("depth",)
 
 
 @with_label_options
@@ -87,6 +79,20 @@ def evaluate(
     calibration: Annotated[
         bool, typer.Option("--calibration", help="Also compute the expected calibration error, in 15 bins.")
     ] = False,
+    components: Annotated[
+        str | None,
+        typer.Option(
+            help="Also score the connected components of this class as instances, by average precision and count: "
+            "CLASS, or CLASS+OTHER to give pixels of OTHER to the nearest component. The data set must have instances."
+        ),
+    ] = None,
+    corruptions: Annotated[
+        bool,
+        typer.Option(
+            "--corruptions",
+            help="Also evaluate with noise, blur, contrast, brightness and JPEG compression in three severities.",
+        ),
+    ] = False,
     depth_blur: DepthBlur = None,
     depth_map: DepthMap = None,
     data_kwargs: DataKwargs = None,
@@ -118,6 +124,7 @@ def evaluate(
     from rich.console import Console
 
     from ..data.create import default_splits
+    from ..evaluation.corruptions import corruption_table, evaluate_corruptions, write_corruptions
     from ..evaluation.experiment import (
         EvalSetting,
         check_experiment_model,
@@ -132,7 +139,7 @@ def evaluate(
     from ..factory import load_model
     from ..inference.modes import WholeImage
     from ..inference.padding import make_inference_mode
-    from ..metrics import BoundaryMetric, CalibrationMetric
+    from ..metrics import BoundaryMetric, CalibrationMetric, ComponentMetric
     from ..recipes.experiments import find_experiment
     from ..recipes.protocol import EvalProtocol
     from ..utils.choices import check_choice
@@ -141,7 +148,7 @@ def evaluate(
     from ..utils.files import ensure_dir
     from ..utils.progress import track
 
-    options = parse_kwargs(data_kwargs or []) | ({"instances": True} if iiou else {})
+    options = parse_kwargs(data_kwargs or []) | ({"instances": True} if iiou or components else {})
     if merge is not None:
         check_choice("merge", merge, ("max", "mean"))
     given: dict[str, Any] = {
@@ -149,6 +156,7 @@ def evaluate(
         "flip": flip,
         "pad_to": pad_to,
         "merge": merge,
+        "components": components,
     }
     given |= {"window_size": window_size, "window_overlap": window_overlap}
     given |= {"iterations": iterations, "depth_blur": depth_blur}
@@ -169,9 +177,9 @@ def evaluate(
     init_distributed(run_on)
     semantic = {"iterations": iterations, "all-iterations": all_iterations, "merge": merge, "boundary": boundary}
     semantic |= {"calibration": calibration, "iiou": iiou, "scales": scales, "flip": flip or False}
-    semantic |= {"window-size": window_size, "pad-to": pad_to}
+    semantic |= {"window-size": window_size, "pad-to": pad_to, "components": components}
     check_task_options(model.task, {"semantic": semantic})
-    data = _open_data(model, data_dir, setting, labels, depth_map)
+    data = open_data(model, data_dir, setting, labels, depth_map)
     check_class_names(model, data)
     if out:
         if setting.dataset == "folder" and out.resolve() in {path.parent.resolve() for path in data.images}:
@@ -182,9 +190,11 @@ def evaluate(
         log_device(run_on)
     metrics = default_metrics(model, data, mode)
     metrics += [BoundaryMetric()] * boundary + [CalibrationMetric()] * calibration
-    evaluation = run_evaluation(
+    if protocol.components:
+        metrics.append(ComponentMetric.from_names(protocol.components, model.class_names))
+    score = partial(
+        run_evaluation,
         model,
-        data,
         metrics=metrics,
         mode=mode if (experiment and model.task == "semantic") or mode != WholeImage() else None,
         iterations=protocol.iterations,
@@ -195,12 +205,16 @@ def evaluate(
         progress=partial(track, description="evaluating"),
         blur=protocol.depth_blur,
     )
+    evaluation = score(data)
+    corrupted = evaluate_corruptions(score, data) if corruptions else None
     if not is_first:
         return
     for line in score_lines(evaluation.scores, model.class_names):
         print(line)
     if evaluation.by_iteration:
         Console().print(iteration_table(evaluation))
+    if corrupted:
+        Console().print(corruption_table(evaluation.scores, corrupted))
     comparison = None
     if experiment:
         rows = compare_with_paper(evaluation.scores, experiment)
@@ -210,70 +224,5 @@ def evaluate(
         split = setting.split or (None if setting.dataset == "folder" else default_splits(setting.dataset)[1])
         data_info = {"folder": str(data_dir), "dataset": setting.dataset, "split": split}
         write_report(evaluation, model, out, data_info, comparison)
-
-
-def _open_data(
-    model: BaseSegmenter,
-    root: Path,
-    setting: EvalSetting,
-    labels: LabelOptions,
-    depth_map: Path | None,
-) -> AnyDataset:
-    """Open the data set that a model is evaluated on, with the labels that its task needs."""
-    from ..data import SegmentationDataset, create_dataset, dataset_for_task
-    from ..data.create import default_splits
-
-    dataset, split, options = setting.dataset, setting.split, setting.data_options
-    if dataset != "folder":
-        if labels.given:
-            raise ValueError(
-                f"--{labels.given[0]} is only supported for folders; got --dataset {dataset}: leave it out"
-            )
-        reader = dataset_for_task(dataset, model.task)
-        data = create_dataset(reader, root, split or default_splits(reader)[1], **options)
-    elif model.task == "instance":
-        raise ValueError("instances must come from a data set that has them; a folder has none: pass --dataset coco")
-    elif "instances" in options:
-        raise ValueError("--iiou needs a data set with instances, such as cityscapes; a folder has none")
-    else:
-        data = _open_folder(model, root / (split or ""), labels, options)
-    if depth_map:
-        if not isinstance(data, SegmentationDataset) or "depth" in data.layers:
-            raise ValueError("--depth-map is for data with classes and without depth; these are not: leave it out")
-        _add_depth(data, depth_map)
-    if isinstance(data, SegmentationDataset) and getattr(model, "takes_depth", False) and "depth" not in data.layers:
-        other = "" if dataset == "folder" else ", or --data-kwargs depth=True"
-        raise ValueError(
-            f"{model.architecture} needs the depth of each image; got none: pass --depth-map FOLDER{other}"
-        )
-    return data
-
-
-def _open_folder(model: BaseSegmenter, root: Path, labels: LabelOptions, options: dict[str, Any]) -> FolderDataset:
-    """Open a folder of images and labels, after a check of its files."""
-    from ..data import FolderDataset
-    from ..data.check.check import require_valid_folder
-    from ..data.classes import parse_classes
-    from ..inference.data_classes import check_num_classes
-    from ..segmenters.base import SemanticSegmenter
-    from ..utils.progress import track
-
-    assert isinstance(model, SemanticSegmenter)
-    for option in options.keys() - FOLDER_OPTIONS:
-        raise ValueError(f"the options of a folder are {', '.join(FOLDER_OPTIONS)}; got {option!r}")
-    # What was not given is as in the training data of the weights.
-    kwargs = labels.folder_options(model.pretrained_cfg, in_chans=model.in_chans).folder_kwargs()
-    data = FolderDataset(root, parse_classes(labels.classes)[0] or model.num_classes, **kwargs, **options)
-    check_num_classes(model, data)
-    require_valid_folder(
-        root, data.classes, **kwargs, min_size=model.min_size, progress=partial(track, description="checking")
-    )
-    return data
-
-
-def _add_depth(data: SegmentationDataset, source: Path) -> None:
-    """Add the depth of each image, from files as ``gatezoo predict`` takes them."""
-    from ..data.base import ExtraMap
-    from ..data.files.depth import depth_files, metres_file
-
-    data.layers["depth"] = ExtraMap(depth_files(data.images, source), metres_file)
+        if corrupted:
+            write_corruptions(out / "corruptions.csv", evaluation.scores, corrupted)

@@ -13,7 +13,7 @@ from ..inference.inputs import check_model
 from ..inference.modes import InferenceMode, WholeImage
 from ..inference.passes import Iterations
 from ..inference.predictor import Predictor
-from ..metrics import DepthMetric, InstanceMetric, InstanceWeightedMetric, Metric, Scores
+from ..metrics import CountMetric, DepthMetric, InstanceMetric, InstanceWeightedMetric, Metric, Scores
 from ..segmenters.base import BaseSegmenter, SemanticSegmenter
 from ..segmenters.instance import InstanceSegmenter
 from ..utils.distributed import gather_interleaved
@@ -101,10 +101,10 @@ def default_metrics(model: BaseSegmenter, data: LabeledData, mode: InferenceMode
     For semantic segmentation, in addition to IoU and accuracy: the instance-weighted IoU if samples have ``instance``
     (ids (H, W), 0 for none), with the mean sizes of an optional attribute ``instance_sizes`` {class index: pixels}; and
     the metrics of depth if samples have ``depth`` (metres (H, W), NaN for unknown) and the network predicts it from
-    whole images. For instance segmentation: COCO's average precision.
+    whole images. For instance segmentation: COCO's average precision, and the error of the number of instances.
     """
     if isinstance(model, InstanceSegmenter):
-        return [InstanceMetric(class_names=getattr(data, "classes", None) or model.class_names)]
+        return [InstanceMetric(class_names=getattr(data, "classes", None) or model.class_names), CountMetric()]
     first, metrics = data[0], list[Metric]()
     if "instance" in first:
         metrics.append(InstanceWeightedMetric(getattr(data, "instance_sizes", None)))

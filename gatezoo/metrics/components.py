@@ -10,6 +10,7 @@ import torch
 from scipy import ndimage
 from torch import Tensor
 
+from ..utils.choices import check_choice
 from .base import Metric
 from .count import CountMetric
 from .detection import InstanceMetric
@@ -41,6 +42,18 @@ class ComponentMetric(Metric):
         if min(reach, min_pixels) < 0:
             raise ValueError(f"reach and min_pixels must be 0 or more; got {reach}, {min_pixels}: 5 and 16 are usual")
         self.class_index, self.joined, self.reach, self.min_pixels = class_index, tuple(joined), reach, min_pixels
+
+    @classmethod
+    def from_names(cls, names: str, class_names: Sequence[str]) -> ComponentMetric:
+        """Return the metric of "CLASS" or "CLASS+OTHER", with OTHER joined.
+
+        Raises:
+            ValueError: a name that is not among ``class_names``.
+        """
+        first, *joined = (
+            class_names.index(check_choice("a class of components", name, class_names)) for name in names.split("+")
+        )
+        return cls(first, joined)
 
     @property
     def settings(self) -> dict[str, Any]:

@@ -112,6 +112,12 @@ class InstanceMetric(Metric):
         metric.update([], [])  # without an update it warns
         for name in metric.metric_state:
             setattr(metric, name, gather_interleaved(getattr(self._metric, name)))
+        labels = [int(label) for one in metric.groundtruth_labels for label in one]
+        if labels and not any(len(one) for one in metric.detection_labels):
+            # Of a single region without detections torchmetrics gives no AP instead of 0; a wrong one changes nothing.
+            nothing = {"boxes": torch.zeros(1, 4), "masks": torch.zeros(1, 1, 1, dtype=torch.bool)}
+            wrong = {**nothing, "labels": torch.tensor(labels[:1]), "scores": torch.zeros(1)}
+            metric.update([wrong], [{key: value[:0] for key, value in wrong.items() if key != "scores"}])
         computed = metric.compute()
         scores: dict[str, Any] = {}
         for region in self.regions:

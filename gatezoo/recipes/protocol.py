@@ -32,6 +32,7 @@ class EvalProtocol:
         merge: "max" or "mean" to merge the probabilities of all passes; empty: those of the last pass.
         iterations: number of passes; None: the network's own.
         depth_blur: standard deviation, in pixels, of a Gaussian that smooths predicted depth.
+        components: CLASS, or CLASS+OTHER, whose connected components are scored as instances; empty: none.
 
     Raises:
         ValueError: a field of another type or out of range, or fields that contradict each other.
@@ -45,6 +46,7 @@ class EvalProtocol:
     merge: str = ""
     iterations: int | None = None
     depth_blur: float = 0.0
+    components: str = ""
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):

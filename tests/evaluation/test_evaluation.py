@@ -530,7 +530,7 @@ def test_eval_command_takes_model_kwargs(monkeypatch, capsys, shapes, tmp_path):
         (["--data-kwargs", "colour=1"], "the options of a folder are depth; got 'colour'"),
         (["--depth-map", "{file}.d"], "depth maps (--depth-map) must be a folder for 24 images; got"),
         (["--dataset", "camvid", "--rgb"], "--rgb is only supported for folders; got --dataset camvid: leave it out"),
-        (["--iiou"], "--iiou needs a data set with instances, such as cityscapes; a folder has none"),
+        (["--iiou"], "--iiou and --components need data with instances, such as cityscapes; a folder has none"),
         (["--dataset", "camwid"], "camwid"),
         (["--checkpoint", "other.safetensors"], "weights must come from one file"),
         (["--out", "{file}/x"], "the output folder must be writable"),

@@ -416,3 +416,18 @@ def test_average_precision_is_that_of_the_publishers(seed):
 def test_regions_are_checked():
     with pytest.raises(ValueError, match=r"regions must be 'mask', 'box' or both; got \['segm'\]"):
         InstanceMetric(["segm"])
+
+
+@pytest.mark.parametrize("regions", [["mask"], ["box"], ["mask", "box"]])
+def test_instance_metric_is_zero_where_nothing_is_found(regions):
+    masks = torch.zeros(2, 40, 40, dtype=torch.bool)
+    masks[0, :4, :4] = masks[1, :, 5:] = True
+    boxes = torch.tensor([[0.0, 0, 4, 4], [5, 0, 40, 40]])
+    target = {"boxes": boxes, "labels": torch.tensor([1, 3]), "masks": masks}
+    metric = InstanceMetric(regions).start(4)
+    metric.update({key: value[:0] for key, value in target.items()} | {"scores": torch.ones(0)}, target)
+    scores = metric.compute()
+    for region in regions:
+        found = [scores[f"{region}_{name}"] for name in ("ap", "ap_small", "ap_medium", "ap_large", "ar100")]
+        assert found == [0, 0, 0, None, 0]
+        assert scores[f"{region}_by_class"] == {1: 0, 3: 0}
