@@ -22,6 +22,7 @@ class ImageResult:
         miou: over the classes in its labels or its prediction.
         pixel_accuracy: share of labeled pixels that are correct.
         labeled, predicted: share of each class in the labels and in the prediction.
+        iterations: number of passes that were run.
     """
 
     name: str
@@ -31,6 +32,7 @@ class ImageResult:
     pixel_accuracy: float
     labeled: list[float]
     predicted: list[float]
+    iterations: int = 1
 
 
 @dataclass(frozen=True)
@@ -78,6 +80,7 @@ class ImageScores(SegmentationMetric):
                 pixel_accuracy=scores.pixel_accuracy,
                 labeled=(matrix.sum(1) / pixels).tolist(),
                 predicted=(matrix.sum(0) / pixels).tolist(),
+                iterations=maps.iterations,
             )
         )
         return matrix

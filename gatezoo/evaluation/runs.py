@@ -54,6 +54,9 @@ class SemanticRun:
         if self.predictor.mode is None and any(image.height * image.width > MAX_WHOLE_PIXELS for image in images):
             mode += f"; above {MAX_WHOLE_PIXELS / 1e6:g} megapixels {LARGE_IMAGE_MODE}"
         protocol = {"mode": mode, "iterations": self.iterations, "precision": "float32"}
+        if self.iterations == "auto":
+            protocol["tolerance"] = self.predictor.tolerance
+            protocol["mean_iterations"] = sum(image.iterations for image in images) / len(images)
         if self.predictor.merge:
             protocol["merge"] = self.predictor.merge
         if self.outputs["depth"]:
