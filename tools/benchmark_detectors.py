@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 
 import torch
-from benchmark import medians
+from measuring.timing import medians
 from rich.console import Console
 from rich.table import Table
 

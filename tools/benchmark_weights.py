@@ -17,7 +17,7 @@ from pathlib import Path
 import segmentation_models_pytorch as smp
 import timm
 import torch
-from benchmark import medians
+from measuring.timing import medians
 from rich.console import Console
 from rich.table import Table
 from safetensors.torch import load_file, save_file

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+import timm
 from torch import nn
 
 import gatezoo
@@ -15,28 +16,31 @@ from gatezoo.model_info import on_meta
 def peer_networks(name: str) -> dict[str, Callable[[], nn.Module]]:
     """Return functions that create networks with the backbone and stride of one of ours and 21 classes, by name.
 
+    These are, as far as the libraries have the backbone, FCN and DeepLabV3 of torchvision and PSPNet and DeepLabV3+ of
+    segmentation_models_pytorch at stride 8, and its FPN and U-Net at stride 32.
+
     Raises:
-        ValueError: a backbone other than ResNet-50 and -101, or a stride other than 8.
+        ValueError: a backbone or a stride that no peer has.
     """
     import segmentation_models_pytorch as smp
     from torchvision.models import segmentation
 
-    own = on_meta(name).backbone
-    if own.name not in ("resnet50", "resnet101") or own.output_stride != 8:
-        raise ValueError(
-            f"peers must have resnet50 or resnet101 at stride 8; {name} has {own.name} at {own.output_stride}"
-        )
-
-    def smp_pspnet() -> nn.Module:
-        model = smp.PSPNet(own.name, encoder_depth=5, encoder_weights=None, upsampling=8, classes=21)
-        model.encoder.make_dilated(8)
-        return model
-
-    deeplabv3 = getattr(segmentation, f"deeplabv3_{own.name}")
-    return {
-        "smp_pspnet": smp_pspnet,
-        "torchvision_deeplabv3": partial(deeplabv3, weights=None, weights_backbone=None, num_classes=21),
-    }
+    backbone = on_meta(name).backbone
+    own, stride = backbone.name, backbone.output_stride
+    if not timm.is_model(own) or stride not in (8, 32):
+        raise ValueError(f"peers must have a backbone of timm at stride 8 or 32; {name} has {own} at {stride}")
+    # The library's own encoder where it has one, else timm's.
+    encoder = own if own in smp.encoders.get_encoder_names() else f"tu-{own}"
+    common = dict(encoder_name=encoder, encoder_weights=None, classes=21)
+    if stride == 32:
+        return {"smp_fpn": partial(smp.FPN, **common), "smp_unet": partial(smp.Unet, **common)}
+    pspnet = partial(smp.PSPNet, **common, encoder_depth=5, output_stride=8, upsampling=8)
+    peers = {"smp_pspnet": pspnet, "smp_deeplabv3plus": partial(smp.DeepLabV3Plus, **common, encoder_output_stride=8)}
+    if own in ("resnet50", "resnet101"):
+        for family in ("fcn", "deeplabv3"):
+            build = getattr(segmentation, f"{family}_{own}")
+            peers[f"torchvision_{family}"] = partial(build, weights=None, weights_backbone=None, num_classes=21)
+    return peers
 
 
 def create(name: str, **model_kwargs: Any) -> nn.Module:
