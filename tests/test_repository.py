@@ -42,6 +42,7 @@ OWNERS = {
     "typer": ("cli",),
     "onnx": ("exporting",),
     "onnxruntime": ("exporting", "inference/onnx_predictor.py"),
+    "openvino": ("exporting", "inference/onnx_predictor.py"),
     "tifffile": ("utils/tiff.py",),
     "imagecodecs": ("utils/images.py",),
 }

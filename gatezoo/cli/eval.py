@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -19,7 +20,6 @@ from .options import (
     Device,
     Iterations,
     ModelKwargs,
-    NameOrFile,
     PadTo,
     Scales,
     WindowOverlap,
@@ -30,10 +30,19 @@ from .options import (
     parse_scales,
 )
 
+if TYPE_CHECKING:
+    from ..segmenters.base import BaseSegmenter
+
 
 @with_label_options
 def evaluate(
-    name: NameOrFile,
+    name: Annotated[
+        str,
+        typer.Argument(
+            help="NAME, NAME.TAG, hf-hub:ORG/REPO, local-dir:FOLDER, a checkpoint of 'gatezoo train', or the .onnx or "
+            ".xml file of 'gatezoo export'."
+        ),
+    ],
     *,
     data_dir: Annotated[
         Path,
@@ -137,7 +146,9 @@ def evaluate(
     from ..evaluation.loop import evaluate as run_evaluation
     from ..evaluation.reports import iteration_table, score_lines, write_report
     from ..factory import load_model
+    from ..inference.exported import ExportedSegmenter
     from ..inference.modes import WholeImage
+    from ..inference.onnx_predictor import is_exported, open_exported
     from ..inference.padding import make_inference_mode
     from ..metrics import BoundaryMetric, CalibrationMetric, ComponentMetric
     from ..recipes.experiments import find_experiment
@@ -170,15 +181,28 @@ def evaluate(
     # One scale of 1 is no mode: without a mode, large images are cut into windows.
     several = () if protocol.scales == (1.0,) else protocol.scales
     mode = make_inference_mode(several, protocol.flip, protocol.window_size, protocol.window_overlap, protocol.pad_to)
-    run_on = resolve_device(device)
-    model = load_model(name, checkpoint, **overrides)
+    semantic: dict[str, object] = {"iterations": iterations, "all-iterations": all_iterations, "merge": merge}
+    semantic |= {"calibration": calibration, "scales": scales, "flip": flip or False, "window-size": window_size}
+    semantic |= {"pad-to": pad_to}
+    run_on = resolve_device("cpu" if is_exported(name) and device == "auto" else device)
+    model: BaseSegmenter
+    if is_exported(name):
+        others: dict[str, object] = {
+            "recipe": recipe,
+            "window-overlap": window_overlap,
+            "depth-blur": depth_blur,
+            "depth-map": depth_map,
+        }
+        others |= {"checkpoint": checkpoint, "model-kwargs": model_kwargs, "device": run_on.type != "cpu" and device}
+        _check_exported_options(name, semantic | others)
+        model = ExportedSegmenter(open_exported(name))
+    else:
+        model = load_model(name, checkpoint, **overrides)
     if experiment:
         check_experiment_model(model, experiment, overrides)
     init_distributed(run_on)
-    semantic = {"iterations": iterations, "all-iterations": all_iterations, "merge": merge, "boundary": boundary}
-    semantic |= {"calibration": calibration, "iiou": iiou, "scales": scales, "flip": flip or False}
-    semantic |= {"window-size": window_size, "pad-to": pad_to, "components": components}
-    check_task_options(model.task, {"semantic": semantic})
+    own = {"boundary": boundary, "iiou": iiou, "components": components}
+    check_task_options(model.task, {"semantic": semantic | own})
     data = open_data(model, data_dir, setting, labels, depth_map)
     check_class_names(model, data)
     if out:
@@ -226,3 +250,10 @@ def evaluate(
         write_report(evaluation, model, out, data_info, comparison)
         if corrupted:
             write_corruptions(out / "corruptions.csv", evaluation.scores, corrupted)
+
+
+def _check_exported_options(name: str, options: Mapping[str, object]) -> None:
+    """Raise ValueError for an option that an exported network does not have."""
+    for option, value in options.items():
+        if value is not None and value is not False and value not in ("", []):
+            raise ValueError(f"--{option} is not supported for an exported network; got {name}: leave it out")

@@ -37,7 +37,7 @@ def predict(
         str,
         typer.Argument(
             help="NAME, NAME.TAG, hf-hub:ORG/REPO, local-dir:FOLDER, a checkpoint of 'gatezoo train', or the .onnx "
-            "file of 'gatezoo export', which is run without torch."
+            "or .xml file of 'gatezoo export', which is run without torch."
         ),
     ],
     images: Annotated[
@@ -113,8 +113,11 @@ def predict(
 
     With --submission only the files for the server are written, and none is replaced.
     """
-    if name.endswith(".onnx"):
-        _predict_onnx(**locals())
+    given = dict(locals())
+    from ..inference.onnx_predictor import is_exported
+
+    if is_exported(name):
+        _predict_onnx(**given)
         return
     from ..factory import load_model
     from ..inference.image_files import list_images
@@ -196,19 +199,16 @@ def predict(
 
 def _predict_onnx(name: str, images: list[Path] | None, out: Path, **options: object) -> None:
     """Predict images with an exported network, without torch; no option of :func:`predict` is supported."""
-    from ..utils.optional import require_extra
-
     defaults = {key: parameter.default for key, parameter in inspect.signature(predict).parameters.items()}
     for option in (option.replace("_", "-") for option, value in options.items() if value != defaults[option]):
         raise ValueError(f"--{option} is not supported for an exported network; got {name}: leave it out")
-    require_extra("export", "an exported network", "onnxruntime")
     from ..inference.image_files import list_images
-    from ..inference.onnx_predictor import OnnxPredictor
+    from ..inference.onnx_predictor import open_exported
     from ..inference.onnx_writer import OnnxWriter
 
     paths = [path for item in images or [] for path in (list_images(item) if os.path.isdir(item) else [item])]
     _check_source(paths, None, None, None)
-    _write(OnnxWriter(OnnxPredictor(name)), paths, out)
+    _write(OnnxWriter(open_exported(name)), paths, out)
 
 
 def _check_source(images: list[Path] | None, submission: str | None, data_dir: Path | None, split: str | None) -> None:

@@ -5,23 +5,24 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from .report import ExportReport
+from ..inference.onnx_predictor import PREDICTORS
+from .report import ExportReport, Quantization
 
-_ONNX = """```
-pip install numpy pillow onnxruntime
+_SCRIPT = """```
+pip install numpy pillow {runtime}
 python predict.py IMAGE OUT.png
 ```
 
 or from Python, beside `predict.py`:
 
 ```python
-from predict import OnnxPredictor
+from predict import {predictor}
 
-predictor = OnnxPredictor("model.onnx")
+predictor = {predictor}("{file}")
 classes = predictor.predict("IMAGE.jpg")
 ```
 
-`gatezoo predict model.onnx IMAGES --out OUT` writes overlays, too."""
+`gatezoo predict {file} IMAGES --out OUT` writes overlays, too; `gatezoo eval {file} --data DATA` computes scores."""
 
 _TORCH = """```python
 import torch
@@ -51,6 +52,10 @@ def folder_readme(config: Mapping[str, Any], report: ExportReport) -> str:
         f"| {one.size[0]} x {one.size[1]} | {one.difference:.2g} | {one.eager_ms} | {one.exported_ms} |"
         for one in report.comparisons
     ]
+    predictor = PREDICTORS.get(report.file.suffix)
+    run = _TORCH
+    if predictor:
+        run = _SCRIPT.format(runtime=predictor.runtime, predictor=predictor.__name__, file=report.file.name)
     lines = [
         f"# {config['name']}",
         "",
@@ -64,10 +69,12 @@ def folder_readme(config: Mapping[str, Any], report: ExportReport) -> str:
         "",
         "## Run",
         "",
-        _ONNX if report.format == "onnx" else _TORCH,
+        run,
         "",
+        *_quantization(report.quantization),
         "## Comparison with eager mode",
         "",
+        *(["Of the float32 export that was quantized.", ""] if report.quantization else []),
         f"{difference}; at most {report.tolerance:g} is accepted.",
         "",
         "| image | difference | eager, ms | exported, ms |",
@@ -77,3 +84,21 @@ def folder_readme(config: Mapping[str, Any], report: ExportReport) -> str:
         "`config.json` holds the metadata, `report.json` the comparison with memory and export time.",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _quantization(found: Quantization | None) -> list[str]:
+    """Return the lines about what 8 bits lose and gain."""
+    if found is None:
+        return []
+    return [
+        "## 8 bits beside 32",
+        "",
+        f"Calibrated on {found.calibration_images} images, measured on {found.held_out_images} others: "
+        f"{1 - found.agreement:.2%} of the pixels changed their class.",
+        "",
+        "| | float32 | int8 |",
+        "| --- | --- | --- |",
+        *([] if found.miou_loss is None else [f"| mIoU | {found.float32_miou:.4f} | {found.int8_miou:.4f} |"]),
+        f"| ms | {found.float32_ms} | {found.int8_ms} |",
+        "",
+    ]

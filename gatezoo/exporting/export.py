@@ -22,10 +22,12 @@ from ..utils.files import ensure_dir, write_json, write_text
 from ..utils.modules import copy_for_inference
 from ..utils.optional import require_extra
 from ..utils.text import shorten
+from .calibration import CalibrationImages
 from .documents import folder_readme
 from .formats import FORMATS
 from .module import OUTPUTS, ExportedNetwork
-from .report import ExportReport, compare, tolerance_of
+from .quantization import measure, quantize_onnx
+from .report import ExportReport, compare, size_mb, tolerance_of
 
 # Sides of images of a free size. The upper bound is what size expressions are checked for, not a measured limit.
 MIN_SIDE, MAX_SIDE = 64, 4096
@@ -45,34 +47,39 @@ def export(
     outputs: str = "logits",
     fp16: bool = False,
     preprocessing: bool = False,
+    int8: bool = False,
+    calibration: Any = None,
 ) -> ExportReport:
     """Export a semantic segmentation network, and compare the exported numbers with those of eager mode.
 
     The comparison, at the traced size and three others, or on three images of a fixed size, comes before anything is
-    put in place: a folder exists whole or not at all. It holds ``model.onnx`` or ``model.pt2``, ``config.json``,
-    ``report.json``, ``README.md`` and, of ONNX, ``predict.py``, which needs numpy, Pillow and onnxruntime alone.
+    put in place: a folder exists whole or not at all. It holds ``model.onnx``, ``model.xml`` with ``model.bin``, or
+    ``model.pt2``, ``config.json``, ``report.json``, ``README.md`` and, but for ``model.pt2``, ``predict.py``, which
+    needs numpy, Pillow and onnxruntime or openvino alone.
 
     Args:
         model: the network, on the CPU, or a name as :func:`gatezoo.create_model` takes it, with its weights.
         out: folder; new or empty.
-        format: "onnx", or "torch" for ``torch.export.load``.
+        format: "onnx", "openvino", or "torch" for ``torch.export.load``.
         size: height and width of all images; default: free, each side in 64 .. 4096.
         iterations: passes of an unrolled network; default: its own number.
         outputs: "logits" (1, K, H, W), "classes" (1, H, W), or "passes", the logits of each pass.
-        fp16: store weights in 16 bits; they are computed with in 32. ONNX alone.
+        fp16: store weights in 16 bits; they are computed with in 32.
         preprocessing: take uint8 images (1, H, W, C) and normalize them in the graph; default: normalized float32
             (1, C, H, W).
+        int8: compute convolutions in 8 bits. The numbers are then not those of eager mode: the report says what is
+            lost, and the comparison is of the float32 export that is quantized.
+        calibration: with ``int8``: a folder of images, or a data set such as :class:`gatezoo.data.FolderDataset`; see
+            :mod:`gatezoo.exporting.calibration`.
 
     Raises:
         ValueError: a network or an option that cannot be exported, a package that is not installed, a folder that is
-            not empty, or numbers that differ from those of eager mode.
+            not empty, numbers that differ from those of eager mode, or 8 bits that lose too much.
     """
-    check_choice("format", format, FORMATS)
+    chosen = FORMATS[check_choice("format", format, FORMATS)]
     check_choice("outputs", outputs, OUTPUTS)
-    packages = ("onnx", "onnxscript", "onnxruntime") if format == "onnx" else ()
-    require_extra("export", f"an export to {format}", *packages)
-    if fp16 and format != "onnx":
-        raise ValueError(f"fp16 is only supported for ONNX; got format={format!r}: leave it out")
+    precision = _precision(format, fp16, int8, calibration)
+    require_extra(chosen.extra, f"an export to {format}", *chosen.packages, *["onnxruntime"] * int8)
     out = Path(out)
     _check_folder(out)
     network = _load(model)
@@ -80,39 +87,60 @@ def export(
     low = max(MIN_SIDE, network.min_size)
     _check_size(size, network.min_size)
     module = ExportedNetwork(copy_for_inference(network), outputs, iterations, preprocessing).eval()
-    precision = "float16" if fp16 else "float32"
     sides = None if size else (low, MAX_SIDE)
     sizes = [size] * FIXED_IMAGES if size else [TRACED_SIZE, *OTHER_SIZES]
     sizes = [(max(height, low), max(width, low)) for height, width in sizes] if sides else sizes
+    images = None
+    if int8:
+        images = CalibrationImages(calibration, network, preprocessing, size, sides or (low, 1 << 14))
     config = _config(network, module, format, size, precision, low)
     ensure_dir(out.parent)
     with tempfile.TemporaryDirectory(prefix=".part", dir=out.parent, ignore_cleanup_errors=True) as temporary:
         # In a folder of its own, whose permissions are those of any new folder.
-        folder = Path(temporary) / out.name
+        folder = Path(temporary) / "exported"
         folder.mkdir()
-        chosen = FORMATS[format]
         start = time.perf_counter()
-        program = _trace(module, sizes[0], sides)
-        file = chosen.write(program, folder, config, fp16)
+        source = chosen.convert(_trace(module, sizes[0], sides), Path(temporary), config)
+        file = chosen.write(source, Path(temporary) if images else folder, config)
         seconds = round(time.perf_counter() - start, 1)
-        comparisons = compare(module, chosen.load(file), sizes, precision)
+        run = chosen.load(file)
+        comparisons, quantization = compare(module, run, sizes, "float32" if images else precision), None
+        if images:
+            full_mb = size_mb(file)
+            file = chosen.write(quantize_onnx(source, images, Path(temporary) / "int8.onnx"), folder, config)
+            quantization = measure(run, chosen.load(file), images, network.num_classes, full_mb)
         report = ExportReport(
             out / file.name,
             format,
             precision,
             "classes" if outputs == "classes" else "logits",
-            tolerance_of(module, precision),
+            tolerance_of(module, "float32" if images else precision),
             seconds,
-            round(file.stat().st_size / 1e6, 2),
+            size_mb(file),
             comparisons,
+            quantization,
         )
         write_json(folder / "config.json", config)
         write_json(folder / "report.json", report.to_dict())
         write_text(folder / "README.md", folder_readme(config, report))
-        if format == "onnx":
+        if chosen.has_script:
             shutil.copyfile(onnx_predictor.__file__, folder / "predict.py")
         _move(folder, out)
     return report
+
+
+def _precision(format: str, fp16: bool, int8: bool, calibration: Any) -> str:
+    """Return the precision of the weights."""
+    precision = "int8" if int8 else "float16" if fp16 else "float32"
+    if fp16 and int8:
+        raise ValueError("weights must be stored in 16 bits or in 8; got fp16 and int8: leave one out")
+    if int8 != (calibration is not None):
+        got = "int8 alone" if int8 else "calibration alone"
+        raise ValueError(f"int8 and calibration must be given together; got {got}: pass both, or neither")
+    if precision not in FORMATS[format].precisions:
+        option = "int8" if int8 else "fp16"
+        raise ValueError(f"{option} is not supported for format={format!r}: leave it out, or choose onnx or openvino")
+    return precision
 
 
 def _load(model: BaseSegmenter | str | os.PathLike) -> SemanticSegmenter:
@@ -213,6 +241,8 @@ def _config(
         "precision": precision,
         "class_names": model.class_names,
         "palette": [list(color) for color in model.palette],
+        "ignore_index": cfg.ignore_index if cfg else 255,
+        "label_format": dict(cfg.label_format) if cfg else {},
         "mean": list(mean),
         "std": list(std),
         "license": cfg.license if cfg else "",

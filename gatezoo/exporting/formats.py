@@ -24,16 +24,25 @@ class ExportFormat:
     """A format of a file.
 
     Attributes:
-        write: (traced network, folder, metadata, whether weights are stored in 16 bits) -> the file.
+        convert: (traced network, scratch folder, metadata) -> what the file is written from: an ONNX file, or the
+            traced network.
+        write: (what ``convert`` returned, folder, metadata) -> the file.
         load: the file -> the function that runs it.
+        extra, packages: packages that it needs, and the extra that installs them.
+        has_script: whether ``predict.py`` runs the file.
+        precisions: of the weights.
     """
 
-    write: Callable[[Program, Path, Mapping[str, Any], bool], Path]
+    convert: Callable[[Program, Path, Mapping[str, Any]], Any]
+    write: Callable[[Any, Path, Mapping[str, Any]], Path]
     load: Callable[[Path], Run]
+    extra: str
+    packages: tuple[str, ...]
+    has_script: bool = True
+    precisions: tuple[str, ...] = ("float32", "float16", "int8")
 
 
-def _write_onnx(program: Program, folder: Path, config: Mapping[str, Any], fp16: bool) -> Path:
-    file = folder / "model.onnx"
+def _to_onnx(program: Program, folder: Path, config: Mapping[str, Any]) -> Path:
     with contextlib.redirect_stdout(io.StringIO()):
         exported = torch.onnx.export(
             program,
@@ -43,22 +52,29 @@ def _write_onnx(program: Program, folder: Path, config: Mapping[str, Any], fp16:
             verbose=False,
         )
     assert exported is not None
-    exported.model.metadata_props.update({key: json.dumps(value) for key, value in config.items()})
-    exported.save(file, external_data=False)
-    if fp16:
-        _halve_weights(file)
-    return file
+    exported.save(folder / "float.onnx", external_data=False)
+    return folder / "float.onnx"
 
 
-def _halve_weights(file: Path) -> None:
-    """Store the large weights of an ONNX file in 16 bits, with a cast back to 32 that a runtime does once.
+def _write_onnx(source: Path, folder: Path, config: Mapping[str, Any]) -> Path:
+    import onnx
+
+    model = onnx.load(source)
+    if config["precision"] == "float16":
+        _halve_weights(model)
+    onnx.helper.set_model_props(model, {key: json.dumps(value) for key, value in config.items()})
+    onnx.save(model, folder / "model.onnx")
+    return folder / "model.onnx"
+
+
+def _halve_weights(model: Any) -> None:
+    """Store the large weights of an ONNX model in 16 bits, with a cast back to 32 that a runtime does once.
 
     A conversion of the arithmetic would also round the positions of resizes and pools, which 16 bits cannot count.
     """
     import onnx
     from onnx import numpy_helper
 
-    model = onnx.load(file)
     casts = []
     for weight in model.graph.initializer:
         values = numpy_helper.to_array(weight)
@@ -68,9 +84,8 @@ def _halve_weights(file: Path) -> None:
             casts.append(onnx.helper.make_node("Cast", [weight.name], [name], to=onnx.TensorProto.FLOAT))
     nodes = [*casts, *model.graph.node]
     del model.graph.node[:]
-    model.graph.node.extend(nodes)
     # Shapes that were inferred for the names of the weights would have to be moved, too; runtimes infer them anew.
-    onnx.save(model, file)
+    model.graph.node.extend(nodes)
 
 
 def _load_onnx(file: Path) -> Run:
@@ -81,7 +96,26 @@ def _load_onnx(file: Path) -> Run:
     return lambda image: list(session.run(None, {name: image.numpy()}))
 
 
-def _write_torch(program: Program, folder: Path, config: Mapping[str, Any], fp16: bool) -> Path:
+def _write_openvino(source: Path, folder: Path, config: Mapping[str, Any]) -> Path:
+    import openvino
+
+    model = openvino.convert_model(source)
+    for key, value in config.items():
+        model.set_rt_info(json.dumps(value), ["gatezoo", key])
+    openvino.save_model(model, folder / "model.xml", compress_to_fp16=config["precision"] == "float16")
+    return folder / "model.xml"
+
+
+def _load_openvino(file: Path) -> Run:
+    import openvino
+
+    # Some processors would compute in 16 bits.
+    compiled = openvino.compile_model(file, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    request = compiled.create_infer_request()
+    return lambda image: [np.array(one) for one in request.infer([image.numpy()]).values()]
+
+
+def _write_torch(program: Program, folder: Path, config: Mapping[str, Any]) -> Path:
     file = folder / "model.pt2"
     torch.export.save(program, file, extra_files={"config.json": json.dumps(config)})
     return file
@@ -98,4 +132,17 @@ def _load_torch(file: Path) -> Run:
     return run
 
 
-FORMATS = {"onnx": ExportFormat(_write_onnx, _load_onnx), "torch": ExportFormat(_write_torch, _load_torch)}
+_ONNX_PACKAGES = ("onnx", "onnxscript", "onnxruntime")
+FORMATS = {
+    "onnx": ExportFormat(_to_onnx, _write_onnx, _load_onnx, "export", _ONNX_PACKAGES),
+    "openvino": ExportFormat(_to_onnx, _write_openvino, _load_openvino, "openvino", ("onnx", "onnxscript", "openvino")),
+    "torch": ExportFormat(
+        lambda program, folder, config: program,
+        _write_torch,
+        _load_torch,
+        "export",
+        (),
+        has_script=False,
+        precisions=("float32",),
+    ),
+}

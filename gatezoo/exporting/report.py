@@ -42,19 +42,55 @@ class Comparison:
     exported_mb: float | None
 
 
+@dataclass(frozen=True)
+class Quantization:
+    """What 8 bits lose and gain, on the images that are held out from the calibration.
+
+    Attributes:
+        calibration_images, held_out_images: their numbers.
+        agreement: share of the pixels whose class is that of the float32 export.
+        float32_miou, int8_miou: of both exports, of images with labels; else None.
+        miou_loss: their difference.
+        float32_ms, int8_ms: median time of an image; the two take turns.
+        float32_mb: size of the float32 export.
+    """
+
+    calibration_images: int
+    held_out_images: int
+    agreement: float
+    float32_miou: float | None
+    int8_miou: float | None
+    miou_loss: float | None
+    float32_ms: float
+    int8_ms: float
+    float32_mb: float
+
+    def lines(self) -> list[str]:
+        """Return a summary to print."""
+        first = (
+            f"int8, calibrated on {self.calibration_images} images; {self.held_out_images} others: "
+            f"{1 - self.agreement:.2%} of the pixels changed their class, {self.int8_ms:.0f} ms instead of "
+            f"{self.float32_ms:.0f}"
+        )
+        if self.miou_loss is None:
+            return [first]
+        return [first, f"mIoU {self.int8_miou:.4f} instead of {self.float32_miou:.4f}: {self.miou_loss:.4f} lost"]
+
+
 @dataclass
 class ExportReport:
     """What was exported, and how it compares; ``report.json`` of the folder.
 
     Attributes:
         file: the exported network.
-        format: "onnx" or "torch".
-        precision: of the weights, "float32" or "float16".
+        format: "onnx", "openvino" or "torch".
+        precision: of the weights, "float32", "float16" or "int8".
         measure: what ``difference`` of the comparisons is: "logits" or "classes".
         tolerance: greatest difference that is not refused.
         export_seconds: time of tracing and writing.
-        mb: size of the file.
-        comparisons: one per image.
+        mb: size of the file, or of both files.
+        comparisons: one per image; of an 8-bit export, those of the float32 export that was quantized.
+        quantization: what 8 bits lose and gain; None for others.
     """
 
     file: Path
@@ -65,6 +101,7 @@ class ExportReport:
     export_seconds: float
     mb: float
     comparisons: list[Comparison] = field(default_factory=list)
+    quantization: Quantization | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return the report as JSON stores it."""
@@ -73,11 +110,15 @@ class ExportReport:
     def lines(self) -> list[str]:
         """Return a summary to print."""
         first = f"{self.file}: {self.mb:.1f} MB, exported in {self.export_seconds:.1f} s"
-        return [first] + [
-            f"{one.size[0]} x {one.size[1]}: difference {one.difference:.2g}, {one.eager_ms:.0f} ms eager, "
-            f"{one.exported_ms:.0f} ms exported"
-            for one in self.comparisons
-        ]
+        return (
+            [first]
+            + [
+                f"{one.size[0]} x {one.size[1]}: difference {one.difference:.2g}, {one.eager_ms:.0f} ms eager, "
+                f"{one.exported_ms:.0f} ms exported"
+                for one in self.comparisons
+            ]
+            + (self.quantization.lines() if self.quantization else [])
+        )
 
 
 def compare(module: ExportedNetwork, run: Run, sizes: Sequence[tuple[int, int]], precision: str) -> list[Comparison]:
@@ -117,6 +158,11 @@ def compare(module: ExportedNetwork, run: Run, sizes: Sequence[tuple[int, int]],
 def tolerance_of(module: ExportedNetwork, precision: str) -> float:
     """Return the greatest difference that counts as equal."""
     return (_CLASSES if module.outputs == "classes" else TOLERANCE)[precision]
+
+
+def size_mb(file: Path) -> float:
+    """Return the size of an exported network, with that of a file of weights beside it."""
+    return round(sum(part.stat().st_size for part in file.parent.glob(f"{file.stem}.*")) / 1e6, 2)
 
 
 def _difference(found: np.ndarray, expected: np.ndarray) -> float:

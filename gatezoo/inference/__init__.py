@@ -6,11 +6,12 @@ from ..utils.lazy import lazy_exports
 
 if TYPE_CHECKING:
     from .ablation import ablate_gate
+    from .exported import ExportedSegmenter
     from .gate_maps import GateMaps, compute_gate_maps
     from .instance import InstancePredictor, predict_instances
     from .instance_files import InstanceWriter
     from .modes import InferenceMode, MultiScale, SlidingWindow, WholeImage
-    from .onnx_predictor import OnnxPredictor
+    from .onnx_predictor import OnnxPredictor, OpenVinoPredictor, open_exported
     from .onnx_writer import OnnxWriter
     from .optimizing import optimize
     from .padding import PadTo, make_inference_mode
@@ -30,7 +31,10 @@ __getattr__, __dir__ = lazy_exports(
         "InstancePredictor": "instance",
         "InstanceWriter": "instance_files",
         "MultiScale": "modes",
+        "ExportedSegmenter": "exported",
         "OnnxPredictor": "onnx_predictor",
+        "OpenVinoPredictor": "onnx_predictor",
+        "open_exported": "onnx_predictor",
         "OnnxWriter": "onnx_writer",
         "PadTo": "padding",
         "PassMaps": "prediction",
@@ -55,6 +59,7 @@ __getattr__, __dir__ = lazy_exports(
 
 __all__ = [
     "SUBMISSIONS",
+    "ExportedSegmenter",
     "GateMaps",
     "InferenceMode",
     "InstancePredictor",
@@ -62,6 +67,7 @@ __all__ = [
     "MultiScale",
     "OnnxPredictor",
     "OnnxWriter",
+    "OpenVinoPredictor",
     "PadTo",
     "PassMaps",
     "Prediction",
@@ -73,6 +79,7 @@ __all__ = [
     "ablate_gate",
     "compute_gate_maps",
     "make_inference_mode",
+    "open_exported",
     "optimize",
     "predict",
     "predict_instances",

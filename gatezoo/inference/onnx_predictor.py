@@ -1,4 +1,4 @@
-"""Predict label maps with an exported network: needs numpy, Pillow and onnxruntime alone.
+"""Predict label maps with an exported network: needs numpy, Pillow and onnxruntime, or openvino, alone.
 
 An exported folder holds a copy of this file: ``python predict.py IMAGE OUT.png``.
 """
@@ -8,12 +8,14 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime
 from PIL import Image, ImageOps
+
+Run = Callable[[np.ndarray], list[np.ndarray]]
 
 
 class OnnxPredictor:
@@ -25,28 +27,40 @@ class OnnxPredictor:
     Attributes:
         class_names: name of each class.
         palette: color of each class, (red, green, blue).
+        file: its path.
         info: all metadata of the file.
 
     Raises:
         ValueError: a file that is not readable or was not written by ``gatezoo export``.
     """
 
+    runtime, kind = "onnxruntime", "an ONNX file"
+
     def __init__(self, file: str | os.PathLike):
         if not Path(file).is_file():
             raise ValueError(f"an exported network must be a file; there is none at {file}: run gatezoo export")
+        self.file = Path(file)
         try:
-            self._session = onnxruntime.InferenceSession(os.fspath(file), providers=["CPUExecutionProvider"])
-            stored = self._session.get_modelmeta().custom_metadata_map
-            self.info: dict[str, Any] = {key: json.loads(value) for key, value in stored.items()}
+            self._run, self.info = self._open(os.fspath(file))
             self.class_names: list[str] = self.info["class_names"]
             self.palette: list[tuple[int, int, int]] = [tuple(color) for color in self.info["palette"]]
             self._input, self._channels = self.info["input"], int(self.info["in_chans"])
-        # onnxruntime has errors of its own for every kind of broken file.
+        except ImportError:
+            raise ValueError(f"{file} needs the package {self.runtime}: run pip install {self.runtime}") from None
+        # The runtimes have errors of their own for every kind of broken file.
         except Exception as error:
             reason = next(iter(str(error).splitlines()), "")[:200]
             raise ValueError(
-                f"an exported network must be an ONNX file of gatezoo export; {file} is not: {reason}"
+                f"an exported network must be {self.kind} of gatezoo export; {file} is not: {reason}"
             ) from None
+
+    def _open(self, file: str) -> tuple[Run, dict[str, Any]]:
+        """Return the function that runs a file, and its metadata."""
+        import onnxruntime
+
+        session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
+        name, stored = session.get_inputs()[0].name, session.get_modelmeta().custom_metadata_map
+        return lambda image: session.run(None, {name: image}), {key: json.loads(stored[key]) for key in stored}
 
     def load(self, image: str | os.PathLike | Image.Image | np.ndarray) -> np.ndarray:
         """Return an image as uint8 (H, W, C), turned as its EXIF orientation says.
@@ -80,15 +94,24 @@ class OnnxPredictor:
             ValueError: what :meth:`load` refuses, or an image of a size that the network does not take.
         """
         pixels = self.load(image)
-        self._check_size(*pixels.shape[:2])
         if not self.info["preprocessing"]:
             scaled = pixels.astype(np.float32) / 255
             mean, std = (np.array(self.info[key], np.float32) for key in ("mean", "std"))
             pixels = ((scaled - mean) / std).transpose(2, 0, 1)
-        found = self._session.run(None, {self._input["name"]: np.ascontiguousarray(pixels[None])})[-1][0]
+        found = self.run(pixels[None])[0]
         if self.info["outputs"] == "classes":
             return found
         return found.argmax(0).astype(np.uint8 if len(self.class_names) <= 256 else np.int32)
+
+    def run(self, image: np.ndarray) -> np.ndarray:
+        """Return the last output of the file, a batch of one, for a batch of one as the file takes it.
+
+        Raises:
+            ValueError: an image of a size that the network does not take.
+        """
+        first = 1 if self._input["layout"] == "NHWC" else 2
+        self._check_size(*image.shape[first : first + 2])
+        return self._run(np.ascontiguousarray(image))[-1]
 
     def _check_size(self, height: int, width: int) -> None:
         fixed, (low, high) = self._input["size"], self._input["sides"]
@@ -101,11 +124,48 @@ class OnnxPredictor:
             raise ValueError(f"sides of images must be in {low} .. {high}; got {height} x {width}: resize them")
 
 
+class OpenVinoPredictor(OnnxPredictor):
+    """A network of the files ``model.xml`` and ``model.bin`` that ``gatezoo export --format openvino`` wrote.
+
+    Arguments, attributes and errors are those of :class:`OnnxPredictor`.
+    """
+
+    runtime, kind = "openvino", "an OpenVINO file"
+
+    def _open(self, file: str) -> tuple[Run, dict[str, Any]]:
+        import openvino
+
+        model = openvino.Core().read_model(file)
+        # Some processors would compute in 16 bits.
+        compiled = openvino.compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+        stored = model.get_rt_info(["gatezoo"]).value
+        # Each call has a request of its own, since several threads may call at once.
+        return (
+            lambda image: [np.array(one) for one in compiled.create_infer_request().infer([image]).values()],
+            {key: json.loads(stored[key]) for key in stored},
+        )
+
+
+PREDICTORS = {".onnx": OnnxPredictor, ".xml": OpenVinoPredictor}
+
+
+def is_exported(file: str | os.PathLike) -> bool:
+    """Return whether the name of a file is that of an exported network."""
+    return Path(file).suffix in PREDICTORS
+
+
+def open_exported(file: str | os.PathLike) -> OnnxPredictor:
+    """Return the predictor of a file, by its suffix; errors as of :class:`OnnxPredictor`."""
+    return PREDICTORS[Path(file).suffix](file)
+
+
 def main(arguments: list[str]) -> None:
     """Predict an image, and write its classes as a palette image."""
     if len(arguments) != 2:
         raise SystemExit("usage: python predict.py IMAGE OUT.png")
-    predictor = OnnxPredictor(Path(__file__).with_name("model.onnx"))
+    files = [Path(__file__).with_name(f"model{suffix}") for suffix in PREDICTORS]
+    file = next((file for file in files if file.is_file()), files[0])
+    predictor = open_exported(file)
     classes = predictor.predict(arguments[0])
     drawn = Image.fromarray(classes)
     if drawn.mode == "L":

@@ -12,11 +12,11 @@ import torch
 from ..segmenters.base import BaseSegmenter, SemanticSegmenter
 from ..utils.devices import resolve_device
 from ..utils.modules import copy_for_inference
-from ..utils.optional import require_extra
 from ..utils.parallel import read_ahead
 from .image_files import error_context
 from .inputs import check_model, iter_images, to_depth_tensor
 from .modes import InferenceMode
+from .onnx_predictor import is_exported, open_exported
 from .passes import TOLERANCE, Iterations
 from .prediction import Prediction
 from .predictor import Predictor
@@ -43,7 +43,7 @@ def predict(
     For many calls, :class:`gatezoo.Predictor` prepares the network only once.
 
     Args:
-        model: a semantic segmentation network; it is not changed. Or the path of an ``.onnx`` file that
+        model: a semantic segmentation network; it is not changed. Or the path of an ``.onnx`` or ``.xml`` file that
             :func:`gatezoo.export` wrote: of such, ``x`` is one or several paths, PIL images or arrays (H, W, C) of
             uint8, and no further argument is supported.
         x: a path, a PIL image, an array (H, W), (H, W, 3) or (H, W, C), or a tensor (C, H, W): one image. A folder, a
@@ -69,7 +69,7 @@ def predict(
         ValueError: ``x`` is not an image; the message contains the path of a file.
     """
     images, single = iter_images(x)
-    if isinstance(model, (str, os.PathLike)) and os.fspath(model).endswith(".onnx"):
+    if isinstance(model, (str, os.PathLike)) and is_exported(os.fspath(model)):
         others = {"iterations": iterations, "device": device, "mode": mode, "depth": depth, "blur": blur}
         others |= {"probabilities": probabilities, "depth_map": depth_map is not None}
         found = _predict_exported(model, images, others)
@@ -108,10 +108,7 @@ def _predict_exported(file: str | os.PathLike, images: list[Any], options: Mappi
     for name, value in options.items():
         if value:
             raise ValueError(f"{name} is not supported for an exported network; got {value!r} for {file}: leave it out")
-    require_extra("export", "an exported network", "onnxruntime")
-    from .onnx_predictor import OnnxPredictor
-
-    predictor = OnnxPredictor(file)
+    predictor = open_exported(file)
     return [predictor.predict(image) for image in images]
 
 

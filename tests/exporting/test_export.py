@@ -2,13 +2,11 @@
 
 import dataclasses
 import json
-import subprocess
-import sys
 
 import numpy as np
 import pytest
-import torch
 from helpers.commands import run
+from helpers.exports import network, run_without
 from PIL import Image
 
 import gatezoo
@@ -16,17 +14,6 @@ from gatezoo.exporting import report
 from gatezoo.exporting.module import ExportedNetwork
 from gatezoo.exporting.report import compare
 from gatezoo.inference import OnnxPredictor
-
-
-def network(name="test_fcn", **model_kwargs):
-    torch.manual_seed(0)
-    return gatezoo.create_model(name, num_classes=5, **model_kwargs).eval()
-
-
-def run_without_torch(code, cwd):
-    """Run Python where importing torch raises."""
-    blocked = "import sys; sys.modules['torch'] = None\n"
-    return subprocess.run([sys.executable, "-c", blocked + code], cwd=cwd, capture_output=True, text=True)
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +71,7 @@ def test_exported_classes_are_those_of_predict(folder, model, image):
 def test_script_of_the_folder_runs_without_torch(folder, image, model):
     code = f"sys.argv = ['predict.py', {str(image)!r}, 'drawn.png']\nimport runpy; runpy.run_path("
     code += f"{str(folder / 'predict.py')!r}, run_name='__main__')"
-    done = run_without_torch(code, image.parent)
+    done = run_without(code, image.parent, "torch")
     assert done.returncode == 0, done.stderr
     drawn = np.array(Image.open(image.parent / "drawn.png"))
     assert (drawn != gatezoo.predict(model, image)).mean() < 1e-3
@@ -94,7 +81,7 @@ def test_script_of_the_folder_runs_without_torch(folder, image, model):
 def test_snippet_of_the_readme_runs_without_torch(folder, image):
     snippet = (folder / "README.md").read_text().split("```python\n")[1].split("```")[0]
     code = f"sys.path.insert(0, {str(folder)!r})\n" + snippet.replace("IMAGE.jpg", str(image))
-    done = run_without_torch(code + "\nprint(classes.shape)", folder)
+    done = run_without(code + "\nprint(classes.shape)", folder, "torch")
     assert done.stdout == "(101, 83)\n", done.stderr
 
 
@@ -112,7 +99,7 @@ def test_predict_runs_an_exported_file(folder, model, image):
 def test_predict_command_runs_an_exported_file_without_torch(folder, model, image, monkeypatch, capsys):
     out = image.parent / "out"
     arguments = ["gatezoo", "predict", str(folder / "model.onnx"), str(image), "--out", str(out)]
-    done = run_without_torch(f"from gatezoo.cli.app import main\nsys.argv = {arguments}\nmain()", image.parent)
+    done = run_without(f"from gatezoo.cli.app import main\nsys.argv = {arguments}\nmain()", image.parent, "torch")
     assert done.returncode == 0, done.stderr
     assert sorted(path.name for path in out.iterdir()) == ["image.json", "image.png", "image_overlay.jpg"]
     assert np.array_equal(np.array(Image.open(out / "image.png")), OnnxPredictor(folder / "model.onnx").predict(image))
@@ -150,13 +137,13 @@ def test_refused_export_leaves_nothing(model, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"format": "tflite"}, "format must be one of onnx, torch"),
+        ({"format": "tflite"}, "format must be one of onnx, openvino, torch"),
         ({"outputs": "boxes"}, "outputs must be one of"),
         ({"outputs": "passes"}, "requires a network that is unrolled"),
         ({"iterations": 2}, "requires a network that is unrolled"),
         ({"size": (64,)}, "size must be height and width"),
         ({"size": (8, 64)}, "size must be height and width"),
-        ({"format": "torch", "fp16": True}, "fp16 is only supported for ONNX"),
+        ({"format": "torch", "fp16": True}, "fp16 is not supported for format='torch'"),
     ],
 )
 def test_export_refuses_options(model, tmp_path, options, message):
