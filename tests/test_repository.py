@@ -41,8 +41,8 @@ OWNERS = {
     "accelerate": ("training",),
     "typer": ("cli",),
     "onnx": ("exporting",),
-    "onnxruntime": ("exporting", "inference/onnx_predictor.py"),
-    "openvino": ("exporting", "inference/onnx_predictor.py"),
+    "onnxruntime": ("exporting", "inference/onnx_predictor.py", "inference/runtimes.py", "inference/onnx_instances.py"),
+    "openvino": ("exporting", "inference/onnx_predictor.py", "inference/runtimes.py"),
     "tifffile": ("utils/tiff.py",),
     "imagecodecs": ("utils/images.py",),
 }

@@ -13,6 +13,7 @@ Usage::
     python tools/benchmark.py --peers    # all families: gatezoo/models/peers.csv, the models' page and its chart
     python tools/benchmark.py --gpu    # absolute times on a GPU, of some networks or of NAMES, within 9 minutes
     python tools/benchmark.py --predict zigzag_mobilenetv2_no_fusion    # prepared for prediction, and as it is
+    python tools/benchmark.py --optimize onnxruntime openvino -- zigzag_mobilenetv2_no_fusion    # backends, and eager
     python tools/benchmark.py --folder 200 zigzag_mobilenetv2_no_fusion    # files of a folder, and bare forward passes
     python tools/benchmark.py --hard depthgate_r50 --size 321    # gated pooling: soft, hard, and one convolution
 
@@ -33,7 +34,7 @@ import torch
 from measuring.beside import measure_beside
 from measuring.gpu import BUDGET, NAMES, measure_settings
 from measuring.networks import measure, measure_against, measure_pooling
-from measuring.prediction import measure_folder, measure_loading, measure_prediction
+from measuring.prediction import measure_backends, measure_folder, measure_loading, measure_prediction
 from measuring.training import measure_evaluation, measure_recomputing, measure_training
 from peers import peer_networks
 from rich.console import Console
@@ -85,6 +86,7 @@ def main() -> None:
     parser.add_argument("--recompute", action="store_true", help="measure the memory of a training step")
     parser.add_argument("--hard", action="store_true", help="measure gated pooling with a soft and a hard gate")
     parser.add_argument("--predict", action="store_true", help="measure the prediction of an image")
+    parser.add_argument("--optimize", nargs="+", metavar="BACKEND", help="measure backends of gatezoo.optimize")
     parser.add_argument("--folder", type=int, metavar="IMAGES", help="measure the prediction of a folder of images")
     parser.add_argument("--steps", type=int, default=20, help="steps of each measured training")
     parser.add_argument("--workers", type=int, default=1, help="workers of each measured training or evaluation")
@@ -102,6 +104,7 @@ def main() -> None:
         or args.peers
         or args.gpu
         or args.predict
+        or args.optimize
         or args.folder
     ):
         parser.error("--model-kwargs is only supported without another measurement: leave it out")
@@ -128,6 +131,10 @@ def main() -> None:
         rows = [measure_pooling(name, size, args.batch, args.repeats, device) for name, size in sizes]
     elif args.predict:
         rows = [measure_prediction(name, size, args.repeats, device) for name in names for size in args.size]
+    elif args.optimize:
+        sizes = ((name, size) for name in names for size in args.size)
+        each = (measure_backends(name, args.optimize, size, args.repeats, device) for name, size in sizes)
+        rows = [row for some in each for row in some]
     elif args.folder:
         rows = [measure_folder(name, args.folder, size, args.repeats) for name in names for size in args.size]
     elif args.recompute:

@@ -203,12 +203,18 @@ def _predict_onnx(name: str, images: list[Path] | None, out: Path, **options: ob
     for option in (option.replace("_", "-") for option, value in options.items() if value != defaults[option]):
         raise ValueError(f"--{option} is not supported for an exported network; got {name}: leave it out")
     from ..inference.image_files import list_images
+    from ..inference.instance_files import OnnxInstanceWriter
+    from ..inference.onnx_instances import OnnxInstancePredictor
     from ..inference.onnx_predictor import open_exported
     from ..inference.onnx_writer import OnnxWriter
 
     paths = [path for item in images or [] for path in (list_images(item) if os.path.isdir(item) else [item])]
     _check_source(paths, None, None, None)
-    _write(OnnxWriter(open_exported(name)), paths, out)
+    predictor = open_exported(name)
+    writer: PredictionWriter = OnnxWriter(predictor)
+    if predictor.info["task"] == "instance":
+        writer = OnnxInstanceWriter(OnnxInstancePredictor(name))
+    _write(writer, paths, out)
 
 
 def _check_source(images: list[Path] | None, submission: str | None, data_dir: Path | None, split: str | None) -> None:

@@ -32,6 +32,57 @@ output = model(image)
 ```"""
 
 
+_INSTANCES = """```
+pip install numpy pillow onnxruntime
+python predict.py IMAGE OUT.npz
+```
+
+or from Python, beside `predict.py`:
+
+```python
+from predict import OnnxInstancePredictor
+
+found = OnnxInstancePredictor("model.onnx").predict("IMAGE.jpg", score_threshold=0.5)
+found["boxes"], found["labels"], found["scores"], found["names"]
+masks = found["masks"].whole()  # (N, H, W) of bool
+```"""
+
+
+def instances_readme(config: Mapping[str, Any], report: ExportReport) -> str:
+    """Return the text of ``README.md`` of an instance segmentation network."""
+    rows = [
+        f"| {one.size[0]} x {one.size[1]} | {one.difference:.2g} | {one.eager_ms} | {one.exported_ms} |"
+        for one in report.comparisons
+    ]
+    lines = [
+        f"# {config['name']}",
+        "",
+        f"A network of gatezoo {config['versions']['gatezoo']} for instance segmentation, exported to ONNX "
+        f"({report.mb} MB, weights in {config['precision']}): `model.onnx` has the maps and the scores of all anchors, "
+        "`boxes.onnx` and `masks.onnx` the heads. `predict.py` prepares the images, and selects proposals and "
+        "instances.",
+        "",
+        f"- classes: {', '.join(config['class_names'][1:])}",
+        f"- license of the weights: {config['license'] or 'not stated'}",
+        "",
+        "## Run",
+        "",
+        _INSTANCES,
+        "",
+        "## Comparison with eager mode",
+        "",
+        f"Difference: the greatest of all outputs of the graphs, as a share of the largest; at most "
+        f"{report.tolerance:g} is accepted. Times are those of whole predictions.",
+        "",
+        "| image | difference | eager, ms | exported, ms |",
+        "| --- | --- | --- | --- |",
+        *rows,
+        "",
+        "`config.json` holds the metadata, `report.json` the comparison with memory and export time.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
 def folder_readme(config: Mapping[str, Any], report: ExportReport) -> str:
     """Return the text of ``README.md``: what the file takes and returns, how to run it, and its comparison."""
     image, low_high = config["input"], config["input"]["sides"]

@@ -2,36 +2,35 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import shutil
-import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from ..factory import load_model
 from ..inference import onnx_predictor
 from ..inference.inputs import trained_image_max
+from ..inference.tracing import MAX_SIDE, MIN_SIDE, TRACED_SIZE, trace
 from ..layers.normalize import channel_stats
 from ..segmenters.base import BaseSegmenter, SemanticSegmenter
+from ..segmenters.instance import InstanceSegmenter
 from ..utils.choices import check_choice
 from ..utils.environment import versions
-from ..utils.files import ensure_dir, write_json, write_text
+from ..utils.files import write_json, write_text
 from ..utils.modules import copy_for_inference
 from ..utils.optional import require_extra
 from ..utils.text import shorten
 from .calibration import CalibrationImages
 from .documents import folder_readme
+from .folders import new_folder
 from .formats import FORMATS
+from .instances import LEAST_SIDE, MapsAndProposals, check_instances, export_instances
 from .module import OUTPUTS, ExportedNetwork
 from .quantization import measure, quantize_onnx
 from .report import ExportReport, compare, size_mb, tolerance_of
 
-# Sides of images of a free size. The upper bound is what size expressions are checked for, not a measured limit.
-MIN_SIDE, MAX_SIDE = 64, 4096
-TRACED_SIZE = (136, 168)
 OTHER_SIZES = ((101, 83), (97, 160), (224, 131))
 # Images that a network of a fixed size is checked on.
 FIXED_IMAGES = 3
@@ -50,12 +49,15 @@ def export(
     int8: bool = False,
     calibration: Any = None,
 ) -> ExportReport:
-    """Export a semantic segmentation network, and compare the exported numbers with those of eager mode.
+    """Export a network, and compare the exported numbers with those of eager mode.
 
     The comparison, at the traced size and three others, or on three images of a fixed size, comes before anything is
     put in place: a folder exists whole or not at all. It holds ``model.onnx``, ``model.xml`` with ``model.bin``, or
     ``model.pt2``, ``config.json``, ``report.json``, ``README.md`` and, but for ``model.pt2``, ``predict.py``, which
     needs numpy, Pillow and onnxruntime or openvino alone.
+
+    Of instance segmentation, Mask R-CNN is exported, to ONNX of free size: its maps and proposals, ``model.onnx``, and
+    its heads, ``boxes.onnx`` and ``masks.onnx``; ``predict.py`` selects the instances.
 
     Args:
         model: the network, on the CPU, or a name as :func:`gatezoo.create_model` takes it, with its weights.
@@ -83,7 +85,17 @@ def export(
     out = Path(out)
     _check_folder(out)
     network = _load(model)
-    _check_network(network, iterations, outputs)
+    _check_network(network)
+    if isinstance(network, InstanceSegmenter):
+        options = {"format": format, "size": size, "iterations": iterations, "outputs": outputs, "fp16": fp16}
+        options |= {"preprocessing": preprocessing, "int8": int8}
+        defaults = inspect.signature(export).parameters
+        check_instances(network, {key: value for key, value in options.items() if value != defaults[key].default})
+        return export_instances(
+            network, out, _config(network, MapsAndProposals(network), format, None, "float32", LEAST_SIDE)
+        )
+    assert isinstance(network, SemanticSegmenter)
+    _check_passes(network, iterations, outputs)
     low = max(MIN_SIDE, network.min_size)
     _check_size(size, network.min_size)
     module = ExportedNetwork(copy_for_inference(network), outputs, iterations, preprocessing).eval()
@@ -94,20 +106,18 @@ def export(
     if int8:
         images = CalibrationImages(calibration, network, preprocessing, size, sides or (low, 1 << 14))
     config = _config(network, module, format, size, precision, low)
-    ensure_dir(out.parent)
-    with tempfile.TemporaryDirectory(prefix=".part", dir=out.parent, ignore_cleanup_errors=True) as temporary:
-        # In a folder of its own, whose permissions are those of any new folder.
-        folder = Path(temporary) / "exported"
-        folder.mkdir()
+    with new_folder(out) as folder:
+        scratch = folder.parent
         start = time.perf_counter()
-        source = chosen.convert(_trace(module, sizes[0], sides), Path(temporary), config)
-        file = chosen.write(source, Path(temporary) if images else folder, config)
+        program = trace(module, module.example(*sizes[0]), 1 if preprocessing else 2, sides)
+        source = chosen.convert(program, scratch, config)
+        file = chosen.write(source, scratch if images else folder, config)
         seconds = round(time.perf_counter() - start, 1)
         run = chosen.load(file)
         comparisons, quantization = compare(module, run, sizes, "float32" if images else precision), None
         if images:
             full_mb = size_mb(file)
-            file = chosen.write(quantize_onnx(source, images, Path(temporary) / "int8.onnx"), folder, config)
+            file = chosen.write(quantize_onnx(source, images, scratch / "int8.onnx"), folder, config)
             quantization = measure(run, chosen.load(file), images, network.num_classes, full_mb)
         report = ExportReport(
             out / file.name,
@@ -125,7 +135,6 @@ def export(
         write_text(folder / "README.md", folder_readme(config, report))
         if chosen.has_script:
             shutil.copyfile(onnx_predictor.__file__, folder / "predict.py")
-        _move(folder, out)
     return report
 
 
@@ -143,24 +152,19 @@ def _precision(format: str, fp16: bool, int8: bool, calibration: Any) -> str:
     return precision
 
 
-def _load(model: BaseSegmenter | str | os.PathLike) -> SemanticSegmenter:
+def _load(model: BaseSegmenter | str | os.PathLike) -> BaseSegmenter:
     network: Any = load_model(os.fspath(model)) if isinstance(model, (str, os.PathLike)) else model
     if not isinstance(network, BaseSegmenter):
         raise ValueError(
             f"model must be a network of the zoo or its name; got {shorten(model)}: pass gatezoo.create_model(NAME, "
             "pretrained=True)"
         )
-    network.require_task(
-        "semantic",
-        "instance segmentation cannot be exported, since the number of its boxes depends on what an image holds",
-    )
-    assert isinstance(network, SemanticSegmenter)
     return network
 
 
-def _check_network(model: SemanticSegmenter, iterations: int | None, outputs: str) -> None:
-    """Refuse networks and options that have no exported form."""
-    if model.takes_depth:
+def _check_network(model: BaseSegmenter) -> None:
+    """Refuse networks that have no exported form."""
+    if isinstance(model, SemanticSegmenter) and model.takes_depth:
         raise ValueError(
             "an exported network must take an image alone; this one is also given depth: export it with torch.export"
         )
@@ -173,6 +177,10 @@ def _check_network(model: SemanticSegmenter, iterations: int | None, outputs: st
     device = next(model.parameters()).device
     if device.type != "cpu":
         raise ValueError(f"an exported network must be on the CPU; got {device}: call model.cpu()")
+
+
+def _check_passes(model: SemanticSegmenter, iterations: int | None, outputs: str) -> None:
+    """Refuse passes of networks that have one."""
     for name, given in (("iterations", iterations is not None), ("outputs='passes'", outputs == "passes")):
         if given and "iterations" not in model.capabilities:
             raise ValueError(f"{name} requires a network that is unrolled; got one of a single pass: leave it out")
@@ -197,23 +205,9 @@ def _check_folder(out: Path) -> None:
         raise ValueError(f"the output folder must be new or empty; got {out}: choose another")
 
 
-def _trace(
-    module: ExportedNetwork, size: tuple[int, int], sides: tuple[int, int] | None
-) -> torch.export.ExportedProgram:
-    """Trace the network, with free sizes if ``sides`` bounds them."""
-    shapes = None
-    if sides:
-        low, high = sides
-        height, width = (torch.export.Dim(name, min=low, max=high) for name in ("height", "width"))
-        first = 1 if module.normalize is not None else 2
-        shapes = ({first: height, first + 1: width},)
-    with torch.no_grad():
-        return torch.export.export(module, (module.example(*size),), dynamic_shapes=shapes)
-
-
 def _config(
-    model: SemanticSegmenter,
-    module: ExportedNetwork,
+    model: BaseSegmenter,
+    module: ExportedNetwork | MapsAndProposals,
     format: str,
     size: tuple[int, int] | None,
     precision: str,
@@ -232,11 +226,11 @@ def _config(
             "dtype": "uint8" if image else "float32",
             "layout": "NHWC" if image else "NCHW",
             "size": list(size) if size else None,
-            "sides": [model.min_size, 1 << 14] if size else [low, MAX_SIDE],
+            "sides": [getattr(model, "min_size", low), 1 << 14] if size else [low, MAX_SIDE],
         },
         "in_chans": model.in_chans,
         "outputs": module.outputs,
-        "output_names": module.output_names,
+        "output_names": list(module.output_names),
         "preprocessing": image,
         "precision": precision,
         "class_names": model.class_names,
@@ -249,11 +243,3 @@ def _config(
         "data_license": cfg.data_license if cfg else "",
         "versions": versions("gatezoo"),
     }
-
-
-def _move(folder: Path, out: Path) -> None:
-    """Put the finished folder in its place."""
-    try:
-        os.rename(folder, out)
-    except OSError as error:
-        raise ValueError(f"the folder {out} must be writable; {error.strerror or error}: choose another") from None

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -14,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..inference.tracing import to_onnx
 from .report import Run
 
 Program = torch.export.ExportedProgram
@@ -43,15 +42,7 @@ class ExportFormat:
 
 
 def _to_onnx(program: Program, folder: Path, config: Mapping[str, Any]) -> Path:
-    with contextlib.redirect_stdout(io.StringIO()):
-        exported = torch.onnx.export(
-            program,
-            input_names=[config["input"]["name"]],
-            output_names=config["output_names"],
-            dynamo=True,
-            verbose=False,
-        )
-    assert exported is not None
+    exported = to_onnx(program, [config["input"]["name"]], config["output_names"])
     exported.save(folder / "float.onnx", external_data=False)
     return folder / "float.onnx"
 

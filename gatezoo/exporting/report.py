@@ -142,16 +142,16 @@ def compare(module: ExportedNetwork, run: Run, sizes: Sequence[tuple[int, int]],
     comparisons, limit = [], tolerance_of(module, precision)
     for seed, size in enumerate(sizes):
         image = module.example(*size, seed=seed)
-        expected, eager_ms, eager_mb = _measure(eager, image)
-        found, exported_ms, exported_mb = _measure(run, image)
-        difference = max(map(_difference, found, expected)) if len(found) == len(expected) else np.inf
+        expected, eager_ms, eager_mb = measure_run(eager, image)
+        found, exported_ms, exported_mb = measure_run(run, image)
+        greatest = max(map(difference, found, expected)) if len(found) == len(expected) else np.inf
         # Written so that NaN is refused, too.
-        if not difference <= limit:
+        if not greatest <= limit:
             raise ValueError(
                 f"an exported network must give the numbers of eager mode to {limit:g}; at {size[0]} x {size[1]} they "
-                f"differ by {difference:.3g}: nothing was written; please report it"
+                f"differ by {greatest:.3g}: nothing was written; please report it"
             )
-        comparisons.append(Comparison(size, float(difference), eager_ms, exported_ms, eager_mb, exported_mb))
+        comparisons.append(Comparison(size, float(greatest), eager_ms, exported_ms, eager_mb, exported_mb))
     return comparisons
 
 
@@ -165,7 +165,8 @@ def size_mb(file: Path) -> float:
     return round(sum(part.stat().st_size for part in file.parent.glob(f"{file.stem}.*")) / 1e6, 2)
 
 
-def _difference(found: np.ndarray, expected: np.ndarray) -> float:
+def difference(found: np.ndarray, expected: np.ndarray) -> float:
+    """Return the greatest difference as a share of the largest number, or the share of other whole numbers."""
     if found.shape != expected.shape or found.dtype != expected.dtype:
         return float("inf")
     if found.dtype.kind != "f":
@@ -173,7 +174,7 @@ def _difference(found: np.ndarray, expected: np.ndarray) -> float:
     return float(np.abs(found - expected).max() / max(np.abs(expected).max(), 1e-6))
 
 
-def _measure(run: Run, image: Tensor) -> tuple[list[np.ndarray], float, float | None]:
+def measure_run(run: Callable[[Any], Any], image: Any) -> tuple[Any, float, float | None]:
     """Return the outputs, the shortest time in milliseconds and the memory that a run adds in MB."""
     before = _reset_peak()
     outputs = run(image)

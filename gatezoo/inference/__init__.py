@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from .instance import InstancePredictor, predict_instances
     from .instance_files import InstanceWriter
     from .modes import InferenceMode, MultiScale, SlidingWindow, WholeImage
+    from .onnx_instances import OnnxInstancePredictor
     from .onnx_predictor import OnnxPredictor, OpenVinoPredictor, open_exported
     from .onnx_writer import OnnxWriter
     from .optimizing import optimize
@@ -32,6 +33,7 @@ __getattr__, __dir__ = lazy_exports(
         "InstanceWriter": "instance_files",
         "MultiScale": "modes",
         "ExportedSegmenter": "exported",
+        "OnnxInstancePredictor": "onnx_instances",
         "OnnxPredictor": "onnx_predictor",
         "OpenVinoPredictor": "onnx_predictor",
         "open_exported": "onnx_predictor",
@@ -65,6 +67,7 @@ __all__ = [
     "InstancePredictor",
     "InstanceWriter",
     "MultiScale",
+    "OnnxInstancePredictor",
     "OnnxPredictor",
     "OnnxWriter",
     "OpenVinoPredictor",

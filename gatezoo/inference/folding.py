@@ -78,7 +78,7 @@ class _Flow(TorchDispatchMode):
         self._convs: dict[int, str] = {}
         self._norms: dict[int, str] = {}
         # The network itself takes images and returns results, which are the same.
-        hooked = tuple(f"{name}." for name, module in model.named_modules() if name and _has_hooks(module))
+        hooked = tuple(f"{name}." for name, module in model.named_modules() if name and has_hooks(module))
         for name, module in model.named_modules():
             if f"{name}.".startswith(hooked):
                 continue
@@ -126,14 +126,15 @@ class _Flow(TorchDispatchMode):
         return found
 
 
-def _has_hooks(module: nn.Module) -> bool:
+def has_hooks(module: nn.Module) -> bool:
+    """Return whether something is to be called before or after a module."""
     return bool(module._forward_hooks or module._forward_pre_hooks)
 
 
 @contextlib.contextmanager
 def _without_hooks(network: nn.Module) -> Iterator[None]:
     """Take the hooks off all modules of a network within the context."""
-    hooked = [(module, vars(module).copy()) for module in network.modules() if _has_hooks(module)]
+    hooked = [(module, vars(module).copy()) for module in network.modules() if has_hooks(module)]
     for module, _ in hooked:
         module._forward_hooks, module._forward_pre_hooks = OrderedDict(), OrderedDict()
     try:
@@ -158,7 +159,7 @@ def _fold(network: nn.Module, conv_name: str, norm_name: str) -> None:
     weight, dtype = conv.weight, conv.weight.dtype
     weight.data = (weight.double() * scale[:, None, None, None]).to(dtype)
     conv.bias = nn.Parameter(bias.to(dtype), requires_grad=weight.requires_grad)
-    network.set_submodule(norm_name, nn.Sequential(*norm.children()))
+    network.set_submodule(norm_name, nn.Sequential(*norm.children()).eval())
 
 
 def _random_inputs(network: BaseSegmenter) -> tuple[Tensor, Tensor]:

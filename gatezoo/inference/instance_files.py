@@ -4,20 +4,24 @@ from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from torch import Tensor
 
-from ..segmenters.instance import Instances
 from ..utils.optional import require_package
 from ..visualization.figures import draw_instances
 from .image_files import error_context
-from .instance import InstancePredictor
 from .writers import PredictionWriter, Results
 
+if TYPE_CHECKING:
+    from torch import Tensor
 
-class InstanceWriter(PredictionWriter[tuple[Tensor, Instances]]):
+    from ..segmenters.instance import Instances
+    from .instance import InstancePredictor
+    from .onnx_instances import OnnxInstancePredictor
+
+
+class InstanceWriter(PredictionWriter["tuple[Tensor, Instances]"]):
     """Write the instances of each image: ``STEM_instances.jpg``, and ``instances.json`` for all images.
 
     The drawing shows each mask in a color of its class, with box, name and score. The record ``STEM.json`` of an image
@@ -36,7 +40,7 @@ class InstanceWriter(PredictionWriter[tuple[Tensor, Instances]]):
 
     def __init__(self, predictor: InstancePredictor):
         require_package("pycocotools", "instances in COCO's format")
-        self.predictor = predictor
+        self.predictor, self.class_names = predictor, predictor.model.class_names
         self._images: list[dict[str, Any]] = []
         self._annotations: list[dict[str, Any]] = []
 
@@ -56,7 +60,7 @@ class InstanceWriter(PredictionWriter[tuple[Tensor, Instances]]):
             found["boxes"].tolist(),
             captions,
             labels=found["labels"].tolist(),
-            names=self.predictor.model.class_names,
+            names=self.class_names,
         )
         height, width = pixels.shape[-2:]
         self._images.append({"id": number + 1, "file_name": image.name, "height": height, "width": width})
@@ -66,9 +70,30 @@ class InstanceWriter(PredictionWriter[tuple[Tensor, Instances]]):
         return Results(summary, {"counts": counts}, {"_instances.jpg": drawing.save})
 
     def shared_content(self) -> dict[str, Any]:
-        names = enumerate(self.predictor.model.class_names)
+        names = enumerate(self.class_names)
         categories = [{"id": label, "name": name} for label, name in names if label]
         return {"images": self._images, "categories": categories, "annotations": self._annotations}
+
+
+class OnnxInstanceWriter(InstanceWriter):
+    """Write the instances that an exported network finds, without torch, as :class:`InstanceWriter` does.
+
+    Args:
+        predictor: of the file.
+    """
+
+    def __init__(self, predictor: OnnxInstancePredictor):
+        require_package("pycocotools", "instances in COCO's format")
+        self.exported, self.class_names = predictor, predictor.class_names
+        self._images, self._annotations = [], []
+
+    def read(self, image: Path) -> Any:
+        with error_context(image):
+            return self.exported.load(image).transpose(2, 0, 1)
+
+    def predict(self, number: int, image: Path, pixels: Any) -> tuple[Any, Instances]:
+        with error_context(image):
+            return pixels, self.exported.predict(pixels.transpose(1, 2, 0))
 
 
 def coco_annotations(found: Instances, image_id: int, first_id: int = 1) -> list[dict[str, Any]]:
@@ -84,7 +109,7 @@ def coco_annotations(found: Instances, image_id: int, first_id: int = 1) -> list
     annotations = []
     for index, (y, x, window) in enumerate(found["masks"].windows()):
         mask = np.zeros(found["masks"].size, np.uint8, order="F")
-        mask[y : y + window.shape[0], x : x + window.shape[1]] = window.numpy()
+        mask[y : y + window.shape[0], x : x + window.shape[1]] = np.asarray(window)
         run_lengths = coco_mask.encode(mask)
         left, top, right, bottom = found["boxes"][index].tolist()
         annotations.append(

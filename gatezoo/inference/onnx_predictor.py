@@ -93,6 +93,11 @@ class OnnxPredictor:
         Raises:
             ValueError: what :meth:`load` refuses, or an image of a size that the network does not take.
         """
+        if self.info["task"] != "semantic":
+            raise ValueError(
+                f"an exported network must predict classes; this one is for {self.info['task']} segmentation: use "
+                "gatezoo.inference.OnnxInstancePredictor"
+            )
         pixels = self.load(image)
         if not self.info["preprocessing"]:
             scaled = pixels.astype(np.float32) / 255

@@ -13,7 +13,6 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from PIL import Image, ImageDraw
 
 from ..utils.palette import Color, Palette
@@ -35,6 +34,7 @@ from .pixels import colorize, displayable
 from .pixels import index_image as index_image  # writers take it from here
 
 if TYPE_CHECKING:
+    import torch
     from matplotlib.figure import Figure
 
 _MIN_ENLARGED_SIDE = 1000  # small images with captions are enlarged up to this length of the longer side
@@ -76,8 +76,8 @@ def iterations_figure(
 
 
 def draw_instances(
-    image: torch.Tensor,
-    masks: Iterable[tuple[int, int, torch.Tensor]],
+    image: torch.Tensor | np.ndarray,
+    masks: Iterable[tuple[int, int, torch.Tensor | np.ndarray]],
     boxes: Sequence[Sequence[float]],
     captions: Sequence[str],
     alpha: float = 0.5,
@@ -92,7 +92,7 @@ def draw_instances(
 
     Args:
         image: (C, H, W), values in 0 .. 255.
-        masks: consumed one at a time, as (top, left, bool (h, w)).
+        masks: consumed one at a time, as (top, left, bool (h, w)) on the CPU.
         boxes: x1 y1 x2 y2 of each instance.
         captions: of each instance.
         alpha: opacity of the masks.
@@ -108,7 +108,7 @@ def draw_instances(
     colors = [_instance_color(label, number) for number, label in enumerate(labels or range(len(boxes)))]
     for (top, left, mask), color in zip(masks, colors, strict=True):
         window = np.s_[zoom * top : zoom * (top + mask.shape[0]), zoom * left : zoom * (left + mask.shape[1])]
-        enlarged = mask.cpu().numpy().repeat(zoom, 0).repeat(zoom, 1)
+        enlarged = np.asarray(mask).repeat(zoom, 0).repeat(zoom, 1)
         visible = enlarged & (sizes[window] > enlarged.sum())
         sizes[window][visible] = enlarged.sum()
         border = outlines(np.pad(visible, thickness), thickness)[thickness:-thickness, thickness:-thickness]

@@ -156,8 +156,6 @@ def test_export_refuses_networks_and_folders(model, tmp_path):
     (tmp_path / "kept").write_text("mine")
     with pytest.raises(ValueError, match="must be new or empty"):
         gatezoo.export(model, tmp_path)
-    with pytest.raises(ValueError, match="instance segmentation cannot be exported"):
-        gatezoo.export(network("test_zigzag_maskrcnn"), tmp_path / "out")
     with pytest.raises(ValueError, match="also given depth"):
         gatezoo.export(network("test_depthgate_given"), tmp_path / "out")
     wide = network("test_fcn")

@@ -29,9 +29,8 @@ def test_a_compiled_call_is_the_same(images):
         assert (optimized(images) - expected).abs().max() <= 1e-4 * expected.abs().max()
 
 
-@pytest.mark.parametrize("backend", ["auto", "eager"])
-def test_the_call_is_the_same(model, images, backend):
-    optimized = gatezoo.optimize(model, backend)
+def test_the_call_is_the_same(model, images):
+    optimized = gatezoo.optimize(model, "eager")
     with torch.inference_mode():
         for passes in (1, 2):
             expected = model(images, iterations=passes)
@@ -45,7 +44,7 @@ def test_the_call_is_the_same(model, images, backend):
 
 
 def test_predictors_use_an_optimized_network_as_it_is(model):
-    optimized = gatezoo.optimize(model)
+    optimized = gatezoo.optimize(model, "eager")
     assert not any(isinstance(module, nn.BatchNorm2d) for module in optimized.modules())
     assert gatezoo.Predictor(optimized).model is optimized
     assert gatezoo.Predictor(model).model is not model
@@ -61,12 +60,28 @@ def test_predictors_use_an_optimized_network_as_it_is(model):
 
 
 def test_the_backend_is_chosen(model, monkeypatch):
-    chosen = []
-    for name in ("compile", "eager"):
-        monkeypatch.setitem(optimizing.BACKENDS, name, lambda network, name=name: chosen.append(name))
-    for backend in ("auto", "compile", "eager"):
+    chosen, failing = [], []
+
+    def run(name):
+        chosen.append(name)
+        if name in failing:
+            raise ValueError("not this one")
+
+    for name in optimizing.BACKENDS:
+        monkeypatch.setitem(optimizing.BACKENDS, name, lambda network, name=name: run(name))
+    for backend in ("compile", "eager", "openvino", "onnxruntime", "auto"):
         gatezoo.optimize(model, backend)
-    assert chosen == ["eager", "compile", "eager"]
+    assert chosen == ["compile", "eager", "openvino", "onnxruntime", "onnxruntime"]
+    chosen.clear()
+    failing += ["onnxruntime", "openvino"]
+    gatezoo.optimize(model)
+    assert chosen == ["onnxruntime", "openvino", "eager"]
+    with pytest.raises(ValueError, match="not this one"):
+        gatezoo.optimize(model, "openvino")
+
+
+def test_all_of_an_optimized_network_is_in_evaluation_mode(model):
+    assert not any(module.training for module in gatezoo.optimize(model, "eager").modules())
 
 
 def test_compile_compiles_the_call_of_the_copy_alone(model):
@@ -75,7 +90,9 @@ def test_compile_compiles_the_call_of_the_copy_alone(model):
 
 
 def test_what_cannot_be_optimized_is_refused(model):
-    with pytest.raises(ValueError, match="backend must be one of auto, compile, eager; got 'tensorrt'"):
+    with pytest.raises(
+        ValueError, match="backend must be one of auto, compile, eager, onnxruntime, openvino; got 'tensorrt'"
+    ):
         gatezoo.optimize(model, "tensorrt")
     with pytest.raises(ValueError, match=r"model must be a network of the zoo; got Conv2d"):
         gatezoo.optimize(nn.Conv2d(3, 3, 1))

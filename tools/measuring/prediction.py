@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import tempfile
+import time
 from pathlib import Path
 
 import numpy as np
@@ -51,6 +52,27 @@ def measure_prediction(name: str, size: int, repeats: int, device: str) -> dict:
     maps = [one.predict(image, depth, probabilities=True).probabilities for one in predictors]
     row = {"model": name, "size": size, "plain_ms": round(1000 * plain, 2), "prepared_ms": round(1000 * prepared, 2)}
     return row | {"ratio": round(prepared / plain, 3), "change": f"{abs(maps[0] - maps[1]).max():.1e}"}
+
+
+@torch.inference_mode()
+def measure_backends(name: str, backends: list[str], size: int, repeats: int, device: str) -> list[dict]:
+    """Measure the call of a network as it is, and on backends of ``gatezoo.optimize``, in turn; ratios to the first."""
+    torch.manual_seed(0)
+    model, rows, calls = gatezoo.create_model(name).eval().to(device), [], []
+    image = torch.randn(1, model.in_chans, size, size, device=device).contiguous(memory_format=torch.channels_last)
+    expected = model(image)
+    for backend in (None, *backends):
+        began = time.perf_counter()
+        network = gatezoo.optimize(model, backend) if backend else model
+        change = (network(image) - expected).abs().max() / expected.abs().max()
+        row = {"model": name, "size": size, "backend": backend or "as it is", "change": f"{change:.1e}"}
+        rows.append(row | {"ready_s": round(time.perf_counter() - began, 1)})
+        calls.append(functools.partial(network, image))
+    times = medians(calls, repeats, device)
+    return [
+        row | {"ms": round(1000 * seconds, 2), "ratio": round(seconds / times[0], 3)}
+        for row, seconds in zip(rows, times)
+    ]
 
 
 def measure_folder(name: str, count: int, size: int, repeats: int) -> dict:

@@ -1,0 +1,42 @@
+"""Trace a network and turn it into ONNX, for files of its own and for runtimes within this process."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+# Sides of images of a free size. The upper bound is what size expressions are checked for, not a measured limit.
+MIN_SIDE, MAX_SIDE = 64, 4096
+TRACED_SIZE = (136, 168)
+
+
+def trace(module: nn.Module, image: Tensor, axis: int, sides: tuple[int, int] | None) -> torch.export.ExportedProgram:
+    """Trace a module that takes one image.
+
+    Args:
+        module: in evaluation mode.
+        image: an example, a batch of one.
+        axis: of the image's height; that of its width follows.
+        sides: bounds of both, which are then free; None for the size of the example alone.
+    """
+    shapes = None
+    if sides:
+        low, high = sides
+        height, width = (torch.export.Dim(name, min=low, max=high) for name in ("height", "width"))
+        shapes = ({axis: height, axis + 1: width},)
+    with torch.inference_mode(False), torch.no_grad():
+        return torch.export.export(module, (image,), dynamic_shapes=shapes)
+
+
+def to_onnx(
+    program: torch.export.ExportedProgram, inputs: Sequence[str], outputs: Sequence[str]
+) -> torch.onnx.ONNXProgram:
+    """Convert a traced module to ONNX, with these names of inputs and outputs."""
+    with torch.inference_mode(False), torch.no_grad(), contextlib.redirect_stdout(io.StringIO()):
+        exported = torch.onnx.export(program, input_names=inputs, output_names=outputs, dynamo=True, verbose=False)
+    assert exported is not None
+    return exported
