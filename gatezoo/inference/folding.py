@@ -1,4 +1,4 @@
-"""Prepare a copy of a network for prediction: batch norm folded into convolutions, weights laid out for them."""
+"""Prepare a copy of a network for prediction: batch norm and activations made part of the convolutions."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ from torch.utils._pytree import tree_leaves
 
 from ..segmenters.base import BaseSegmenter, SemanticSegmenter
 from ..utils.modules import copy_for_inference
+from .fused_conv import FusedConv2d
+from .fusing import can_fuse, fuse_activations
 
 S = TypeVar("S", bound=BaseSegmenter)
 
@@ -34,12 +36,14 @@ def prepare_for_inference(model: S, device: str | torch.device | None = None) ->
         w' = s w,   b' = s (b - mean) + beta,   s = gamma / sqrt(var + eps)         computed in float64
 
     Which ones these are is recorded while the network runs on a random image, over two passes if it is unrolled. If
-    an output for it then changes by more than ``TOLERANCE`` of its largest value, nothing is folded. The two networks
-    are equal but for rounding; what that amounts to on another image depends on the weights, as it does for any change
-    of the order of operations. What is in a module with hooks of the caller stays as it is, unless
-    that is the network itself; hooks are not called here. Names of modules do not change.
+    an output for it then changes by more than ``TOLERANCE`` of its largest value, nothing is folded or fused. The two
+    networks are equal but for rounding; what that amounts to on another image depends on the weights, as it does for
+    any change of the order of operations. What is in a module with hooks of the caller stays as it is, unless that is
+    the network itself; hooks are not called here. Names of modules do not change.
 
-    The weights of convolutions are laid out in channels_last, as the images of a :class:`gatezoo.Predictor` are.
+    The weights of convolutions are laid out in channels_last, as the images of a :class:`gatezoo.Predictor` are. On
+    CPUs convolutions then take in the activations that follow them, see
+    :class:`gatezoo.inference.fused_conv.FusedConv2d`; the place of an activation is left to an identity.
 
     Args:
         model: of any task; it is not changed, and later changes of its weights do not reach the copy.
@@ -57,10 +61,14 @@ def prepare_for_inference(model: S, device: str | torch.device | None = None) ->
                 return network
             for conv, norm in flow.pairs():
                 _fold(network, conv, norm)
+            if can_fuse(network):
+                fuse_activations(network, lambda: _outputs(network, *inputs), flow.hooked)
             after = _outputs(network, *inputs)
         if not _is_close(before, after):
             return copy_for_inference(model, device, share=False)
         for conv in flow.convolutions():
+            if isinstance(network.get_submodule(conv), FusedConv2d):
+                continue
             weight = network.get_submodule(conv).weight
             assert isinstance(weight, nn.Parameter)
             weight.data = weight.data.contiguous(memory_format=torch.channels_last)
@@ -78,7 +86,8 @@ class _Flow(TorchDispatchMode):
         self._convs: dict[int, str] = {}
         self._norms: dict[int, str] = {}
         # The network itself takes images and returns results, which are the same.
-        hooked = tuple(f"{name}." for name, module in model.named_modules() if name and has_hooks(module))
+        self.hooked = [name for name, module in model.named_modules() if name and has_hooks(module)]
+        hooked = tuple(f"{name}." for name in self.hooked)
         for name, module in model.named_modules():
             if f"{name}.".startswith(hooked):
                 continue

@@ -21,8 +21,9 @@ from .passes import TOLERANCE, Iterations
 from .prediction import Prediction
 from .predictor import Predictor
 
-# For fewer images a network is not prepared, which copies its weights and runs it twice. A guess, for small images.
-_WORTH_PREPARING = 8
+# For fewer images a network is not prepared, which copies its weights and runs it three times on a small image. Between
+# what tools/benchmark.py --predict --size 416 calls "pays_from" for the networks with large and with small heads.
+_WORTH_PREPARING = 5
 
 
 def predict(

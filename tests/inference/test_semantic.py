@@ -169,7 +169,7 @@ def test_auto_iterations_require_whole_passes_and_whole_images(changing):
 
 
 def test_many_images_are_predicted_as_one_by_one(tmp_path):
-    """From eight images on the network is prepared; labels change only where two classes are as good as equal."""
+    """From five images on the network is prepared; labels change only where two classes are as good as equal."""
     torch.manual_seed(0)
     model = gatezoo.create_model("test_gff", num_classes=4).eval()
     random = np.random.default_rng(0)
