@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from .option_groups import LabelOptions
 
 if TYPE_CHECKING:
-    from ..data import FolderDataset, SegmentationDataset
+    from ..data import SegmentationDataset
     from ..data.create import AnyDataset
     from ..evaluation.experiment import EvalSetting
     from ..segmenters.base import BaseSegmenter
@@ -37,12 +37,10 @@ def open_data(
             )
         reader = dataset_for_task(dataset, model.task)
         data = create_dataset(reader, root, split or default_splits(reader)[1], **options)
-    elif model.task == "instance":
-        raise ValueError("instances must come from a data set that has them; a folder has none: pass --dataset coco")
     elif "instances" in options:
         raise ValueError("--iiou and --components need data with instances, such as cityscapes; a folder has none")
     else:
-        data = _open_folder(model, root / (split or ""), labels, options)
+        data = _open_folder(model, root, split, labels, options)
     if depth_map:
         if not isinstance(data, SegmentationDataset) or "depth" in data.layers:
             raise ValueError("--depth-map is for data with classes and without depth; these are not: leave it out")
@@ -55,25 +53,33 @@ def open_data(
     return data
 
 
-def _open_folder(model: BaseSegmenter, root: Path, labels: LabelOptions, options: dict[str, Any]) -> FolderDataset:
-    """Open a folder of images and labels, after a check of its files."""
+def _open_folder(
+    model: BaseSegmenter, root: Path, split: str | None, labels: LabelOptions, options: dict[str, Any]
+) -> AnyDataset:
+    """Open a folder in any format, after a check of its files."""
     from ..data import FolderDataset
+    from ..data.annotated import open_evaluated
     from ..data.check.check import require_valid_folder
     from ..data.classes import parse_classes
     from ..inference.data_classes import check_num_classes
     from ..segmenters.base import SemanticSegmenter
     from ..utils.progress import track
 
-    assert isinstance(model, SemanticSegmenter)
     for option in options.keys() - FOLDER_OPTIONS:
         raise ValueError(f"the options of a folder are {', '.join(FOLDER_OPTIONS)}; got {option!r}")
     # What was not given is as in the training data of the weights.
-    kwargs = labels.folder_options(model.pretrained_cfg, in_chans=model.in_chans).folder_kwargs()
-    data = FolderDataset(root, parse_classes(labels.classes)[0] or model.num_classes, **kwargs, **options)
+    progress = partial(track, description="checking")
+    folder = labels.folder_options(model.pretrained_cfg, in_chans=model.in_chans, check=True, progress=progress)
+    classes = parse_classes(labels.classes)[0]
+    names = model.class_names if classes is None or isinstance(classes, int) else classes
+    if data := open_evaluated(root, split, folder, names, model.task, labels.encodes):
+        return data
+    root = root / (split or "")
+    assert isinstance(model, SemanticSegmenter)
+    kwargs = folder.folder_kwargs()
+    data = FolderDataset(root, classes or model.num_classes, **kwargs, **options)
     check_num_classes(model, data)
-    require_valid_folder(
-        root, data.classes, **kwargs, min_size=model.min_size, progress=partial(track, description="checking")
-    )
+    require_valid_folder(root, data.classes, **kwargs, min_size=model.min_size, progress=progress)
     return data
 
 

@@ -5,113 +5,15 @@ from __future__ import annotations
 import dataclasses
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
+from typing import Annotated, Any, get_type_hints
 
 import typer
 
 from ..recipes.recipe import Recipe
+from .label_options import LabelOptions
 from .options import Device, Workers
 
-if TYPE_CHECKING:
-    from ..data.label_format import LabelFormat
-    from ..data.splits import FolderOptions
-    from ..pretrained import PretrainedCfg
-
 Command = Callable[..., None]
-
-
-@dataclasses.dataclass(frozen=True)
-class LabelOptions:
-    """Values of the label options; None or False for those that were not given.
-
-    Attributes:
-        classes: class names separated by commas, a file, or their number.
-        images: pattern of the image files.
-        labels: pattern of the label files.
-        ignore_index: label that does not count.
-        rgb: labels are RGB images in the colors of the class file.
-        reduce_zero_label: ids start at 1, and 0 does not count.
-        label_map: ``ID=CLASS`` for each id.
-        label_suffix: the part of a label file's name after the stem of its image.
-        image_max: value of full brightness in image files; None: the largest of their type.
-    """
-
-    classes: str | None = None
-    images: str | None = None
-    labels: str | None = None
-    ignore_index: int | None = None
-    rgb: bool = False
-    reduce_zero_label: bool = False
-    label_map: list[str] | None = None
-    label_suffix: str | None = None
-    image_max: float | None = None
-
-    @property
-    def given(self) -> list[str]:
-        """Names of the options that describe the files of a folder and were given."""
-        values = {
-            "images": self.images is not None,
-            "labels": self.labels is not None,
-            "ids": self.label_map,
-            "rgb": self.rgb,
-            "reduce-zero-label": self.reduce_zero_label,
-            "label-suffix": self.label_suffix is not None,
-            "ignore-index": self.ignore_index is not None,
-            "image-max": self.image_max is not None,
-        }
-        return [name for name, value in values.items() if value]
-
-    def label_format(self, remembered: LabelFormat | None = None) -> LabelFormat:
-        """Return the format of label files.
-
-        Args:
-            remembered: format for what was not given; default: index PNGs. The colors and ids of labels are one
-                convention: one option of them replaces all of it.
-
-        Raises:
-            ValueError: RGB labels without colors, or contradicting options.
-        """
-        from ..data.classes import parse_classes, parse_ids
-        from ..data.label_format import LabelFormat
-
-        remembered = remembered or LabelFormat()
-        suffix = remembered.suffix if self.label_suffix is None else self.label_suffix
-        if not (self.rgb or self.reduce_zero_label or self.label_map):
-            return dataclasses.replace(remembered, suffix=suffix)
-        colors = parse_classes(self.classes)[1] if self.rgb else None
-        if self.rgb and colors is None:
-            raise ValueError("--rgb needs the colors of the classes: pass --classes FILE with lines NAME R G B")
-        return LabelFormat(colors, self.reduce_zero_label, parse_ids(self.label_map or []), suffix)
-
-    def folder_options(self, remembered: PretrainedCfg | None = None, **others: Any) -> FolderOptions:
-        """Return the options to read and split a folder.
-
-        Args:
-            remembered: weights whose training data gives the options that were not given, to evaluate on data of the
-                same kind; default: index PNGs, 255 ignored. Patterns are never remembered: they are about the names
-                of one user's files.
-            others: further fields of the options.
-
-        Raises:
-            ValueError: as :meth:`label_format`; or weights that remember no valid format.
-        """
-        from ..data.label_format import LabelFormat
-        from ..data.splits import FolderOptions
-
-        stored = FolderOptions()
-        if remembered:
-            label_format = LabelFormat.from_dict(remembered.label_format)
-            stored = FolderOptions(remembered.ignore_index, label_format, image_max=remembered.image_max)
-        if self.labels is not None and self.label_suffix is not None:
-            raise ValueError("--labels and --label-suffix both say what label files are called: leave out one of them")
-        return FolderOptions(
-            stored.ignore_index if self.ignore_index is None else self.ignore_index,
-            self.label_format(stored.label_format),
-            self.images,
-            self.labels,
-            image_max=stored.image_max if self.image_max is None else self.image_max,
-            **others,
-        )
 
 
 def with_label_options(command: Command) -> Command:
@@ -121,7 +23,8 @@ def with_label_options(command: Command) -> Command:
             "classes",
             str | None,
             None,
-            "Class names separated by commas, a file with a line NAME or NAME R G B for each class, or their number.",
+            "Class names separated by commas, a file with a line NAME or NAME R G B for each class, or their number. "
+            "Default: classes.txt in the folder, or the labels of its annotations.",
         ),
         _label_option(
             "images",
@@ -138,6 +41,12 @@ def with_label_options(command: Command) -> Command:
         ),
         _label_option("ignore_index", int | None, None, "Label that does not count. Default: 255."),
         _label_option("rgb", bool, False, "Read labels as RGB images in the colors of --classes.", "--rgb"),
+        _label_option(
+            "color_tolerance",
+            int | None,
+            None,
+            "With --rgb, a color that is not in the list is the nearest one if no channel differs by more. Default: 0.",
+        ),
         _label_option("reduce_zero_label", bool, False, "Ids start at 1, and 0 does not count.", "--reduce-zero-label"),
         _label_option(
             "label_map",
@@ -158,6 +67,15 @@ def with_label_options(command: Command) -> Command:
             float | None,
             None,
             "Value of full brightness in the images. Default: 255 of 8 bits, 65535 of 16, 1 of floats.",
+        ),
+        _label_option(
+            "format",
+            str | None,
+            None,
+            "Format of the folder: plain, labelme, yolo, coco, cvat, voc or numbered. Default: what its files show.",
+        ),
+        _label_option(
+            "unlabeled", str | None, None, "Pixels outside all regions: background (default, a class) or ignore."
         ),
     ]
     return _with_options(command, "labels", options, lambda values: LabelOptions(**values))

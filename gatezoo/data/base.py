@@ -96,6 +96,7 @@ class SegmentationDataset(Dataset):
         instance_sizes: mean size in pixels of the instances of a class, by class; None where it is unknown.
         label_format: encoding of the classes in the label files, of a user's own files; None for published data sets.
         image_max: value of full brightness in the image files, if it is not that of their type.
+        annotation_files: files that hold the annotations of several images, or their labels.
 
     Raises:
         ValueError: lists of different lengths. On reading, naming the file: unreadable files, labels whose size
@@ -105,6 +106,7 @@ class SegmentationDataset(Dataset):
     instance_sizes: Mapping[int, float] | None = None
     label_format: LabelFormat | None = None
     image_max: float | None = None
+    annotation_files: Sequence[Path] = ()
 
     def __init__(
         self,

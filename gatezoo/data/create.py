@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from ..utils.choices import check_choice
+from .annotations.regions import RegionInstances
 from .base import Sample, SegmentationDataset
 from .datasets import (
     ade20k,
@@ -25,7 +26,7 @@ from .datasets import (
 from .datasets.coco import CocoInstances
 from .instances import InstanceMaskDataset
 
-AnyDataset = SegmentationDataset | CocoInstances | InstanceMaskDataset
+AnyDataset = SegmentationDataset | CocoInstances | InstanceMaskDataset | RegionInstances
 
 # Readers by name: reader(root, split, transform=None, *, further keywords).
 DATASETS: dict[str, Callable[..., AnyDataset]] = {

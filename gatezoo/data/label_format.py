@@ -9,7 +9,7 @@ from typing import Any
 from ..pretrained.label_rules import check_label_format
 from ..utils.text import first_values
 from .base import ids_from_one
-from .files.labels import Color, Decoder, color_png, index_png
+from .files.labels import Color, ColorTable, Decoder, color_png, index_png
 from .files.pairs import FolderLayout
 
 
@@ -85,6 +85,8 @@ class LabelFormat:
         content: dict[str, Any] = {}
         if isinstance(self.color_table, Mapping):
             content["color_ids"] = [[*map(int, color), int(label_id)] for color, label_id in self.color_table.items()]
+            if isinstance(self.color_table, ColorTable) and self.color_table.tolerance:
+                content["tolerance"] = self.color_table.tolerance
         elif self.color_table is not None:
             content["colors"] = [[*map(int, color)] for color in self.color_table]
         if self.reduce_zero_label:
@@ -110,6 +112,8 @@ class LabelFormat:
             colors = tuple((red, green, blue) for red, green, blue in content["colors"])
         elif "color_ids" in content:
             colors = {(red, green, blue): label_id for red, green, blue, label_id in content["color_ids"]}
+            if "tolerance" in content:
+                colors = ColorTable(colors, content["tolerance"])
         ids = {int(label_id): k for label_id, k in content["ids"].items()} if "ids" in content else None
         return cls(colors, "reduce_zero_label" in content, ids, content.get("suffix", cls.suffix))
 

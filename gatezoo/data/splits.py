@@ -11,7 +11,8 @@ from typing import Any
 import torch
 
 from ..utils.progress import Progress
-from .base import SegmentationDataset
+from .annotated import annotated_splits, find_class_list, find_format
+from .annotations.formats import PLAIN
 from .check.check import require_valid_folder
 from .classes import class_names
 from .create import AnyDataset, check_options, create_dataset, dataset_for_task, default_splits
@@ -32,6 +33,8 @@ class FolderOptions:
         seed: seed of the draw of these images.
         check: check every file first (see :func:`~gatezoo.data.check.check.check_folder`).
         in_chans, image_max: see :func:`~gatezoo.utils.images.load_image`.
+        format: a key of :data:`~gatezoo.data.annotations.formats.FORMATS`, or "plain"; None: guessed.
+        unlabeled: "background" or "ignore", see :class:`~gatezoo.data.annotations.source.ReadOptions`.
         progress: to draw a progress bar of the check.
     """
 
@@ -44,6 +47,8 @@ class FolderOptions:
     check: bool = False
     in_chans: int | None = 3
     image_max: float | None = None
+    format: str | None = None
+    unlabeled: str | None = None
     progress: Progress | None = None
 
     def __post_init__(self) -> None:
@@ -78,29 +83,32 @@ def create_splits(
 
     Args:
         data_dir: folder of the data set.
-        dataset: a key of ``DATASETS``, or "folder" for a folder of images and labels, which needs ``classes``.
+        dataset: a key of ``DATASETS``, or "folder" for a folder of images and labels, or of annotations in a format of
+            :data:`~gatezoo.data.annotations.formats.FORMATS`.
         train_split: split to train on; default: that of :func:`~gatezoo.data.create.default_splits`. Of a folder, the
             subfolder of that name; by default "train" if it exists, else the folder itself.
         val_split: split to evaluate on; default: that of the same function. Of a folder, the subfolder of that name; by
             default "val" if it exists, else a share of the training images is held out.
         val: another folder that holds the data to evaluate on; of a folder of images and labels, with ``val_split``
             the subfolder of that name in it.
-        classes: of a folder: see :func:`~gatezoo.data.classes.class_names`.
+        classes: of a folder: see :func:`~gatezoo.data.classes.class_names`; default: those of the annotations, or of
+            ``classes.txt`` in the folder.
         folder: how to read and split a folder.
-        task: task of the network. A folder has semantic labels; instances come as COCO or nuclei.
+        task: task of the network. Label maps have no instances.
         options: keywords of the reader, such as ``depth=True``; of a folder, ``depth`` is the metres of one unit.
 
     Raises:
         ValueError: no data set of that name, task or layout; with ``check``, the first error of the files.
     """
     root = Path(data_dir)
-    if task == "instance" and dataset == "folder":
-        raise ValueError("instances must come from a data set that has them; a folder has none: pass --dataset coco")
+    folder = folder or FolderOptions()
     dataset = dataset_for_task(dataset, task)
     if dataset != "folder":
-        if folder and folder.image_max is not None:
+        if folder.format or folder.unlabeled:
+            raise ValueError(f"--format and --unlabeled must be given for folders only; got them for {dataset}")
+        if folder.image_max is not None:
             raise ValueError(f"image_max must be given for folders only; got {folder.image_max} for {dataset}: drop it")
-        if folder and not folder.layout.is_default:
+        if not folder.layout.is_default:
             raise ValueError(
                 f"patterns of images and labels must be given for folders only; got them for {dataset}: drop them"
             )
@@ -109,20 +117,29 @@ def create_splits(
             create_dataset(dataset, root, train_split or train_default, **(options or {})),
             create_dataset(dataset, val or root, val_split or val_default, **(options or {})),
         )
+    if (name := find_format(root, folder, task)) != PLAIN:
+        if options:
+            raise ValueError(f"the options of {name} are none; got {next(iter(options))!r}")
+        splits, other = (train_split, val_split), Path(val) if val else None
+        train_data, val_data = annotated_splits(root, splits, other, name, folder, classes, task)
+        if val_data is None:
+            return random_split(train_data, folder.val_fraction, folder.seed)
+        return train_data, val_data
+    classes = find_class_list(root, classes)
     train_dir = root / (train_split or "train")
     val_dir = Path(val) / (val_split or "") if val else root / (val_split or "val")
     return _folder_splits(
         train_dir if train_split or os.path.isdir(train_dir) else root,
         val_dir if val or val_split or os.path.isdir(val_dir) else None,
         classes,
-        folder or FolderOptions(),
+        folder,
         options or {},
     )
 
 
 def _folder_splits(
     train_dir: Path, val_dir: Path | None, classes: str | None, folder: FolderOptions, options: Mapping[str, Any]
-) -> tuple[SegmentationDataset, SegmentationDataset]:
+) -> tuple[AnyDataset, AnyDataset]:
     """Open folders of images and labels to train and to evaluate on; without the latter, split the former."""
     if classes is None:
         raise ValueError("a folder of images and labels needs classes: pass --classes NAME,NAME,... or --classes FILE")
@@ -140,9 +157,7 @@ def _folder_splits(
     return train_data, FolderDataset(val_dir, names, **kwargs)
 
 
-def random_split(
-    data: SegmentationDataset, fraction: float, seed: int
-) -> tuple[SegmentationDataset, SegmentationDataset]:
+def random_split(data: AnyDataset, fraction: float, seed: int) -> tuple[AnyDataset, AnyDataset]:
     """Split a data set at random into all but a fraction of the images, and that fraction.
 
     Raises:

@@ -28,6 +28,8 @@ def check_label_format(name: str, content: Any) -> None:
             refuse(f"{key} of {name}", what, value)
     if content.keys() >= {"colors", "color_ids"}:
         raise ValueError(f"{name} must have colors or color_ids; got both: leave one out")
+    if "tolerance" in content and "color_ids" not in content:
+        raise ValueError(f"{name} must have color_ids with a tolerance; got none: remove it")
     if content.keys() >= {"reduce_zero_label", "ids"}:
         raise ValueError(f"{name} must give ids by reduce_zero_label or by ids; got both: leave one out")
 
@@ -76,6 +78,7 @@ _FIELDS: dict[str, tuple[str, Callable[[Any], bool]]] = {
         f"1 to {MAX_IDS} different colors with their id, [R, G, B, ID]",
         lambda value: _is_color_table(value, 4, MAX_IDS),
     ),
+    "tolerance": ("a number in 1 .. 255", lambda value: _is_whole(value, 255) and value > 0),
     "reduce_zero_label": ("true if it is there", lambda value: value is True),
     "ids": (f"a class in 0 .. {MAX_CLASSES - 1} for each of 1 to {MAX_IDS} ids", _is_id_map),
     "suffix": (f"the ending of a file's name, of 1 to {MAX_SUFFIX} characters", _is_suffix),

@@ -52,6 +52,7 @@ def describe_data(data: AnyDataset) -> Identity:
     files = [Path(path) for path in (*getattr(data, "images", ()), *getattr(data, "label_files", ()))]
     for layer in getattr(data, "layers", {}).values():
         files += layer.files
+    files += getattr(data, "annotation_files", ())
     if annotations := getattr(data, "annotations", None):
         files.append(annotations.file)
     digest = hashlib.sha256()

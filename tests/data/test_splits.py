@@ -31,15 +31,15 @@ def test_channels_and_full_brightness_reach_check_and_data(shapes):
         create_splits(shapes, classes="ground,disc", folder=FolderOptions(image_max=1000, check=True))
 
 
-def test_data_sets_are_opened_for_the_task(tmp_path):
+def test_data_sets_are_opened_for_the_task(tmp_path, shapes):
     trees.nuclei(tmp_path)
     train_data, val_data = create_splits(tmp_path, "nuclei", task="instance")
     assert (len(train_data), len(val_data)) == (3, 1)
     assert train_data[0].keys() >= {"boxes", "masks"}
     with pytest.raises(ValueError, match="instances must come from a data set that has them; a folder has none"):
-        create_splits(tmp_path, task="instance")
+        create_splits(shapes, task="instance")
     with pytest.raises(ValueError, match="a folder of images and labels needs classes"):
-        create_splits(tmp_path)
+        create_splits(shapes)
     with pytest.raises(ValueError, match=r"image_max must be given for folders only; got 4095 for nuclei"):
         create_splits(tmp_path, "nuclei", folder=FolderOptions(image_max=4095))
 

@@ -11,16 +11,17 @@ from typing import Any
 from ...utils.images import MIN_SIZE, check_image_max
 from ...utils.parallel import parallel_map
 from ...utils.progress import Progress
+from ..annotations.source import ReadOptions, Source
 from ..classes import check_class_list
 from ..files.labels import Color
 from ..files.pairs import FolderLayout, find_folder_files
 from ..label_format import LabelFormat
 from .consistency import check_images, check_palettes
-from .inspect import FilePair, inspect_pair
+from .inspect import FilePair, inspect_entry, inspect_pair
 from .report import Issue, Report
 from .rules import FolderValidator
 
-__all__ = ["Issue", "Report", "check_folder", "require_valid_folder"]
+__all__ = ["Issue", "Report", "check_folder", "check_source", "require_valid", "require_valid_folder"]
 
 _log = logging.getLogger("gatezoo")
 
@@ -65,11 +66,40 @@ def check_folder(  # noqa: PLR0913
     )
     pairs = list(progress(read, len(images)) if progress else read)
     validator = FolderValidator(pairs, classes, ignore_index, label_format, min_size)
-    report = validator.report(root)
-    issues += [issue for pair in pairs for issue in validator.check_pair(pair)]
-    issues += check_images(pairs, image_dir, image_max)
     if color_table is None:
         issues += check_palettes(pairs, label_dir)
+    return _report(root, validator, issues + check_images(pairs, image_dir, image_max), label_dir)
+
+
+def check_source(
+    source: Source, options: ReadOptions, min_size: int = MIN_SIZE, progress: Progress | None = None
+) -> Report:
+    """Read every image and every annotation of a source once and report all that training on them would fail on.
+
+    Args:
+        source: the annotations.
+        options: how they become classes; ``in_chans`` None: any number, the same in all files.
+        min_size, progress: see :func:`check_folder`.
+
+    Raises:
+        ValueError: annotations without labels.
+    """
+    names, decode = source.class_names(options), source.decoder(options)
+    read: Iterable[FilePair] = parallel_map(
+        lambda entry: inspect_entry(entry.image, entry.key, decode, options.in_chans, options.image_max), source.entries
+    )
+    pairs = list(progress(read, len(source.entries)) if progress else read)
+    # A mapping of ids, so that no rule takes the numbers for those of a file.
+    ids = {k: k for k in (*range(len(names)), options.ignore_index)}
+    validator = FolderValidator(pairs, names, options.ignore_index, LabelFormat(ids=ids), min_size)
+    issues = source.issues + check_images(pairs, source.root, options.image_max)
+    return _report(source.root, validator, issues, source.root)
+
+
+def _report(root: Path, validator: FolderValidator, issues: list[Issue], label_dir: Path) -> Report:
+    """Return the report of a validator's files with their issues after the given ones."""
+    report = validator.report(root)
+    issues = issues + [issue for pair in validator.pairs for issue in validator.check_pair(pair)]
     report.issues = issues + validator.check_totals(label_dir, report)
     return report
 
@@ -83,7 +113,11 @@ def require_valid_folder(root: str | os.PathLike, classes: int | Sequence[str], 
     Raises:
         ValueError: the first error of the files, or as :func:`check_folder`.
     """
-    report = check_folder(root, classes, **options)
+    require_valid(check_folder(root, classes, **options))
+
+
+def require_valid(report: Report) -> None:
+    """Raise ValueError with the first error of a report; without errors, log the first warning of each kind."""
     report.raise_errors()
     first: dict[str, Issue] = {}
     for issue in report.warnings:

@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from ...utils.images import check_pixels, open_pil, read_pixels
-from ..files.labels import INTEGER_MODES, Color, gray_levels, pack_colors, unpack_color
+from ..files.labels import INTEGER_MODES, Color, Decoder, gray_levels, pack_colors, unpack_color
 
 # A photograph given as a mask has too many colors to keep them all, and a depth map too many values.
 MAX_COLORS, MAX_VALUES = 64, 4096
@@ -70,6 +70,31 @@ def inspect_pair(
             _inspect_mask(pair, mask)
     except ValueError as error:
         pair.errors[mask or image] = _without(mask or image, error)
+    return pair
+
+
+def inspect_entry(
+    image: Path, key: Path, decode: Decoder, in_chans: int | None = None, image_max: float | None = None
+) -> FilePair:
+    """Read an image and draw its annotations, and return the facts as of a pair of files.
+
+    Args:
+        image: the image file.
+        key: what ``decode`` takes.
+        decode: function that draws the annotations as classes (H, W).
+        in_chans, image_max: see :func:`check_pixels`.
+    """
+    pair = inspect_pair(image, None, in_chans, image_max)
+    pair.mask = key
+    if not pair.errors:
+        try:
+            classes = decode(key)
+        except ValueError as error:
+            pair.errors[key] = _without(key, error)
+        else:
+            values, counts = np.unique(classes, return_counts=True)
+            pair.ids = dict(zip(values.tolist(), counts.tolist()))
+            pair.mask_size, pair.mode = (classes.shape[0], classes.shape[1]), "L"
     return pair
 
 

@@ -10,7 +10,7 @@ import torch
 
 from ...utils.text import first_values
 from ..base import UNKNOWN, class_table
-from ..files.labels import LOSSY_FORMATS, Color
+from ..files.labels import LOSSY_FORMATS, Color, nearest_ids
 from ..label_format import LabelFormat
 from .inspect import FilePair
 from .report import Issue, Report
@@ -76,7 +76,11 @@ class FolderValidator:
             colors = Counter(pair.colors)
             for index, color in pair.palette.items():
                 colors[color] += pair.ids[index]
-            ids = ((color, table.get(color, UNKNOWN), pixels) for color, pixels in colors.items())
+            near = nearest_ids(table, list(colors))
+            ids = (
+                (color, UNKNOWN if label_id is None else label_id, pixels)
+                for (color, pixels), label_id in zip(colors.items(), near)
+            )
         classes: Counter[int] = Counter()
         unexpected: dict[int | Color, int] = {}
         for value, label_id, pixels in ids:

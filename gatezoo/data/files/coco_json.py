@@ -5,10 +5,8 @@ Described at https://cocodataset.org/#format-data. Masks are drawn by pycocotool
 
 from __future__ import annotations
 
-import json
 import math
 import os
-import pickle
 from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath, PureWindowsPath
@@ -17,8 +15,10 @@ from typing import Any
 import numpy as np
 
 from ...utils.optional import require_package
-from ...utils.text import first_line, shorten
+from ...utils.text import shorten
 from ..classes import check_class_list
+from .json_file import read_json
+from .packed import PackedRecords
 
 Annotation = dict[str, Any]
 
@@ -74,8 +74,6 @@ def _records(content: Any, table: str, file: Path) -> list[Annotation]:
 class Annotations:
     """Annotations of a COCO JSON file.
 
-    They are kept pickled in one array: of Python objects, each worker of a loader would soon have its own copy.
-
     Attributes:
         file: the JSON file.
         images: records of the images, in order of id: "file_name", "width", "height", "id".
@@ -89,14 +87,7 @@ class Annotations:
     def __init__(self, file: Path):
         require_package("pycocotools", "COCO annotations")
         self.file = file
-        if not os.path.isfile(file):
-            raise ValueError(f"COCO annotations must be a JSON file; there is none at {file}")
-        try:
-            content = json.loads(file.read_text(encoding="utf-8"))
-        except (OSError, ValueError, RecursionError) as error:
-            raise ValueError(
-                f"COCO annotations must be in JSON; {file} does not hold it: {first_line(error)}"
-            ) from None
+        content = read_json(file, "COCO annotations")
         self.images = sorted(_records(content, "images", file), key=lambda record: record["id"])
         categories = sorted(_records(content, "categories", file), key=lambda record: record["id"])
         annotations = _records(content, "annotations", file)
@@ -114,9 +105,7 @@ class Annotations:
         unknown = by_image.keys() - {record["id"] for record in self.images}
         if unknown:
             raise ValueError(f"annotations must be of the file's images; in {file} some are of image {min(unknown)}")
-        packed = [pickle.dumps(by_image[record["id"]]) for record in self.images]
-        self._ends = np.cumsum([0] + [len(item) for item in packed])
-        self._packed = np.frombuffer(b"".join(packed), dtype=np.uint8)
+        self._packed = PackedRecords(by_image[record["id"]] for record in self.images)
 
     def image_files(self, image_dir: str | os.PathLike) -> list[Path]:
         """Return the files of the images, which must lie in this folder.
@@ -135,7 +124,7 @@ class Annotations:
 
     def of(self, index: int) -> list[Annotation]:
         """Return the annotations of an image, by its index in ``images``."""
-        return pickle.loads(self._packed[self._ends[index] : self._ends[index + 1]].tobytes())
+        return self._packed[index]
 
     def mask(self, annotation: Annotation, index: int) -> np.ndarray:
         """Draw the mask of an annotation, bool (H, W), from polygons or run lengths.

@@ -101,22 +101,59 @@ def unpack_color(number: int) -> Color:
     return int(number) >> 16, int(number) >> 8 & 255, int(number) & 255
 
 
+class ColorTable(dict[Color, int]):
+    """Id of each color; several colors may have the same.
+
+    Args:
+        colors: the ids.
+        tolerance: a color that is not in the table has the id of the nearest one, if no channel differs by more.
+    """
+
+    def __init__(self, colors: Mapping[Color, int], tolerance: int = 0):
+        super().__init__(colors)
+        if not (isinstance(tolerance, int) and 0 <= tolerance <= 255):
+            raise ValueError(f"a tolerance must be a whole number in 0 .. 255; got {tolerance}: 10 is usual")
+        self.tolerance = tolerance
+
+
+def nearest_ids(table: Mapping[Color, int], colors: Sequence[Color]) -> list[int | None]:
+    """Return the id of each color, which is in the table or within its tolerance; None for any other."""
+    tolerance = table.tolerance if isinstance(table, ColorTable) else 0
+    known, ids = np.array(list(table), dtype=np.int16), list(table.values())
+    found: list[int | None] = []
+    for color in colors:
+        distances = np.abs(known - np.array(color, dtype=np.int16)).max(1)
+        at = int(distances.argmin())
+        found.append(ids[at] if distances[at] <= tolerance else None)
+    return found
+
+
 def color_png(table: Sequence[Color] | Mapping[Color, int]) -> Decoder:
     """Make a decoder of RGB-coded labels.
 
     Args:
-        table: color of each class in order, or color -> id (several colors may share one).
+        table: color of each class in order, or color -> id (several colors may share one); a :class:`ColorTable` may
+            have a tolerance.
     """
-    pairs = table.items() if isinstance(table, Mapping) else ((color, k) for k, color in enumerate(table))
-    ids = {red << 16 | green << 8 | blue: label_id for (red, green, blue), label_id in pairs}
+    table = table if isinstance(table, Mapping) else {color: k for k, color in enumerate(table)}
+    ids = {red << 16 | green << 8 | blue: label_id for (red, green, blue), label_id in table.items()}
     codes = np.array(sorted(ids), dtype=np.int32)
-    return partial(_color_png, codes=codes, ids=np.array([ids[code] for code in codes.tolist()], dtype=np.int32))
+    ids_in_order = np.array([ids[code] for code in codes.tolist()], dtype=np.int32)
+    return partial(_color_png, codes=codes, ids=ids_in_order, table=table)
 
 
-def _color_png(path: Path, codes: np.ndarray, ids: np.ndarray) -> np.ndarray:
+def _color_png(path: Path, codes: np.ndarray, ids: np.ndarray, table: Mapping[Color, int]) -> np.ndarray:
     colors = packed_colors(path)
     positions = np.searchsorted(codes, colors).clip(max=len(codes) - 1)
     unknown = codes[positions] != colors
+    if unknown.any() and isinstance(table, ColorTable) and table.tolerance:
+        strays, inverse = np.unique(colors[unknown], return_inverse=True)
+        near = nearest_ids(table, [unpack_color(code) for code in strays])
+        found = ids[positions]
+        found[unknown] = np.array([-1 if label_id is None else label_id for label_id in near], dtype=np.int32)[inverse]
+        unknown &= found < 0
+        if not unknown.any():
+            return found
     if unknown.any():
         raise ValueError(
             f"the colors of labels must be in the color table; {path} holds {unpack_color(colors[unknown][0])} "
