@@ -21,6 +21,7 @@ RANKS = [
     ["factory", "inference"],
     ["publishing", "evaluation"],
     ["training", "exporting"],
+    ["app"],
     ["cli"],
     ["__main__"],
 ]
@@ -40,6 +41,7 @@ OWNERS = {
     "matplotlib": ("visualization",),
     "accelerate": ("training",),
     "typer": ("cli",),
+    "gradio": ("app",),
     "onnx": ("exporting",),
     "onnxruntime": ("exporting", "inference/onnx_predictor.py", "inference/runtimes.py", "inference/onnx_instances.py"),
     "openvino": ("exporting", "inference/onnx_predictor.py", "inference/runtimes.py"),

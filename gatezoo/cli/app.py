@@ -15,7 +15,7 @@ import typer
 
 from ..utils.allocator import explain_out_of_memory
 from ..utils.parallel import is_main_process, plain_message
-from . import compare, data, env, export, gates, models, predict, publish, recipes, train, weights
+from . import compare, data, env, export, gates, models, page, predict, publish, recipes, train, weights
 from . import eval as eval_
 
 app = typer.Typer(no_args_is_help=True, add_completion=False)
@@ -43,6 +43,7 @@ app.command()(models.info)
 app.command()(predict.predict)
 app.command()(gates.gates)
 app.command()(compare.compare)
+app.command()(page.app)
 app.command("eval")(eval_.evaluate)
 app.command()(export.export)
 app.command()(train.train)

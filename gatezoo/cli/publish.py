@@ -50,11 +50,29 @@ def publish(
         Path | None, typer.Option(help="Write the entry to this manifest. Default: the one in use.")
     ] = None,
     yes: Annotated[bool, typer.Option(help="Upload; otherwise the folder is only created and checked.")] = False,
+    space: Annotated[
+        Path | None,
+        typer.Option(help="Write a Space of the Hub, the page of 'gatezoo app' for SOURCE, into this empty folder."),
+    ] = None,
+    package: Annotated[
+        str | None,
+        typer.Option(
+            help="With --space: what it installs, such as 'gatezoo[app] @ git+https://...'. Default: this version."
+        ),
+    ] = None,
 ) -> None:
     """Publish weights on the Hugging Face Hub: rebuild, compare, upload, read back, add to the manifest.
 
     With --all, weights that fail do not stop the others; a table tells what went, and the exit code is 1 if any failed.
+
+    With --space only the folder of the Space is written; --license and --repo, where the weights are, go into its card.
     """
+    if space or package:
+        others = {"all": all_, "org": org, "tag": tag, "data-license": data_license, "train-data": train_data}
+        others |= {"command": command, "scores": scores, "benchmark": benchmark, "image": image, "fp16": fp16}
+        others |= {"private": private, "folder": folder, "manifest": manifest, "yes": yes}
+        _write_space(source, space, license, repo, package, [key for key, value in others.items() if value])
+        return
     from .. import hub, pretrained
     from ..publishing.benchmarks import benchmark_of, check_benchmarks, parse_benchmark
     from ..publishing.manifest import check_manifest
@@ -119,3 +137,27 @@ def publish(
     print_table(("weights", "repository", "result"), rows)
     if any(result == "failed" for *_, result in rows):
         raise typer.Exit(1)
+
+
+def _write_space(
+    source: str | None,
+    space: Path | None,
+    license: str | None,
+    repo: str | None,
+    package: str | None,
+    others: list[str],
+) -> None:
+    """Write a Space, and print its files and how to upload it."""
+    from .. import hub
+
+    if not source or not space:
+        raise ValueError("publish takes a SOURCE with --space FOLDER; --package is an option of it")
+    if others:
+        raise ValueError(f"--{others[0]} is no option of a Space: leave it out, or publish the weights without --space")
+    if repo:
+        hub.check_repo(repo)
+    from ..publishing.space import write_space
+
+    for path in write_space(source, space, license, repo, package):
+        print(f"{path} {path.stat().st_size} bytes")
+    print(f"to upload it: hf upload ORG/NAME {space} --repo-type space")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -79,10 +80,8 @@ def compute_gate_maps(
         raise ValueError(
             "gate maps require a network with gates, and at least two iterations if it is unrolled; got no gates"
         )
-    (height, width), divisor = image.shape[-2:], model.backbone.size_divisor
-    padded = (-(-height // divisor) * divisor, -(-width // divisor) * divisor)
     maps = {
-        f"G{number}": resize_to(gate.float().mean(1, keepdim=True), padded)[0, 0, :height, :width].cpu().numpy()
+        f"G{number}": resize_gate(gate[0].float().mean(0), image.shape[-2:], model.backbone.size_divisor).cpu().numpy()
         for number, gate in sorted(gates.items())
     }
     classes = _label_map(outputs)
@@ -90,6 +89,19 @@ def compute_gate_maps(
         return GateMaps(image, classes, maps)
     with ablate_gate(predictor.model, ablate) as name:  # the predictor's own modules
         return GateMaps(image, classes, maps, name, _label_map(predictor.outputs(image, given)))
+
+
+def resize_gate(gate: Tensor, size: Sequence[int], divisor: int) -> Tensor:
+    """Resize a gate of an image to the image's size.
+
+    Args:
+        gate: (h, w), which covers the image padded on the right and below to whole multiples of ``divisor``.
+        size: (H, W) of the image.
+        divisor: ``model.backbone.size_divisor``.
+    """
+    height, width = size
+    padded = (-(-height // divisor) * divisor, -(-width // divisor) * divisor)
+    return resize_to(gate[None, None], padded)[0, 0, :height, :width]
 
 
 def _label_map(outputs: SegmenterOutput) -> np.ndarray:

@@ -137,7 +137,7 @@ def maps_of_passes(
     Args:
         outputs: of each pass, for a batch of one; a pass runs when it is requested.
         size: (H, W) of the image.
-        wanted: what to compute besides the classes: "probabilities", "depth", "logits".
+        wanted: what to compute besides the classes: "probabilities", "depth", "logits", "gates".
         blur: see :func:`decode_depth`.
     """
     with_probabilities = "probabilities" in wanted
@@ -159,7 +159,9 @@ def maps_of_passes(
             depth = decode_depth(resize_to(output.log_depth[:, None], size)[:, 0], blur)[0]
             weights = output.scales[0].float()
         kept = resize_to(logits, size)[0] if "logits" in wanted else None
-        yield PassMaps(classes, before, instability, depth, weights, number, kept)
+        gates = sorted((output.gates or {}).items()) if "gates" in wanted else ()
+        means = {f"G{block}": gate[0].float().mean(0) for block, gate in gates}
+        yield PassMaps(classes, before, instability, depth, weights, number, kept, means)
 
 
 def check_predicts_depth(model: SemanticSegmenter) -> None:

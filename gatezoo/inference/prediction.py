@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,6 +22,8 @@ class PassMaps:
         scale_weights: weights of the scales, (S, h, w) of float32, 1 in sum; None unless depth is requested.
         iterations: number of passes that led to these maps, this one included.
         logits: of each class, (K, H, W); None unless requested.
+        gates: each gate by its name, G1, G2, ...: (h, w) of float32, the mean over its channels, at the size of its own
+            maps (:func:`gatezoo.inference.gate_maps.resize_gate`). {} in a pass without gates, or unless requested.
     """
 
     classes: Tensor
@@ -30,6 +33,7 @@ class PassMaps:
     scale_weights: Tensor | None = None
     iterations: int = 1
     logits: Tensor | None = None
+    gates: Mapping[str, Tensor] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -45,6 +49,7 @@ class Prediction:
         depth: in metres, (H, W) of float32; None unless requested.
         scale_weights: weights of the scales, (S, h, w) of float32, 1 in sum; None unless depth is requested.
         iterations: number of passes that were run.
+        gates: see :class:`PassMaps`.
         passes: prediction of each pass, in order; empty unless requested. Unless passes are merged, the last one
             equals this prediction.
     """
@@ -56,6 +61,7 @@ class Prediction:
     depth: np.ndarray | None = None
     scale_weights: np.ndarray | None = None
     iterations: int = 1
+    gates: dict[str, np.ndarray] = field(default_factory=dict)
     passes: list[Prediction] = field(default_factory=list)
 
     @property
@@ -69,6 +75,6 @@ class Prediction:
         arrays: dict[str, Any] = {
             name: value.cpu().numpy() if isinstance(value, Tensor) else value
             for name, value in vars(maps).items()
-            if name != "logits"
+            if name not in ("logits", "gates")
         }
-        return cls(image, **arrays)
+        return cls(image, gates={name: gate.cpu().numpy() for name, gate in maps.gates.items()}, **arrays)

@@ -181,6 +181,7 @@ class Predictor:
         probabilities: bool = False,
         depth: bool = False,
         logits: bool = False,
+        gates: bool = False,
     ) -> list[PassMaps]:
         """Compute the maps of one image on the device.
 
@@ -189,6 +190,7 @@ class Predictor:
             depth_map: (H, W), in metres.
             all_passes, probabilities, depth: see :meth:`predict`.
             logits: also return the logits, or the logarithm of probabilities that were averaged.
+            gates: also return the gates.
 
         Returns:
             The result last. With ``all_passes`` the maps of each pass precede it if passes are merged; if they are not,
@@ -199,7 +201,7 @@ class Predictor:
         """
         if depth:
             check_predicts_depth(self.model)
-        pass_by_pass = all_passes or depth or self.merge is not None or self.iterations == "auto"
+        pass_by_pass = all_passes or depth or gates or self.merge is not None or self.iterations == "auto"
         pixels = image.shape[-2] * image.shape[-1]
         mode = self.mode
         if mode is None and pixels > MAX_WHOLE_PIXELS:
@@ -208,7 +210,7 @@ class Predictor:
         # Where it is possible, probabilities are computed pass by pass, since instability compares two passes.
         if pass_by_pass or (probabilities and scale is not None and "iterations" in self.model.capabilities):
             scale = require_whole_images(mode, "a prediction of depth or of single passes")
-            flags = {"probabilities": probabilities, "depth": depth, "logits": logits}
+            flags = {"probabilities": probabilities, "depth": depth, "logits": logits, "gates": gates}
             return self._run_passes(image, depth_map, scale, all_passes, {name for name in flags if flags[name]})
         extra = depth_kwargs(self.model, depth_map, image, self.device)
         forward = partial(self.model, **self._iteration_kwargs, **extra)
@@ -245,7 +247,8 @@ class Predictor:
         """Run the passes over the whole image one after the other; see :meth:`run`."""
         batch = scaled(self._to_input(image[None].to(self.device)), scale)
         extra = depth_kwargs(self.model, depth_map, image, self.device)
-        outputs = self.model.iterate_outputs(batch, details="depth" in wanted, **self._iteration_kwargs, **extra)
+        details = not wanted.isdisjoint(("depth", "gates"))
+        outputs = self.model.iterate_outputs(batch, details=details, **self._iteration_kwargs, **extra)
         needed = wanted if self.merge is None else wanted | {"probabilities"}
         maps = maps_of_passes(outputs, image.shape[-2:], needed, self.blur)
         merged = None if self.merge is None else MergedPasses(self.merge)

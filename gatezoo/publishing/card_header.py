@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from huggingface_hub import EvalResult, ModelCardData
+from huggingface_hub import EvalResult, ModelCardData, SpaceCardData
 
 from .. import pretrained
 from ..metrics.names import METRICS
@@ -80,6 +80,32 @@ def card_header(config: Mapping[str, Any], name: str, task: str, tag: str) -> st
     )
     if not data.eval_results:
         data.model_name = None  # it names the results alone
+    return data.to_yaml().strip()
+
+
+def space_header(name: str, version: str, app: str, license: str, repo: str | None) -> str:
+    """Return the YAML at the top of the README of a Space, without its rules of dashes.
+
+    Args:
+        name: of the weights.
+        version: of Gradio.
+        app: file that serves the page.
+        license: see :func:`license_lines`.
+        repo: ORG/NAME where the weights are published too; None for nowhere.
+    """
+    data = SpaceCardData(
+        title=name,
+        sdk="gradio",
+        sdk_version=version,
+        app_file=app,
+        license=license_lines(license)["license"],
+        models=[repo] if repo else None,
+        tags=["gatezoo", "image-segmentation"],
+        emoji="\N{JIGSAW PUZZLE PIECE}",
+        colorFrom="indigo",
+        colorTo="yellow",
+        pinned=False,
+    )
     return data.to_yaml().strip()
 
 

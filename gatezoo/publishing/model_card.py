@@ -74,7 +74,7 @@ def render_model_card(
     cfg, text = config["pretrained_cfg"], _TASK_TEXTS[task]
     classes = ", ".join(cfg.get("class_names", ())[text.first_class :]) or f"{cfg['num_classes']} classes"
     sections = [
-        ("", [f"# {_escape(name)}", f"{text.title} of: {_escape(classes)}."]),
+        ("", [f"# {escape(name)}", f"{text.title} of: {escape(classes)}."]),
         ("", [f"![{text.figure}]({figure})"] if figure else []),
         ("Usage", _usage(source, text)),
         ("Results", _results(cfg)),
@@ -101,7 +101,7 @@ def _results(cfg: Mapping[str, Any]) -> list[str]:
     if headline_key(metrics) is None:
         return ["Not measured."]
     rows = [
-        (_escape(metric_info(key).title), format_metric(key, value))
+        (escape(metric_info(key).title), format_metric(key, value))
         for key, value in metrics.items()
         if isinstance(value, (int, float)) and not isinstance(value, bool)
     ]
@@ -110,25 +110,25 @@ def _results(cfg: Mapping[str, Any]) -> list[str]:
         (f"{METRICS['miou'].title} after pass {number}", format_metric("miou", value)) for number, value in by_pass
     ]
     by_class = [
-        (_escape(name), format_metric("iou", value))
+        (escape(name), format_metric("iou", value))
         for name, value in zip(cfg.get("class_names", ()), metrics.get("iou", ()))
     ]
     tables = [_table("metric", "value", rows)]
     if by_class:
         tables.append(_table("class", METRICS["iou"].title, by_class))
-    return [f"Protocol: {_escape(metrics.get('protocol', 'unknown'))}.", *tables]
+    return [f"Protocol: {escape(metrics.get('protocol', 'unknown'))}.", *tables]
 
 
 def _training(cfg: Mapping[str, Any]) -> list[str]:
     """Return the training data, how it was encoded if not in the usual way, the weights before, and the command."""
-    lines = [f"Training data: {_escape(cfg.get('train_data') or 'unknown')}."]
+    lines = [f"Training data: {escape(cfg.get('train_data') or 'unknown')}."]
     if stored := cfg.get("label_format"):
         text = LabelFormat.from_dict(stored).describe(cfg.get("class_names", ()), cfg.get("ignore_index", 255))
-        lines.append(f"Labels: {_escape(text)}.")
+        lines.append(f"Labels: {escape(text)}.")
     if cfg.get("image_max"):
         lines.append(f"Images: {cfg['image_max']:g} is full brightness.")
     if cfg.get("base_model"):
-        lines.append(f"Base model: {_escape(cfg['base_model'])}.")
+        lines.append(f"Base model: {escape(cfg['base_model'])}.")
     if cfg.get("command"):
         lines.append(_block(cfg["command"]))
     return lines
@@ -139,25 +139,25 @@ def _limits(cfg: Mapping[str, Any], text: _TaskText) -> list[str]:
     lines = [
         "- For research on gated segmentation networks, and to start fine-tuning from.",
         text.limit.format(count=cfg["num_classes"]),
-        f"- Images unlike those of {_escape(dataset)} (another place, camera, weather, scale) were not evaluated; "
+        f"- Images unlike those of {escape(dataset)} (another place, camera, weather, scale) were not evaluated; "
         "expect lower scores. Do not use the predictions for decisions that can harm people.",
     ]
     iou = zip(cfg.get("class_names", ()), cfg.get("metrics", {}).get("iou", ()))
-    weak = [f"{_escape(name)} ({100 * value:.0f} %)" for name, value in iou if value is not None and value < _WEAK_IOU]
+    weak = [f"{escape(name)} ({100 * value:.0f} %)" for name, value in iou if value is not None and value < _WEAK_IOU]
     if weak:
         lines.append(f"- Classes with a low IoU: {', '.join(weak)}.")
     return lines
 
 
 def _license(cfg: Mapping[str, Any]) -> list[str]:
-    weights, data = (_escape(cfg.get(key) or "unknown") for key in ("license", "data_license"))
+    weights, data = (escape(cfg.get(key) or "unknown") for key in ("license", "data_license"))
     return [f"Weights: {weights}.\nTraining data: {data}."]
 
 
 def _files(cfg: Mapping[str, Any]) -> list[str]:
     lines = [f"`model.safetensors`: {cfg['size']} bytes, sha256 `{cfg['sha256']}`."]
     if versions := ", ".join(f"{key} {value}" for key, value in cfg.get("versions", {}).items()):
-        lines.append(f"Made with {_escape(versions)}.")
+        lines.append(f"Made with {escape(versions)}.")
     return ["\n".join(lines)]
 
 
@@ -171,7 +171,7 @@ def _block(text: str, language: str = "") -> str:
     return f"{fence}{language}\n{text}\n{fence}"
 
 
-def _escape(text: str) -> str:
+def escape(text: str) -> str:
     """Return text as one line in which no character is markup: those that could be are entities.
 
     Underscores within a word are none. A dollar could start a formula on the Hub.

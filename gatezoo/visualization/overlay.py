@@ -39,7 +39,7 @@ def overlay(
         names: of the classes; adds a legend below the image: the classes that occur, with their shares of the pixels.
         alpha: opacity of the colors; 1 hides the image.
     """
-    clear = _is_clear(names, palette)
+    clear = is_clear(names, palette)
     edges = outlines(classes, max(1, round(max(classes.shape) / 1000)))
     opacity = np.where(edges, np.uint8(255), np.uint8(round(255 * alpha)))
     if clear:  # but for a dark edge around outlines, which sets off light classes on a light image
@@ -51,7 +51,7 @@ def overlay(
     return with_legend(figure, _shares_legend(classes, names, palette, clear), font_size(figure.width))
 
 
-def _is_clear(names: Sequence[str] | None, palette: Palette) -> bool:
+def is_clear(names: Sequence[str] | None, palette: Palette) -> bool:
     """Tell whether overlays leave class 0 clear: it is named background, void or unlabeled, or its color is black."""
     return tuple(palette[0]) == (0, 0, 0) or (names is not None and names[0].lower() in CLEAR_NAMES)
 

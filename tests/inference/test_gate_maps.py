@@ -11,7 +11,7 @@ from PIL import Image
 from safetensors.torch import save_file
 
 import gatezoo
-from gatezoo.inference.gate_maps import ablate_gate, compute_gate_maps
+from gatezoo.inference.gate_maps import ablate_gate, compute_gate_maps, resize_gate
 from gatezoo.inference.predictor import Predictor
 from gatezoo.visualization.gates import prediction_changes
 
@@ -174,3 +174,21 @@ def test_errors_are_one_line(monkeypatch, capsys, shapes, arguments, message):
     code, _, err = run(monkeypatch, capsys, "gates", "plain.safetensors", "03.png", "--out", "linked.png")
     assert code == 2
     assert "an output must not replace an input; linked.png would replace 03.png" in err
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("name", [*GATED, "test_depthgate"])
+def test_gates_of_each_pass_are_those_of_the_outputs(name, image):
+    model = with_random_gates(gatezoo.create_model(name, num_classes=4)).eval()
+    predictor = Predictor(model, shared=True)
+    passes = predictor.run(image, all_passes=True, gates=True)
+    outputs = model.outputs(normalized(model, image))
+    expected = [{}] * (len(passes) - len(outputs.gates)) + outputs.gates
+    for one, gates in zip(passes, expected, strict=True):
+        assert one.gates.keys() == {f"G{number}" for number in gates}
+        for number, gate in gates.items():
+            assert torch.equal(one.gates[f"G{number}"], gate[0].mean(0))
+    whole = {name: resize_gate(gate, (65, 97), model.backbone.size_divisor) for name, gate in passes[-1].gates.items()}
+    for key, gate in compute_gate_maps(model, image).gates.items():
+        assert np.array_equal(whole[key].numpy(), gate)
+    assert predictor.run(image, all_passes=True)[-1].gates == {}
