@@ -71,7 +71,7 @@ class Exploration:
     @property
     def gate_names(self) -> list[str]:
         """Names of the gates of all passes, in order."""
-        return list(max((one.gates for one in self.passes), key=len))
+        return max((list(one.gates) for one in self.passes), key=len)
 
     def gate(self, number: int, name: str) -> np.ndarray:
         """Return a gate of a pass, numbered from 1, at the size of the image: (H, W)."""

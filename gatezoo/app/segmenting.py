@@ -77,8 +77,9 @@ def predict_classes(predictor: Predictor, image: Tensor) -> Prediction:
     if whole := height * width <= MAX_WHOLE_PIXELS:
         jobs.report(None, "predicting")
         return predictor.predict_decoded(image, probabilities=whole, depth=predictor.model.predicts_depth)
-    sides = LARGE_IMAGE_MODE.window, LARGE_IMAGE_MODE.overlap
-    windows = [len(window_weights(side, min(side, int(sides[0])), sides[1])) for side in (height, width)]
+    window, overlap = LARGE_IMAGE_MODE.window, LARGE_IMAGE_MODE.overlap
+    assert isinstance(window, int)
+    windows = [len(window_weights(side, min(side, window), overlap)) for side in (height, width)]
     jobs.report(None, f"predicting {windows[0] * windows[1]} windows")
     return predictor.predict_decoded(image)
 
@@ -132,7 +133,7 @@ def instances_view(found: FoundInstances, score: float) -> str:
         boxes = chosen["boxes"].tolist()
         return draw_instances(image, chosen["masks"].windows(), boxes, captions, alpha, labels=labels)
 
-    entries = [(*entry[0].rsplit(" ", 1), entry[1]) for entry in instance_legend(labels, found.class_names)]
+    entries = [(entry[0].rsplit(" ", 1), entry[1]) for entry in instance_legend(labels, found.class_names)]
     under, over = to_pil(image), drawn(1.0)
     files = {"_instances.png": markup.png_bytes(number_image(chosen)), "_overlay.png": markup.png_bytes(drawn(0.5))}
     record = {
@@ -154,7 +155,7 @@ def instances_view(found: FoundInstances, score: float) -> str:
     return "".join(
         [
             markup.grid([markup.figure(markup.layers(under.resize(over.size), over, caption), caption)]),
-            markup.legend((name, color, count) for name, count, color in entries),
+            markup.legend((name, color, count) for (name, count), color in entries),
             _downloads(found.model, found.file, image, files, record),
         ]
     )

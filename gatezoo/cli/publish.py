@@ -68,7 +68,13 @@ def publish(
     With --space only the folder of the Space is written; --license and --repo, where the weights are, go into its card.
     """
     if space or package:
-        others = {"all": all_, "org": org, "tag": tag, "data-license": data_license, "train-data": train_data}
+        others: dict[str, object] = {
+            "all": all_,
+            "org": org,
+            "tag": tag,
+            "data-license": data_license,
+            "train-data": train_data,
+        }
         others |= {"command": command, "scores": scores, "benchmark": benchmark, "image": image, "fp16": fp16}
         others |= {"private": private, "folder": folder, "manifest": manifest, "yes": yes}
         _write_space(source, space, license, repo, package, [key for key, value in others.items() if value])
