@@ -128,7 +128,7 @@ def test_dependencies_are_all_that_the_networks_import():
     spec = importlib.util.spec_from_file_location("hubconf", ROOT / "hubconf.py")
     hubconf = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(hubconf)
-    optional = {"matplotlib", "onnxruntime"}  # for drawing, and for exported networks
+    optional = {"matplotlib", "onnxruntime", "openvino"}  # for drawing, and for exported networks
     assert wanted - optional <= set(hubconf.dependencies)
     for name in hubconf.dependencies:
         assert importlib.util.find_spec(name), name

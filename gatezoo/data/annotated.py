@@ -29,7 +29,7 @@ _log = logging.getLogger("gatezoo")
 def find_format(root: Path, folder: FolderOptions, task: str = "semantic") -> str:
     """Return the format of a folder: a key of ``FORMATS``, or ``PLAIN`` for images and label maps.
 
-    It is guessed, and the guess is logged, unless it is given; patterns of names make it plain.
+    It is guessed, and what is not plain is logged, unless it is given; patterns of names make it plain.
 
     Raises:
         ValueError: a format that is not known or not clear, none with instances for such a task, or options of label
@@ -41,7 +41,7 @@ def find_format(root: Path, folder: FolderOptions, task: str = "semantic") -> st
         name = PLAIN
     else:
         guess = guess_format(root, task)
-        if guess:
+        if guess and guess.name != PLAIN:
             _log.info("%s", guess)
         name = guess.name if guess else PLAIN
     if name == PLAIN and task == "instance":

@@ -44,7 +44,9 @@ def test_experiment_builds_its_networks_and_opens_its_data(name):
 # Off by hand: what a recipe does without each field.
 OFF = {
     **dict.fromkeys(("cat_max_ratio", "seg_loss_weight", "layer_decay", "head_lr_mult", "grad_accum_steps"), 1),
-    **dict.fromkeys(("crop_schedule", "init", "late_loss", "trainable_prefix", "decay_steps", "best_metric"), ""),
+    **dict.fromkeys(
+        ("crop_schedule", "init", "late_loss", "trainable_prefix", "decay_steps", "best_metric", "components"), ""
+    ),
     **dict.fromkeys(("rotate", "hflip", "color_jitter", "momentum", "weight_decay", "power", "warmup", "clip_grad"), 0),
     **dict.fromkeys(("linear_probe_steps", "iteration_loss_weight", "aux_loss_weight", "depth_loss_weight"), 0),
     **dict.fromkeys(("scale_loss_weight", "repeat_thresh", "ema_decay", "patience", "short_side"), 0),

@@ -197,8 +197,14 @@ def test_eval_prints_average_precision(discs, folder, tmp_path, monkeypatch, cap
             "eval {instance} --data {data} --dataset nuclei --boundary",
             "--boundary is only supported for semantic segmentation",
         ),
-        ("eval {instance} --data {data}/val", "instances must come from a data set that has them; a folder"),
-        ("train test_zigzag_maskrcnn --data {data} --output {out}", "instances must come from a data set that has"),
+        (
+            "eval {instance} --data {data}/val --format plain",
+            "instances must come from a data set that has them; a folder",
+        ),
+        (
+            "train test_zigzag_maskrcnn --data {data} --format plain --output {out}",
+            "instances must come from a data set that has",
+        ),
         (
             "train test_zigzag_maskrcnn --data {data} --dataset nuclei --loss ohem --amp none --output {out}",
             "loss is only supported for semantic segmentation; got 'ohem': leave it out",

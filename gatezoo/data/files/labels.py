@@ -13,6 +13,7 @@ import numpy as np
 from PIL import Image
 
 from ...utils.images import open_pil
+from ...utils.optional import require_package
 
 Decoder = Callable[[Path], np.ndarray]
 Color = tuple[int, int, int]
@@ -73,8 +74,7 @@ def boundary_png(path: Path, radius: int) -> np.ndarray:
 
     A boundary pixel is on an instance, with a pixel of another one at most ``radius`` rows and columns away.
     """
-    from scipy import ndimage
-
+    ndimage = require_package("scipy.ndimage", "boundaries of instances")
     ids = instance_png(path)
     size, inside = 2 * radius + 1, ids > 0
     highest = ndimage.maximum_filter(ids, size)
