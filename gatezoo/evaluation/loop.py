@@ -11,7 +11,7 @@ from torch import nn
 from ..inference.data_classes import check_class_names as check_class_names  # users take it from here
 from ..inference.inputs import check_model
 from ..inference.modes import InferenceMode, WholeImage
-from ..inference.passes import TOLERANCE, Iterations
+from ..inference.passes import Iterations
 from ..inference.predictor import Predictor
 from ..metrics import CountMetric, DepthMetric, InstanceMetric, InstanceWeightedMetric, Metric, Scores
 from ..segmenters.base import BaseSegmenter, SemanticSegmenter
@@ -31,7 +31,6 @@ def evaluate(  # noqa: PLR0913
     mode: InferenceMode | None = None,
     iterations: Iterations = None,
     merge: str | None = None,
-    tolerance: float = TOLERANCE,
     all_iterations: bool = False,
     device: str | torch.device | None = None,
     normalize: nn.Module | None = None,
@@ -54,7 +53,6 @@ def evaluate(  # noqa: PLR0913
             network, all metrics. Default: :func:`default_metrics`.
         mode: see :mod:`gatezoo.inference`; default: whole images, single scale; windows for very large images.
         iterations: of an unrolled network, a number or "auto"; default: its own number.
-        tolerance: with "auto", the share of an image's pixels that its last pass changes at most.
         merge: "max" or "mean": score the merged probabilities of all passes; default: those of the last pass.
         all_iterations: also score each pass, at the cost of the last.
         device: that the network runs on, such as "auto" or "cuda:1"; default: where it is.
@@ -79,7 +77,6 @@ def evaluate(  # noqa: PLR0913
             mode=mode,
             iterations=iterations,
             merge=merge,
-            tolerance=tolerance,
             blur=blur,
             normalize=normalize,
         )

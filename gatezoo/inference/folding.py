@@ -72,7 +72,8 @@ def prepare_for_inference(model: S, device: str | torch.device | None = None) ->
             weight = network.get_submodule(conv).weight
             assert isinstance(weight, nn.Parameter)
             weight.data = weight.data.contiguous(memory_format=torch.channels_last)
-    return network
+    # What took the place of norms and activations is new.
+    return network.eval()
 
 
 class _Flow(TorchDispatchMode):

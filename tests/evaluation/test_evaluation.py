@@ -200,14 +200,12 @@ def test_all_iterations_match_evaluations_of_each_number_of_iterations():
 
 def test_evaluate_tells_the_passes_that_auto_runs():
     model, data = network("test_dignet"), Images(3)
-    for tolerance in (0.0, 0.02, 0.99):
-        predict = predictor.Predictor(model, iterations="auto", tolerance=tolerance).predict
-        passes = [predict(data[index]["image"]).iterations for index in range(3)]
-        found = gatezoo.evaluate(model, data, iterations="auto", tolerance=tolerance)
-        assert [image.iterations for image in found.images] == passes
-        assert found.protocol["mean_iterations"] == pytest.approx(sum(passes) / 3)
-        assert found.protocol["tolerance"] == tolerance
-    assert passes == [2, 2, 2]
+    predict = predictor.Predictor(model, iterations="auto").predict
+    passes = [predict(data[index]["image"]).iterations for index in range(3)]
+    found = gatezoo.evaluate(model, data, iterations="auto")
+    assert [image.iterations for image in found.images] == passes
+    assert found.protocol["mean_iterations"] == pytest.approx(sum(passes) / 3)
+    assert found.protocol["tolerance"] == 0.005
     assert "mean_iterations" not in gatezoo.evaluate(model, data, iterations=2).protocol
 
 

@@ -136,7 +136,7 @@ def test_refusals_name_the_reason(folder, model, tmp_path):
     with pytest.raises(ValueError, match="got FCIS, and ONNX has no pooling of position-sensitive scores"):
         gatezoo.export(network("test_fcis"), tmp_path / "out")
     with pytest.raises(ValueError, match="got deformable pooling, which ONNX does not have"):
-        gatezoo.export(network("test_deformable_maskrcnn_fpn"), tmp_path / "out")
+        gatezoo.export(network("test_deformable_maskrcnn"), tmp_path / "out")
     assert list(tmp_path.iterdir()) == []
     with pytest.raises(ValueError, match=r"this one is for instance segmentation: use gatezoo.inference.OnnxInst"):
         OnnxPredictor(folder / "model.onnx").predict(np.zeros((64, 64, 3), np.uint8))
@@ -148,7 +148,7 @@ def test_refusals_name_the_reason(folder, model, tmp_path):
 
 
 def test_other_numbers_are_refused(folder, model):
-    parts = {"model.onnx": instances.MapsAndProposals(network("test_maskrcnn_fpn", width=8)).eval()}
+    parts = {"model.onnx": instances.MapsAndProposals(network("test_maskrcnn_fpn", box_width=8)).eval()}
     with pytest.raises(ValueError, match="must give the numbers of eager mode"):
         instances._compare(model, parts, folder)
 

@@ -231,6 +231,10 @@ def test_class_names(tmp_path):
     assert len(class_names("camvid")[0]) == 11
     with pytest.raises(ValueError, match="class names must differ; the list has 'sky' 2 times"):
         class_names("sky,sky")
+    for folder in ("images", "labels"):
+        (tmp_path / folder).mkdir()
+        Image.new("L", (40, 40)).save(tmp_path / folder / "a.png")
+    path.unlink()
     with pytest.raises(ValueError, match="needs classes"):
         create_splits(tmp_path)
 

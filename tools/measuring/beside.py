@@ -109,7 +109,7 @@ def _export(model: nn.Module, image: Tensor, folder: Path) -> tuple[Callable[[],
 
     network, names = copy_for_inference(model), {"input": {"name": "image"}, "output_names": ["logits"]}
     start = time.perf_counter()
-    file = FORMATS["onnx"].write(torch.export.export(network, (image,)), folder, names, False)
+    file = FORMATS["onnx"].convert(torch.export.export(network, (image,)), folder, names)
     seconds = time.perf_counter() - start
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
