@@ -210,10 +210,10 @@ def _predict_onnx(name: str, images: list[Path] | None, out: Path, **options: ob
 
     paths = [path for item in images or [] for path in (list_images(item) if os.path.isdir(item) else [item])]
     _check_source(paths, None, None, None)
-    predictor = open_exported(name)
-    writer: PredictionWriter = OnnxWriter(predictor)
-    if predictor.info["task"] == "instance":
-        writer = OnnxInstanceWriter(OnnxInstancePredictor(name))
+    # The heads of an instance segmentation network are files of their own.
+    has_heads = Path(name).with_name("boxes.onnx").is_file()
+    writer: PredictionWriter
+    writer = OnnxInstanceWriter(OnnxInstancePredictor(name)) if has_heads else OnnxWriter(open_exported(name))
     _write(writer, paths, out)
 
 

@@ -92,6 +92,13 @@ def find_class_list(root: Path, classes: str | None) -> str | None:
     return next((str(file) for file in files if os.path.isfile(file)), None) if classes is None else classes
 
 
+def require_class_list(root: Path, classes: str | None) -> str:
+    """Return what :func:`find_class_list` does, or raise ValueError if there is none."""
+    if (found := find_class_list(root, classes)) is None:
+        raise ValueError("a folder of images and labels needs classes: pass --classes NAME,NAME,... or --classes FILE")
+    return found
+
+
 def open_annotated(
     root: Path, split: str | None, name: str, folder: FolderOptions, classes: Sequence[str] | None, task: str
 ) -> AnyDataset:
@@ -105,9 +112,7 @@ def open_annotated(
         classes: their names; None: the labels of the annotations.
         task: "semantic" or "instance".
     """
-    if split and os.path.isdir(root / split) and split not in open_source(root, name).splits:
-        root, split = root / split, None
-    return _open(open_source(root, name), split, read_options(folder, classes), folder, task)
+    return _open_part(open_source(root, name), split, folder, classes, task)
 
 
 def open_evaluated(
@@ -126,10 +131,11 @@ def open_evaluated(
     folder = folder if is_encoding_given else replace(folder, label_format=LabelFormat())
     if (name := find_format(root, folder, task)) == PLAIN:
         return None
-    if split is None and "val" in open_source(root, name).splits:
+    source = open_source(root, name)
+    if split is None and "val" in source.splits:
         split = "val"
     unlabeled = folder.unlabeled or ("background" if BACKGROUND in classes else "ignore")
-    return open_annotated(root, split, name, replace(folder, unlabeled=unlabeled), classes, task)
+    return _open_part(source, split, replace(folder, unlabeled=unlabeled), classes, task)
 
 
 def annotated_splits(
@@ -169,6 +175,15 @@ def read_options(folder: FolderOptions, classes: Sequence[str] | None) -> ReadOp
     """Return the options of annotations."""
     unlabeled = folder.unlabeled or "background"
     return ReadOptions(classes, unlabeled, folder.ignore_index, folder.in_chans, folder.image_max)
+
+
+def _open_part(
+    source: Source, split: str | None, folder: FolderOptions, classes: Sequence[str] | None, task: str
+) -> AnyDataset:
+    """Open a split, or the folder of that name in the source's folder."""
+    if split and split not in source.splits and os.path.isdir(source.root / split):
+        source, split = open_source(source.root / split, source.name), None
+    return _open(source, split, read_options(folder, classes), folder, task)
 
 
 def _open(source: Source, split: str | None, options: ReadOptions, folder: FolderOptions, task: str) -> AnyDataset:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import tempfile
 from collections import Counter
 from collections.abc import Sequence
 from functools import partial
@@ -14,10 +13,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
-from ..utils.files import ensure_dir
+from ..utils.files import check_new_folder, new_folder
 from ..utils.parallel import parallel_map
 from ..utils.text import first_values
-from .annotated import find_class_list, find_format, plain_parts, read_options
+from .annotated import find_format, plain_parts, read_options, require_class_list
 from .annotations.formats import PLAIN, open_source
 from .annotations.numbered import CLASS_FILE, INSTANCE_DIR
 from .annotations.regions import RegionInstances
@@ -59,17 +58,13 @@ def convert_folder(
     Raises:
         ValueError: errors of the files, naming the first; an occupied folder; two images of one name.
     """
-    if os.path.lexists(out) and not (out.is_dir() and not any(out.iterdir())):
-        raise ValueError(f"the output folder must be new or empty; {out} is not: choose another")
+    check_new_folder(out)
     parts = _open_parts(root, folder, classes, instances)
-    ensure_dir(out.parent)
-    with tempfile.TemporaryDirectory(prefix=".part", dir=out.resolve().parent, ignore_cleanup_errors=True) as temporary:
-        written = Path(temporary) / out.resolve().name
+    with new_folder(out) as written:
         for split, (data, numbered) in parts.items():
             _write_part(written / split, data, numbered, folder)
         data = next(iter(parts.values()))[0]
         _write_classes(written / CLASS_FILE, data)
-        os.replace(written, out)
     return {split: len(data) for split, (data, _) in parts.items()}
 
 
@@ -84,10 +79,7 @@ def _open_parts(root: Path, folder: FolderOptions, classes: str | None, instance
             split or "": (source.semantic(split, options), source.instances(split, options) if instances else None)
             for split in splits
         }
-    classes = find_class_list(root, classes)
-    if classes is None:
-        raise ValueError("a folder of images and labels needs classes: pass --classes NAME,NAME,... or --classes FILE")
-    names, palette = class_names(classes)
+    names, palette = class_names(require_class_list(root, classes))
     kwargs = folder.folder_kwargs() | {"palette": palette, "in_chans": folder.in_chans or 3}
     return {split: (FolderDataset(part, names, **kwargs), None) for split, part in plain_parts(root).items()}
 

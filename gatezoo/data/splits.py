@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from ..utils.progress import Progress
-from .annotated import annotated_splits, find_class_list, find_format
+from .annotated import annotated_splits, find_format, require_class_list
 from .annotations.formats import PLAIN
 from .check.check import require_valid_folder
 from .classes import class_names
@@ -125,7 +125,7 @@ def create_splits(
         if val_data is None:
             return random_split(train_data, folder.val_fraction, folder.seed)
         return train_data, val_data
-    classes = find_class_list(root, classes)
+    classes = require_class_list(root, classes)
     train_dir = root / (train_split or "train")
     val_dir = Path(val) / (val_split or "") if val else root / (val_split or "val")
     return _folder_splits(
@@ -138,11 +138,9 @@ def create_splits(
 
 
 def _folder_splits(
-    train_dir: Path, val_dir: Path | None, classes: str | None, folder: FolderOptions, options: Mapping[str, Any]
+    train_dir: Path, val_dir: Path | None, classes: str, folder: FolderOptions, options: Mapping[str, Any]
 ) -> tuple[AnyDataset, AnyDataset]:
     """Open folders of images and labels to train and to evaluate on; without the latter, split the former."""
-    if classes is None:
-        raise ValueError("a folder of images and labels needs classes: pass --classes NAME,NAME,... or --classes FILE")
     check_options("folder", FolderDataset, options)
     names, palette = class_names(classes)
     kwargs = folder.folder_kwargs()

@@ -50,10 +50,6 @@ masks = found["masks"].whole()  # (N, H, W) of bool
 
 def instances_readme(config: Mapping[str, Any], report: ExportReport) -> str:
     """Return the text of ``README.md`` of an instance segmentation network."""
-    rows = [
-        f"| {one.size[0]} x {one.size[1]} | {one.difference:.2g} | {one.eager_ms} | {one.exported_ms} |"
-        for one in report.comparisons
-    ]
     lines = [
         f"# {config['name']}",
         "",
@@ -74,11 +70,7 @@ def instances_readme(config: Mapping[str, Any], report: ExportReport) -> str:
         f"Difference: the greatest of all outputs of the graphs, as a share of the largest; at most "
         f"{report.tolerance:g} is accepted. Times are those of whole predictions.",
         "",
-        "| image | difference | eager, ms | exported, ms |",
-        "| --- | --- | --- | --- |",
-        *rows,
-        "",
-        "`config.json` holds the metadata, `report.json` the comparison with memory and export time.",
+        *_comparisons(report),
     ]
     return "\n".join(lines) + "\n"
 
@@ -99,10 +91,6 @@ def folder_readme(config: Mapping[str, Any], report: ExportReport) -> str:
         if report.measure == "classes"
         else "Difference: the greatest of all logits, as a share of the largest logit"
     )
-    rows = [
-        f"| {one.size[0]} x {one.size[1]} | {one.difference:.2g} | {one.eager_ms} | {one.exported_ms} |"
-        for one in report.comparisons
-    ]
     predictor = PREDICTORS.get(report.file.suffix)
     run = _TORCH
     if predictor:
@@ -128,13 +116,23 @@ def folder_readme(config: Mapping[str, Any], report: ExportReport) -> str:
         *(["Of the float32 export that was quantized.", ""] if report.quantization else []),
         f"{difference}; at most {report.tolerance:g} is accepted.",
         "",
+        *_comparisons(report),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _comparisons(report: ExportReport) -> list[str]:
+    """Return the table of the comparison with eager mode, and where more is."""
+    return [
         "| image | difference | eager, ms | exported, ms |",
         "| --- | --- | --- | --- |",
-        *rows,
+        *(
+            f"| {one.size[0]} x {one.size[1]} | {one.difference:.2g} | {one.eager_ms} | {one.exported_ms} |"
+            for one in report.comparisons
+        ),
         "",
         "`config.json` holds the metadata, `report.json` the comparison with memory and export time.",
     ]
-    return "\n".join(lines) + "\n"
 
 
 def _quantization(found: Quantization | None) -> list[str]:

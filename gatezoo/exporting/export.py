@@ -18,13 +18,12 @@ from ..segmenters.base import BaseSegmenter, SemanticSegmenter
 from ..segmenters.instance import InstanceSegmenter
 from ..utils.choices import check_choice
 from ..utils.environment import versions
-from ..utils.files import write_json, write_text
+from ..utils.files import check_new_folder, new_folder, write_json, write_text
 from ..utils.modules import copy_for_inference
 from ..utils.optional import require_extra
 from ..utils.text import shorten
 from .calibration import CalibrationImages
 from .documents import folder_readme
-from .folders import new_folder
 from .formats import FORMATS
 from .instances import LEAST_SIDE, MapsAndProposals, check_instances, export_instances
 from .module import OUTPUTS, ExportedNetwork
@@ -83,7 +82,7 @@ def export(
     precision = _precision(format, fp16, int8, calibration)
     require_extra(chosen.extra, f"an export to {format}", *chosen.packages, *["onnxruntime"] * int8)
     out = Path(out)
-    _check_folder(out)
+    check_new_folder(out)
     network = _load(model)
     _check_network(network)
     if isinstance(network, InstanceSegmenter):
@@ -196,13 +195,6 @@ def _check_size(size: tuple[int, int] | None, low: int) -> None:
         raise ValueError(
             f"size must be height and width of at least {low} pixels; got {shorten(size)}: pass size=(480, 640)"
         )
-
-
-def _check_folder(out: Path) -> None:
-    if out.is_dir() and not any(out.iterdir()):
-        return
-    if os.path.lexists(out):
-        raise ValueError(f"the output folder must be new or empty; got {out}: choose another")
 
 
 def _config(

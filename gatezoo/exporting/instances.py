@@ -20,10 +20,9 @@ from ..inference import onnx_instances, onnx_predictor
 from ..inference.instance import InstancePredictor
 from ..inference.tracing import MAX_SIDE, TRACED_SIZE, to_onnx, trace
 from ..segmenters.instance import InstanceSegmenter
-from ..utils.files import write_json, write_text
+from ..utils.files import new_folder, write_json, write_text
 from ..utils.modules import copy_for_inference
 from .documents import instances_readme
-from .folders import new_folder
 from .report import TOLERANCE, Comparison, ExportReport, difference, measure_run
 
 # Least side of a resized image: the coarsest map, of stride 64, then has more than a pixel.

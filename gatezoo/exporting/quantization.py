@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 
 from ..inference.prediction import PassMaps
-from ..metrics import SegmentationMetric
 from .calibration import CalibrationImages
 from .report import Quantization, Run
 
@@ -89,7 +88,11 @@ def measure(full: Run, small: Run, images: CalibrationImages, num_classes: int, 
     Raises:
         ValueError: fewer pixels than ``MIN_AGREEMENT`` that keep their class; labels of which none counts.
     """
-    scores = [SegmentationMetric().start(num_classes, images.ignore_index) for _ in range(2)]
+    # Of the train extra, which unlabeled images do without.
+    if images.labeled:
+        from ..metrics import SegmentationMetric
+
+        scores = [SegmentationMetric().start(num_classes, images.ignore_index) for _ in range(2)]
     times: list[tuple[float, float]] = []
     equal = pixels = 0
     for image, labels in images.read(images.held_out):

@@ -13,16 +13,18 @@ import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import onnxruntime
 from PIL import Image
 
 try:
     from .onnx_predictor import OnnxPredictor
 except ImportError:  # in an exported folder
     from onnx_predictor import OnnxPredictor  # type: ignore[no-redef]
+
+if TYPE_CHECKING:
+    import onnxruntime
 
 Found = dict[str, Any]
 
@@ -63,13 +65,13 @@ class OnnxInstancePredictor(OnnxPredictor):
         file: ``model.onnx``; ``boxes.onnx`` and ``masks.onnx`` are beside it.
 
     Raises:
-        ValueError: files that are not readable or were not written by ``gatezoo export``.
+        ValueError: files that are not readable, were not written by ``gatezoo export``, or have another task.
     """
+
+    task = "instance"
 
     def __init__(self, file: str | os.PathLike):
         super().__init__(file)
-        if self.info["task"] != "instance":
-            raise ValueError(f"an exported network must find instances; {file} does not: use OnnxPredictor")
         self._detection: dict[str, Any] = self.info["detection"]
         self._boxes, self._masks = (_open(Path(file).with_name(name)) for name in ("boxes.onnx", "masks.onnx"))
 
@@ -198,6 +200,8 @@ class OnnxInstancePredictor(OnnxPredictor):
 
 
 def _open(file: Path) -> onnxruntime.InferenceSession:
+    import onnxruntime
+
     try:
         return onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
     # onnxruntime has errors of its own for every kind of broken file.

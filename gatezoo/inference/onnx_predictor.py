@@ -31,10 +31,10 @@ class OnnxPredictor:
         info: all metadata of the file.
 
     Raises:
-        ValueError: a file that is not readable or was not written by ``gatezoo export``.
+        ValueError: a file that is not readable, was not written by ``gatezoo export``, or has another task.
     """
 
-    runtime, kind = "onnxruntime", "an ONNX file"
+    runtime, kind, task = "onnxruntime", "an ONNX file", "semantic"
 
     def __init__(self, file: str | os.PathLike):
         if not Path(file).is_file():
@@ -53,6 +53,12 @@ class OnnxPredictor:
             raise ValueError(
                 f"an exported network must be {self.kind} of gatezoo export; {file} is not: {reason}"
             ) from None
+        if (task := self.info["task"]) != self.task:
+            other = {"semantic": "OnnxPredictor", "instance": "OnnxInstancePredictor"}[task]
+            raise ValueError(
+                f"an exported network must be for {self.task} segmentation; this one is for {task} segmentation: use "
+                f"gatezoo.inference.{other}"
+            )
 
     def _open(self, file: str) -> tuple[Run, dict[str, Any]]:
         """Return the function that runs a file, and its metadata."""
@@ -93,11 +99,6 @@ class OnnxPredictor:
         Raises:
             ValueError: what :meth:`load` refuses, or an image of a size that the network does not take.
         """
-        if self.info["task"] != "semantic":
-            raise ValueError(
-                f"an exported network must predict classes; this one is for {self.info['task']} segmentation: use "
-                "gatezoo.inference.OnnxInstancePredictor"
-            )
         pixels = self.load(image)
         if not self.info["preprocessing"]:
             scaled = pixels.astype(np.float32) / 255

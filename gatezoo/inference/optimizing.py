@@ -52,9 +52,10 @@ def optimize(model: S, backend: str = "auto") -> S:
         backend: one of the following.
 
             * "onnxruntime", "openvino": that runtime on the CPU, with as many threads as torch has, from a graph for
-              images of any size in 64 .. 4096 pixels, which takes seconds to make, for each number of passes once.
-              Semantic segmentation from an image alone; see :class:`gatezoo.inference.runtimes.RuntimeCall` for what
-              runs eagerly. The copy keeps its weights: it refuses others. A copy of it runs eagerly.
+              images of any size in 64 .. 4096 pixels, which takes as long to make as an export, for each number of
+              passes once. Semantic segmentation from an image alone; for what runs eagerly, see
+              :class:`gatezoo.inference.runtimes.RuntimeCall`. The copy keeps its weights: it refuses others. A copy of
+              it runs eagerly.
             * "compile": torch.compile with frozen weights, which needs a C++ compiler and compiles for minutes at the
               first call, to be made inside ``torch.inference_mode()``, and again for other sizes.
             * "eager": the prepared network itself.

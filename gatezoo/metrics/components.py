@@ -81,8 +81,9 @@ class ComponentMetric(Metric):
 
     def instances(self, classes: Tensor, probabilities: Tensor) -> dict[str, Tensor]:
         """Return the components of a prediction: masks (N, H, W) of bool, labels (N,) of 1 and scores (N,)."""
-        numbers, count = ndimage.label((classes == self.class_index).cpu().numpy())
-        others = np.isin(classes.cpu().numpy(), self.joined)
+        labels = classes.cpu().numpy()
+        numbers, count = ndimage.label(labels == self.class_index)
+        others = np.isin(labels, self.joined)
         if count and others.any():
             distances, nearest = ndimage.distance_transform_edt(numbers == 0, return_indices=True)
             others &= distances <= self.reach

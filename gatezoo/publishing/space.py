@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
-import tempfile
 from importlib import metadata
 from pathlib import Path
 
 from ..factory import create_model, from_pretrained, load_model
-from ..utils.files import ensure_dir, write_text
+from ..utils.files import check_new_folder, new_folder, write_text
 from ..utils.optional import require_extra
 from ..weights.config import CARD
 from .card_header import space_header
@@ -69,8 +67,7 @@ def write_space(
     """
     folder = Path(folder)
     require_extra("app", "a Space", "gradio")
-    if os.path.lexists(folder) and (not folder.is_dir() or any(folder.iterdir())):
-        raise ValueError(f"the folder of a Space must be empty; {folder} is not: choose another")
+    check_new_folder(folder, "the folder of a Space")
     package = package or f"gatezoo[app]=={metadata.version('gatezoo')}"
     if not _PACKAGE.fullmatch(package):
         raise ValueError(f"the package of a Space must be gatezoo[app], with a version or an address; got {package!r}")
@@ -80,11 +77,7 @@ def write_space(
     if not license:
         raise ValueError(f"published weights must have a license; {source} has none: pass --license, such as CC-BY-4.0")
     name = cfg.name if cfg else str(model.architecture)
-    ensure_dir(folder.parent)
-    # Beside the folder, so that it gets all files or none.
-    with tempfile.TemporaryDirectory(prefix=".part", dir=folder.parent) as temporary:
-        built = Path(temporary) / "space"
-        ensure_dir(built)
+    with new_folder(folder) as built:
         save_pretrained(model, built / MODEL, license=license)
         saved = create_model(f"local-dir:{built / MODEL}", pretrained=True)
         error = logit_error(golden_logits(model), golden_logits(saved))
@@ -97,7 +90,4 @@ def write_space(
         write_text(built / CARD, f"---\n{header}\n---\n\n{_TEXT.format(name=escape(name), license=escape(license))}")
         write_text(built / APP, _APP.format(name=name))
         write_text(built / REQUIREMENTS, f"{package}\n")
-        ensure_dir(folder)
-        for path in built.iterdir():
-            shutil.move(path, folder)
     return sorted(path for path in folder.rglob("*") if path.is_file())

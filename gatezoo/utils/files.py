@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,33 @@ def ensure_dir(path: Path) -> None:
         raise ValueError(
             f"the output folder must be writable; got {path}, {error.strerror or error}: choose another"
         ) from None
+
+
+def check_new_folder(out: Path, what: str = "the output folder") -> None:
+    """Raise ValueError if a folder to write exists and is not empty."""
+    if os.path.lexists(out) and not (out.is_dir() and not any(out.iterdir())):
+        raise ValueError(f"{what} must be new or empty; {out} is not: choose another")
+
+
+@contextlib.contextmanager
+def new_folder(out: Path) -> Iterator[Path]:
+    """Give a temporary folder, and put it in the place of ``out`` at the end if nothing was raised.
+
+    Its parent is a scratch folder, which is removed.
+    """
+    out = out.resolve()
+    ensure_dir(out.parent)
+    with tempfile.TemporaryDirectory(prefix=".part", dir=out.parent, ignore_cleanup_errors=True) as temporary:
+        # In a folder of its own, whose permissions are those of any new folder.
+        folder = Path(temporary) / "new"
+        folder.mkdir()
+        yield folder
+        try:
+            if out.is_dir():
+                out.rmdir()  # which rename does not replace everywhere
+            os.rename(folder, out)
+        except OSError as error:
+            raise ValueError(f"the folder {out} must be writable; {error.strerror or error}: choose another") from None
 
 
 def atomic_write(path: Path, write: Callable[[Path], object], previous: Path | None = None) -> None:

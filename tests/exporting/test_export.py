@@ -2,6 +2,8 @@
 
 import dataclasses
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -236,3 +238,11 @@ def test_command_exports(tmp_path, monkeypatch, capsys):
     assert code == 0, err
     assert "64 x 96" in printed
     assert (out / "model.onnx").is_file()
+
+
+def test_export_is_imported_without_packages_that_one_kind_of_it_needs():
+    packages = ("onnx", "onnxruntime", "openvino", "torchmetrics")
+    code = f"import sys\nsys.modules |= dict.fromkeys({packages})\n"
+    code += "import gatezoo.exporting.export, gatezoo.inference.onnx_instances"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

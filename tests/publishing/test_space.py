@@ -134,7 +134,7 @@ def test_occupied_folder_and_package_without_space_are_refused(tmp_path, monkeyp
     (tmp_path / "note.txt").write_text("mine")
     code, _, err = run(monkeypatch, capsys, "publish", NAME, "--space", tmp_path)
     assert code == 2
-    assert "the folder of a Space must be empty" in err
+    assert "the folder of a Space must be new or empty" in err
     assert [path.name for path in tmp_path.iterdir()] == ["note.txt"]
     code, _, err = run(monkeypatch, capsys, "publish", NAME, "--package", "gatezoo[app]")
     assert code == 2
