@@ -18,7 +18,7 @@ from .options import (
     DepthBlur,
     DepthMap,
     Device,
-    Iterations,
+    IterationsOrAuto,
     ModelKwargs,
     PadTo,
     Scales,
@@ -26,6 +26,7 @@ from .options import (
     WindowSize,
     Workers,
     check_task_options,
+    parse_iterations,
     parse_kwargs,
     parse_scales,
 )
@@ -75,7 +76,7 @@ def evaluate(
     window_size: WindowSize = None,
     window_overlap: WindowOverlap = None,
     pad_to: PadTo = None,
-    iterations: Iterations = None,
+    iterations: IterationsOrAuto = None,
     all_iterations: Annotated[
         bool, typer.Option("--all-iterations", help="Also score each pass of a recurrent network, in one table.")
     ] = False,
@@ -170,7 +171,7 @@ def evaluate(
         "components": components,
     }
     given |= {"window_size": window_size, "window_overlap": window_overlap}
-    given |= {"iterations": iterations, "depth_blur": depth_blur}
+    given |= {"iterations": parse_iterations(iterations), "depth_blur": depth_blur}
     changes = {key: value for key, value in given.items() if value is not None}
     experiment = find_experiment(recipe) if recipe else None
     if experiment:

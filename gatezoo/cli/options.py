@@ -15,6 +15,12 @@ NameOrFile = Annotated[
     str, typer.Argument(help="NAME, NAME.TAG, hf-hub:ORG/REPO, local-dir:FOLDER, or a checkpoint of 'gatezoo train'.")
 ]
 Iterations = Annotated[int | None, typer.Option(help="Number of passes of a recurrent network.")]
+IterationsOrAuto = Annotated[
+    str | None,
+    typer.Option(
+        "--iterations", help="Number of passes of a recurrent network; 'auto': until a pass changes few of the pixels."
+    ),
+]
 Device = Annotated[
     str, typer.Option(help="Device to run on: auto (the first of CUDA, MPS and CPU), cpu, cuda, cuda:1 or mps.")
 ]

@@ -18,6 +18,7 @@ from .options import (
     Device,
     Flip,
     ImageMax,
+    IterationsOrAuto,
     PadTo,
     Scales,
     WindowOverlap,
@@ -45,7 +46,7 @@ def predict(
     ] = None,
     *,
     out: Annotated[Path, typer.Option("--out", "--output", help="Folder for the results; it is created if missing.")],
-    iterations: Annotated[str | None, typer.Option(help="Number of passes of a recurrent network, or 'auto'.")] = None,
+    iterations: IterationsOrAuto = None,
     tolerance: Annotated[
         float, typer.Option(help="With --iterations auto: stop when a pass changes at most this share of the pixels.")
     ] = 0.005,

@@ -6,7 +6,7 @@ import dataclasses
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from ..utils.choices import check_choice, check_fields
 from ..utils.keyword_types import check_keyword
@@ -30,7 +30,7 @@ class EvalProtocol:
         pad_to: side of the square to which smaller images are padded with the mean color, at the right and below, in
             pixels; None: none.
         merge: "max" or "mean" to merge the probabilities of all passes; empty: those of the last pass.
-        iterations: number of passes; None: the network's own.
+        iterations: number of passes; "auto": until a pass changes little; None: the network's own.
         depth_blur: standard deviation, in pixels, of a Gaussian that smooths predicted depth.
         components: CLASS, or CLASS+OTHER, whose connected components are scored as instances; empty: none.
 
@@ -44,7 +44,7 @@ class EvalProtocol:
     window_overlap: float | None = None
     pad_to: int | None = None
     merge: str = ""
-    iterations: int | None = None
+    iterations: int | Literal["auto"] | None = None
     depth_blur: float = 0.0
     components: str = ""
 
@@ -64,7 +64,7 @@ class EvalProtocol:
                 )
             if not 0 <= self.window_overlap < 1:
                 raise ValueError(f"window_overlap must be from 0 and below 1; got {self.window_overlap}: 0.5 is usual")
-        if self.iterations is not None and self.iterations < 1:
+        if isinstance(self.iterations, int) and self.iterations < 1:
             raise ValueError(f"iterations must be a number of passes, at least 1; got {self.iterations}: leave it out")
         if not 0 <= self.depth_blur < math.inf:
             raise ValueError(f"depth_blur must be a number of pixels, 0 or more; got {self.depth_blur}: leave it out")

@@ -42,6 +42,7 @@ _TYPES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "None": (lambda value: value is None, "None"),
     "bool": (lambda value: isinstance(value, bool), "True or False"),
     "str": (_is_str, "a text"),
+    "Literal['auto']": (lambda value: value == "auto", "'auto'"),
     "Path": (lambda value: isinstance(value, os.PathLike), "a path"),
     "int": (_is_int, f"a whole number up to {MAX_NUMBER}"),
     "float": (_is_float, "a finite number"),

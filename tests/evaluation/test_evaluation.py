@@ -475,6 +475,12 @@ def test_eval_command_prints_and_writes_the_scores(monkeypatch, capsys, shapes, 
     assert code == 0
     code, plain, _ = run(monkeypatch, capsys, "eval", checkpoint, "--data", shapes, "--iterations", 1)
     assert plain == again != text
+    auto = gatezoo.evaluate(model, data, iterations="auto").scores
+    code, text, _ = run(monkeypatch, capsys, "eval", checkpoint, "--data", shapes, "--iterations", "auto")
+    assert f"{auto.miou:.4f}" in text
+    assert auto.miou != gatezoo.evaluate(model, data, iterations=1).scores.miou
+    code, _, err = run(monkeypatch, capsys, "eval", checkpoint, "--data", shapes, "--iterations", "all")
+    assert (code, "iterations must be a number of passes or 'auto'; got 'all'" in err) == (2, True)
     arguments = ("predict", checkpoint, shapes / "images/03.png", "--out", tmp_path / "p", "--window", 40, "--flip")
     code, _, err = run(monkeypatch, capsys, *arguments)
     assert code == 0, err

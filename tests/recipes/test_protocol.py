@@ -12,6 +12,7 @@ from gatezoo.utils.images import MIN_SIZE
 def test_protocol_of_plain_data():
     assert EvalProtocol.from_dict({"scales": [0.5, 1], "flip": True}) == EvalProtocol((0.5, 1), True)
     assert EvalProtocol().changes() == {}
+    assert EvalProtocol.from_dict({"iterations": "auto"}).changes() == {"iterations": "auto"}
     assert EvalProtocol(pad_to=513, merge="").changes() == {"pad_to": 513}
     assert protocol._MIN_SIZE == MIN_SIZE
 
@@ -33,6 +34,7 @@ def test_protocol_of_plain_data():
         (dict(merge="max", pad_to=513), "merge must come with whole images .* got merge='max' with pad_to"),
         (dict(merge="max", scales=(1, 2)), "merge must come with whole images .* with several scales"),
         (dict(iterations=0), "iterations must be a number of passes, at least 1; got 0"),
+        (dict(iterations="all"), "iterations must be a whole number up to 1000000 or 'auto' or None; got 'all'"),
         (dict(depth_blur=-1), "depth_blur must be a number of pixels, 0 or more; got -1"),
         (dict(scale=1), "fields of a protocol must be one of scales, .*; got 'scale'. Did you mean scales"),
     ],
