@@ -15,7 +15,8 @@ app = typer.Typer(help="Inspect and convert data before training.", no_args_is_h
 Folder = Annotated[
     Path,
     typer.Argument(
-        help="Folder of annotations in any format, or of images/ and labels/, or what --images and --labels say."
+        help="Folder of annotations in any format, or of images/ and labels/, or what --images and --labels say; or "
+        "hf:org/name."
     ),
 ]
 

@@ -30,14 +30,15 @@ def with_label_options(command: Command) -> Command:
             "images",
             str | None,
             None,
-            "Pattern of the image files in the folder, such as 'images/*_training.tif'. Default: 'images/*'.",
+            "Pattern of the image files in the folder, such as 'images/*_training.tif'. Default: 'images/*'. Of "
+            "--format hf, the column of the images.",
         ),
         _label_option(
             "labels",
             str | None,
             None,
             "Pattern of the label files, such as '1st_manual/*_manual1.gif': the part at * is that of the image. "
-            "Default: 'labels/*.png'.",
+            "Default: 'labels/*.png'. Of --format hf, the column of the label maps.",
         ),
         _label_option("ignore_index", int | None, None, "Label that does not count. Default: 255."),
         _label_option("rgb", bool, False, "Read labels as RGB images in the colors of --classes.", "--rgb"),
@@ -72,7 +73,8 @@ def with_label_options(command: Command) -> Command:
             "format",
             str | None,
             None,
-            "Format of the folder: plain, labelme, yolo, coco, cvat, voc or numbered. Default: what its files show.",
+            "Format of the folder: plain, labelme, yolo, coco, cvat, voc, numbered or hf. Default: what its files "
+            "show.",
         ),
         _label_option(
             "unlabeled", str | None, None, "Pixels outside all regions: background (default, a class) or ignore."

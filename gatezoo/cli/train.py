@@ -142,7 +142,9 @@ def finetune(
     data_dir: Annotated[
         Path,
         typer.Option(
-            "--data-dir", "--data", help="Folder that contains images/ and labels/, or train/ with both of them."
+            "--data-dir",
+            "--data",
+            help="Folder that contains images/ and labels/, or train/ with both of them; or hf:org/name.",
         ),
     ],
     out: Out = Path("output"),

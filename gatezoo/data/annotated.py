@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..utils.choices import check_choice
-from .annotations.formats import FORMATS, PLAIN, guess_format, open_source
+from .annotations.formats import FORMATS, LABEL_MAPS, PLAIN, guess_format, open_source
+from .annotations.hf import is_hub
 from .annotations.numbered import CLASS_FILE, SPLITS
 from .annotations.source import BACKGROUND, ReadOptions, Source
 from .check.check import check_folder, check_source, require_valid
@@ -37,7 +38,7 @@ def find_format(root: Path, folder: FolderOptions, task: str = "semantic") -> st
     """
     if folder.format:
         name = check_choice("the format", folder.format, (PLAIN, *FORMATS))
-    elif not folder.layout.is_default:
+    elif not (is_hub(root) or folder.layout.is_default):
         name = PLAIN
     else:
         guess = guess_format(root, task)
@@ -47,14 +48,14 @@ def find_format(root: Path, folder: FolderOptions, task: str = "semantic") -> st
     if name == PLAIN and task == "instance":
         raise ValueError(
             "instances must come from a data set that has them; a folder has none: pass --dataset coco, or a folder of "
-            f"{', '.join(FORMATS)}"
+            f"{', '.join(name for name in FORMATS if name not in LABEL_MAPS)}"
         )
-    if name != PLAIN and folder.label_format != LabelFormat():
+    if name not in LABEL_MAPS and folder.label_format != LabelFormat():
         raise ValueError(
             f"--rgb, --label-map, --reduce-zero-label and --label-suffix are for label maps; {root} is read as {name}: "
             "leave them out, or pass --format plain"
         )
-    if name == PLAIN and folder.unlabeled:
+    if name in LABEL_MAPS and folder.unlabeled:
         raise ValueError(f"--unlabeled is for annotated regions; {root} has label maps: pass --ignore-index instead")
     return name
 
@@ -71,7 +72,7 @@ def check_any(root: Path, folder: FolderOptions, classes: str | None) -> list[Re
     name = find_format(root, folder)
     if name != PLAIN:
         names = class_names(classes)[0] if classes else None
-        return [check_source(open_source(root, name), read_options(folder, names), progress=folder.progress)]
+        return [check_source(open_source(root, name, once=True), read_options(folder, names), progress=folder.progress)]
     found = parse_classes(find_class_list(root, classes))[0]
     parts = plain_parts(root).values() if folder.layout.is_default else [root]
     return [check_folder(part, found, **folder.folder_kwargs(), progress=folder.progress) for part in parts]
@@ -128,9 +129,10 @@ def open_evaluated(
         task: of the model.
         is_encoding_given: whether the encoding of label maps is that of this data and not that of the training data.
     """
-    folder = folder if is_encoding_given else replace(folder, label_format=LabelFormat())
-    if (name := find_format(root, folder, task)) == PLAIN:
+    given = folder if is_encoding_given else replace(folder, label_format=LabelFormat())
+    if (name := find_format(root, given, task)) == PLAIN:
         return None
+    folder = folder if name in LABEL_MAPS else given
     source = open_source(root, name)
     if split is None and "val" in source.splits:
         split = "val"
@@ -154,7 +156,7 @@ def annotated_splits(
         task: "semantic" or "instance".
     """
     names, palette = class_names(classes) if classes else (None, None)
-    if classes and classes.isdecimal():
+    if classes and classes.isdecimal() and name not in LABEL_MAPS:
         raise ValueError(f"classes of annotations must be names; got {classes}: leave --classes out, or list the names")
     source, options = open_source(root, name), read_options(folder, names)
     train_split, val_split = splits
@@ -174,7 +176,10 @@ def annotated_splits(
 def read_options(folder: FolderOptions, classes: Sequence[str] | None) -> ReadOptions:
     """Return the options of annotations."""
     unlabeled = folder.unlabeled or "background"
-    return ReadOptions(classes, unlabeled, folder.ignore_index, folder.in_chans, folder.image_max)
+    columns = (folder.images, folder.labels)
+    return ReadOptions(
+        classes, unlabeled, folder.ignore_index, folder.in_chans, folder.image_max, folder.label_format, columns
+    )
 
 
 def _open_part(

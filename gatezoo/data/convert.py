@@ -5,24 +5,29 @@ from __future__ import annotations
 import os
 import shutil
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
+from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from PIL import Image
 
 from ..utils.files import check_new_folder, new_folder
+from ..utils.image_bytes import ImageBytes, ImageFile, on_disk
 from ..utils.parallel import parallel_map
 from ..utils.text import first_values
+from ..utils.tiff import is_tiff
 from .annotated import find_format, plain_parts, read_options, require_class_list
 from .annotations.formats import PLAIN, open_source
 from .annotations.numbered import CLASS_FILE, INSTANCE_DIR
 from .annotations.regions import RegionInstances
+from .annotations.source import ReadOptions, Source
 from .base import SegmentationDataset
 from .classes import class_names, read_classes
 from .datasets.folder import FolderDataset
+from .files.issue import raise_errors
 from .files.pairs import IMAGE_DIR, LABEL_DIR
 from .instances import InstanceMaskDataset
 
@@ -30,8 +35,23 @@ if TYPE_CHECKING:
     from .splits import FolderOptions
 
 Instances = RegionInstances | InstanceMaskDataset
-# What is converted of a split, whose name is "" for data without splits.
-Parts = dict[str, tuple[SegmentationDataset, Instances | None]]
+
+
+class Part(NamedTuple):
+    """Images to convert.
+
+    Attributes:
+        split: their split; "" for data without splits.
+        data: the images with their classes.
+        instances: their instances, if wanted.
+        find: function from the path of an image to its file.
+    """
+
+    split: str
+    data: SegmentationDataset
+    instances: Instances | None = None
+    find: Callable[[Path], ImageFile] = on_disk
+
 
 MAX_INSTANCES = 65535
 
@@ -59,63 +79,86 @@ def convert_folder(
         ValueError: errors of the files, naming the first; an occupied folder; two images of one name.
     """
     check_new_folder(out)
-    parts = _open_parts(root, folder, classes, instances)
+    total, parts = _open_parts(root, folder, classes, instances)
+    counts: Counter[str] = Counter()
+    part = None
     with new_folder(out) as written:
-        for split, (data, numbered) in parts.items():
-            _write_part(written / split, data, numbered, folder)
-        data = next(iter(parts.values()))[0]
-        _write_classes(written / CLASS_FILE, data)
-    return {split: len(data) for split, (data, _) in parts.items()}
+        images = _write_parts(written, parts)
+        for part in folder.progress(images, total) if folder.progress and total else images:
+            counts[part.split] += 1
+        if part is None:
+            raise ValueError(f"a data folder must hold annotated images; {root} has none")
+        _write_classes(written / CLASS_FILE, part.data)
+    return dict(counts)
 
 
-def _open_parts(root: Path, folder: FolderOptions, classes: str | None, instances: bool) -> Parts:
+def _open_parts(root: Path, folder: FolderOptions, classes: str | None, instances: bool) -> tuple[int, Iterable[Part]]:
+    """Return the number of all images, 0 if it is not known, and the images."""
     name = find_format(root, folder, "instance" if instances else "semantic")
-    if name != PLAIN:
-        source, options = open_source(root, name), read_options(folder, class_names(classes)[0] if classes else None)
-        if instances and not source.has_instances:
-            raise ValueError(f"instances must be separate in the annotations; {root} ({name}) does not")
-        splits: Sequence[str | None] = source.splits or [None]
-        return {
-            split or "": (source.semantic(split, options), source.instances(split, options) if instances else None)
-            for split in splits
-        }
-    names, palette = class_names(require_class_list(root, classes))
-    kwargs = folder.folder_kwargs() | {"palette": palette, "in_chans": folder.in_chans or 3}
-    return {split: (FolderDataset(part, names, **kwargs), None) for split, part in plain_parts(root).items()}
+    if name == PLAIN:
+        names, palette = class_names(require_class_list(root, classes))
+        kwargs = folder.folder_kwargs() | {"palette": palette, "in_chans": folder.in_chans or 3}
+        parts = [Part(split, FolderDataset(path, names, **kwargs)) for split, path in plain_parts(root).items()]
+        return sum(len(part.data) for part in parts), parts
+    source = open_source(root, name, once=True)
+    if instances and not source.has_instances:
+        raise ValueError(f"instances must be separate in the annotations; {root} ({name}) does not")
+    options = read_options(folder, class_names(classes)[0] if classes else None)
+    source.class_names(options)
+    return source.count, _source_parts(source, options, instances)
 
 
-def _write_part(out: Path, data: SegmentationDataset, numbered: Instances | None, folder: FolderOptions) -> None:
-    for name in (IMAGE_DIR, LABEL_DIR, *([INSTANCE_DIR] if numbered else ())):
-        (out / name).mkdir(parents=True)
-    stems = _stems(data.images)
-    # Of an index that is no class, such as the ignored one, the color is that of VOC's outlines.
-    palette = [*data.palette, *[(224, 224, 192)] * (256 - len(data.palette))]
-    write = partial(_write_image, out=out, data=data, numbered=numbered, palette=palette, stems=stems)
-    written = parallel_map(write, range(len(data)))
-    for _ in folder.progress(written, len(data)) if folder.progress else written:
-        pass
+def _source_parts(source: Source, options: ReadOptions, instances: bool) -> Iterator[Part]:
+    for images in source.parts():
+        present = {entry.split for entry in images.entries}
+        for split in source.splits or (None,):
+            if split in (None, *present):
+                numbered = images.instances(split, options) if instances else None
+                yield Part(split or "", images.semantic(split, options), numbered, images.finder(options))
+    raise_errors(source.issues, source.root)  # a stream tells them at its end
+
+
+def _write_parts(out: Path, parts: Iterable[Part]) -> Iterator[Part]:
+    """Write images, and yield the part of each."""
+    for part in parts:
+        folder = out / part.split
+        for name in (IMAGE_DIR, LABEL_DIR, *([INSTANCE_DIR] if part.instances else ())):
+            (folder / name).mkdir(parents=True, exist_ok=True)
+        stems = _stems(part.data.images)
+        # Of an index that is no class, such as the ignored one, the color is that of VOC's outlines.
+        palette = [*part.data.palette, *[(224, 224, 192)] * (256 - len(part.data.palette))]
+        write = partial(_write_image, out=folder, part=part, palette=palette, stems=stems)
+        for _ in parallel_map(write, range(len(part.data))):
+            yield part
 
 
 def _write_image(
-    index: int,
-    out: Path,
-    data: SegmentationDataset,
-    numbered: Instances | None,
-    palette: Sequence[tuple[int, int, int]],
-    stems: Sequence[str],
+    index: int, out: Path, part: Part, palette: Sequence[tuple[int, int, int]], stems: Sequence[str]
 ) -> None:
-    image, stem = data.images[index], stems[index]
-    labels = data[index]["mask"].numpy()  # which checks the image and its size
-    shutil.copyfile(image, out / IMAGE_DIR / f"{stem}{image.suffix}")
+    image, stem = part.data.images[index], stems[index]
+    labels = part.data[index]["mask"].numpy()  # which checks the image and its size
+    file = part.find(image)
+    if isinstance(file, ImageBytes):
+        (out / IMAGE_DIR / f"{stem}{_suffix(file)}").write_bytes(file.data)
+    else:
+        shutil.copyfile(file, out / IMAGE_DIR / f"{stem}{image.suffix}")
     drawn = Image.fromarray(labels)
     drawn.putpalette([value for color in palette for value in color])
     drawn.save(out / LABEL_DIR / f"{stem}.png")
-    if numbered:
-        numbers = numbered.numbered(index)
+    if part.instances:
+        numbers = part.instances.numbered(index)
         numbers = np.asarray(numbers[0] if isinstance(numbers, tuple) else numbers)
         if numbers.max(initial=0) > MAX_INSTANCES:
             raise ValueError(f"an image must have at most {MAX_INSTANCES} instances; {image} has {numbers.max()}")
         Image.fromarray(numbers.astype(np.uint16)).save(out / INSTANCE_DIR / f"{stem}.png")
+
+
+def _suffix(file: ImageBytes) -> str:
+    """Return the suffix of an image's format."""
+    if is_tiff(file.data):
+        return ".tif"
+    with Image.open(BytesIO(file.data)) as image:
+        return {"JPEG": ".jpg", "MPO": ".jpg"}.get(image.format or "", f".{image.format}".lower())
 
 
 def _stems(images: Sequence[Path]) -> list[str]:

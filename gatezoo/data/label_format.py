@@ -9,7 +9,7 @@ from typing import Any
 from ..pretrained.label_rules import check_label_format
 from ..utils.text import first_values
 from .base import ids_from_one
-from .files.labels import Color, ColorTable, Decoder, color_png, index_png
+from .files.labels import Color, ColorTable, RasterDecoder, color_png, index_png
 from .files.pairs import FolderLayout
 
 
@@ -56,7 +56,7 @@ class LabelFormat:
             return self.color_table
         return {color: k for k, color in enumerate(self.color_table)}
 
-    def decoder(self) -> Decoder:
+    def decoder(self) -> RasterDecoder:
         """Return the function that reads a label file as ids."""
         return index_png if self.color_table is None else color_png(self.color_table)
 

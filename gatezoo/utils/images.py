@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
 
+from .image_bytes import ImageBytes, ImageFile, opened
 from .optional import require_package
 from .tiff import is_tiff, pillow_keeps_values, read_tiff
 
@@ -51,7 +52,7 @@ class Pixels:
     turned: bool = False
 
 
-def load_image(path: str | os.PathLike, in_chans: int = 3, image_max: float | None = None) -> Tensor:
+def load_image(path: str | os.PathLike | ImageBytes, in_chans: int = 3, image_max: float | None = None) -> Tensor:
     """Load an image file as (in_chans, H, W): uint8 if it has 8 bits, else float32 in 0 .. 255.
 
     The orientation that the file states is applied and transparency is laid on white. Gray gives three equal channels,
@@ -75,13 +76,13 @@ def pil_to_tensor(image: Image.Image, in_chans: int = 3, image_max: float | None
     return _to_tensor(_pixels_of(image), in_chans, image_max, "the image")
 
 
-def read_pixels(path: str | os.PathLike) -> Pixels:
+def read_pixels(path: str | os.PathLike | ImageBytes) -> Pixels:
     """Read an image file without scaling its values.
 
     Raises:
         ValueError: as :func:`open_pil`, or a file that needs a package which is not installed.
     """
-    path, what = Path(path), "an image"
+    path, what = _image_file(path), "an image"
     start = _read_start(path, what)
     if is_tiff(start) and not pillow_keeps_values(path):
         with _intact(path, what):
@@ -98,7 +99,7 @@ def read_pixels(path: str | os.PathLike) -> Pixels:
 
 
 @contextmanager
-def open_pil(path: str | os.PathLike, what: str) -> Iterator[Image.Image]:
+def open_pil(path: str | os.PathLike | ImageBytes, what: str) -> Iterator[Image.Image]:
     """Open an image file with Pillow, decode it, and close it at the end of the ``with`` block.
 
     Args:
@@ -108,10 +109,10 @@ def open_pil(path: str | os.PathLike, what: str) -> Iterator[Image.Image]:
     Raises:
         ValueError: no such file, not a regular file, not in one of ``FORMATS``, more than ``MAX_PIXELS``, truncated.
     """
-    path = Path(path)
+    path = _image_file(path)
     _read_start(path, what)
     with _intact(path, what):
-        image = Image.open(path, formats=FORMATS)
+        image = Image.open(opened(path), formats=FORMATS)
     with image:
         _check_size(path, *image.size)
         with _intact(path, what):
@@ -237,8 +238,19 @@ def _upright(values: np.ndarray, orientation: int) -> np.ndarray:
     return values[::-1] if orientation in (3, 4, 7, 8) else values
 
 
-def _read_start(path: Path, what: str) -> bytes:
-    """Return the first 26 bytes of a regular file, as many as tell the bit depth of a PNG."""
+def _image_file(path: str | os.PathLike | ImageBytes) -> ImageFile:
+    return path if isinstance(path, ImageBytes) else Path(path)
+
+
+def _read_start(path: ImageFile, what: str) -> bytes:
+    """Return the first 26 bytes of a file, as many as tell the bit depth of a PNG."""
+    start = path.data[:26] if isinstance(path, ImageBytes) else _read_file_start(path, what)
+    if not start:
+        raise ValueError(f"{what} must be an intact file; {path} cannot be read: it is empty")
+    return start
+
+
+def _read_file_start(path: Path, what: str) -> bytes:
     try:
         kind, start = os.stat(path).st_mode, None
         if stat.S_ISREG(kind):  # opening a pipe would wait for its other end
@@ -252,12 +264,10 @@ def _read_start(path: Path, what: str) -> bytes:
     if start is None:
         found = "a folder" if stat.S_ISDIR(kind) else "a pipe, socket or device"
         raise ValueError(f"{what} must be a regular file; {path} is {found}")
-    if not start:
-        raise ValueError(f"{what} must be an intact file; {path} cannot be read: it is empty")
     return start
 
 
-def _check_size(path: Path, width: int, height: int, channels: int = 3) -> None:
+def _check_size(path: ImageFile, width: int, height: int, channels: int = 3) -> None:
     """Check the size that a file states before it is decoded."""
     if width * height * max(1.0, channels / 4) > MAX_PIXELS:
         raise ValueError(
@@ -267,7 +277,7 @@ def _check_size(path: Path, width: int, height: int, channels: int = 3) -> None:
 
 
 @contextmanager
-def _intact(path: Path, what: str) -> Iterator[None]:
+def _intact(path: ImageFile, what: str) -> Iterator[None]:
     """Translate the errors of decoders, which may be of any kind."""
     try:
         yield

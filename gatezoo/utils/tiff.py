@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from PIL import Image, TiffImagePlugin
 
+from .image_bytes import ImageFile, opened
 from .optional import require_package
 
 # What tifffile logs about a damaged file would stand beside the line that refuses it.
@@ -34,10 +34,10 @@ def is_tiff(start: bytes) -> bool:
     return start[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
 
-def pillow_keeps_values(path: Path) -> bool:
+def pillow_keeps_values(path: ImageFile) -> bool:
     """Return whether Pillow reads a TIFF with all its channels and bits."""
     try:
-        with Image.open(path, formats=("TIFF",)) as image:
+        with Image.open(opened(path), formats=("TIFF",)) as image:
             assert isinstance(image, TiffImagePlugin.TiffImageFile)
             tags = image.tag_v2
             channels, bits = tags.get(_CHANNELS, 1), tags.get(_BITS, (1,))
@@ -50,7 +50,7 @@ def pillow_keeps_values(path: Path) -> bool:
         return False
 
 
-def read_tiff(path: Path, check_size: Callable[[Path, int, int, int], None]) -> Tiff:
+def read_tiff(path: ImageFile, check_size: Callable[[ImageFile, int, int, int], None]) -> Tiff:
     """Read the first image of a TIFF file by tifffile.
 
     Args:
@@ -61,7 +61,7 @@ def read_tiff(path: Path, check_size: Callable[[Path, int, int, int], None]) -> 
         ValueError: tifffile is not installed, or the file's numbers are not real.
     """
     tifffile = require_package("tifffile", f"{path}, a TIFF of many channels or bits,", "tiff")
-    with tifffile.TiffFile(path) as file:
+    with tifffile.TiffFile(opened(path)) as file:
         page = file.pages[0]
         check_size(path, page.imagewidth, page.imagelength, page.samplesperpixel)
         values = page.asarray()

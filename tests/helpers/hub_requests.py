@@ -225,16 +225,18 @@ class Handler(BaseHTTPRequestHandler):
             files = [{"rfilename": path} for path in sorted(stored.commits[commit])]
             self._send(200, {"id": repo, "sha": commit, "private": stored.private, "siblings": files, "tags": []})
 
-    def tree(self, _body: bytes, repo: str, revision: str) -> None:
+    def tree(self, _body: bytes, repo: str, revision: str, folder: str = "") -> None:
         if not ((stored := self._repo(repo)) and (commit := self._commit_of(stored, revision))):
             return
-        entries = []
-        for path, blob in sorted(stored.commits[commit].items()):
-            entry = {"type": "file", "path": path, "oid": blob.git_oid, "size": len(blob.data)}
-            if blob.large:
-                entry["lfs"] = {"oid": blob.sha256, "size": len(blob.data), "pointerSize": 130}
-            entries.append(entry)
-        self._send(200, entries)
+        prefix = f"{unquote(folder)}/" if folder else ""
+        files = {path: blob for path, blob in stored.commits[commit].items() if path.startswith(prefix)}
+        if "recursive=true" in self.query.lower():
+            self._send(200, [_entry(path, blob) for path, blob in sorted(files.items())])
+            return
+        names = {path.removeprefix(prefix).partition("/")[::2] for path in files}
+        folders = sorted({name for name, inner in names if inner})
+        entries = [{"type": "directory", "path": prefix + name, "oid": "0" * 40, "size": 0} for name in folders]
+        self._send(200, entries + [_entry(prefix + name, files[prefix + name]) for name, inner in names if not inner])
 
     def resolve(self, _body: bytes, repo: str, revision: str, path: str) -> None:
         if not ((stored := self._repo(repo)) and (commit := self._commit_of(stored, revision))):
@@ -257,6 +259,13 @@ class Handler(BaseHTTPRequestHandler):
         self._send(200, data, headers)
 
 
+def _entry(path: str, blob: Blob) -> dict[str, Any]:
+    entry: dict[str, Any] = {"type": "file", "path": path, "oid": blob.git_oid, "size": len(blob.data)}
+    if blob.large:
+        entry["lfs"] = {"oid": blob.sha256, "size": len(blob.data), "pointerSize": 130}
+    return entry
+
+
 _REPO, _REV = r"(?P<repo>[\w.-]+/[\w.-]+)", r"(?P<revision>[^/]+)"
 _ROUTES = [
     ("GET", r"/api/whoami-v2", Handler.whoami),
@@ -268,8 +277,8 @@ _ROUTES = [
     ("POST", r"/lfs-verify", Handler.verify),
     ("POST", rf"/api/models/{_REPO}/commit/{_REV}", Handler.commit),
     ("POST", rf"/api/models/{_REPO}/tag/{_REV}", Handler.tag),
-    ("GET", rf"/api/models/{_REPO}/revision/{_REV}", Handler.info),
-    ("GET", rf"/api/models/{_REPO}/tree/{_REV}", Handler.tree),
-    ("GET", rf"/api/models/{_REPO}", Handler.info),
-    ("GET", rf"/{_REPO}/resolve/{_REV}/(?P<path>.+)", Handler.resolve),
+    ("GET", rf"/api/(?:models|datasets)/{_REPO}/revision/{_REV}", Handler.info),
+    ("GET", rf"/api/(?:models|datasets)/{_REPO}/tree/{_REV}(?:/(?P<folder>.+))?", Handler.tree),
+    ("GET", rf"/api/(?:models|datasets)/{_REPO}", Handler.info),
+    ("GET", rf"/(?:datasets/)?{_REPO}/resolve/{_REV}/(?P<path>.+)", Handler.resolve),
 ]

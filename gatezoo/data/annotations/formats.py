@@ -11,7 +11,7 @@ from ...utils.choices import check_choice
 from ...utils.images import IMAGE_SUFFIXES
 from ..files.layout import list_paths
 from ..files.pairs import IMAGE_DIR, LABEL_DIR
-from . import coco, cvat, labelme, numbered, voc, yolo
+from . import coco, cvat, hf, labelme, numbered, voc, yolo
 from .numbered import SPLITS
 from .source import Source
 
@@ -22,10 +22,12 @@ class Format(NamedTuple):
     Attributes:
         find: function from a folder to what shows that it holds the format, such as "12 files"; None if nothing does.
         open_source: function that opens a folder.
+        open_stream: function that opens it to read it once, in order, if that is another one.
     """
 
     find: Callable[[Path], str | None]
     open_source: Callable[[Path], Source]
+    open_stream: Callable[[Path], Source] | None = None
 
 
 # Images and label maps in a folder each, which FolderDataset reads and no Source.
@@ -38,7 +40,10 @@ FORMATS: dict[str, Format] = {
     "cvat": Format(cvat.find, cvat.open_source),
     "voc": Format(voc.find, voc.open_source),
     "numbered": Format(numbered.find, numbered.open_source),
+    "hf": Format(hf.find, hf.open_source, hf.open_stream),
 }
+# Formats of images with label maps, whose encoding has options.
+LABEL_MAPS = (PLAIN, "hf")
 
 
 class Guess(NamedTuple):
@@ -82,13 +87,19 @@ def guess_format(root: Path, task: str = "semantic") -> Guess | None:
     return found[0] if found else None
 
 
-def open_source(root: Path, name: str) -> Source:
+def open_source(root: Path, name: str, once: bool = False) -> Source:
     """Open a folder in a format.
+
+    Args:
+        root: the folder.
+        name: a key of ``FORMATS``.
+        once: for reading ``parts()`` once, in order.
 
     Raises:
         ValueError: no such format; files that are not in it.
     """
-    return FORMATS[check_choice("the format", name, FORMATS)].open_source(Path(root))
+    found = FORMATS[check_choice("the format", name, FORMATS)]
+    return ((once and found.open_stream) or found.open_source)(Path(root))
 
 
 def _find_plain(root: Path) -> str | None:

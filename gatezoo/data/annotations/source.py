@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 from ...utils.choices import check_choice
+from ...utils.image_bytes import ImageFile, on_disk
 from ...utils.images import check_image_max, load_image
 from ..base import SegmentationDataset
 from ..classes import check_class_list
 from ..files.issue import Issue, raise_errors
 from ..files.labels import Color, Decoder
+from ..label_format import LabelFormat
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from ..instances import InstanceMaskDataset
     from .regions import RegionInstances
 
@@ -42,6 +46,11 @@ def split_of(text: str) -> str:
     """
     words = (_SPLIT_WORDS.get(word) for word in re.split(r"[^a-z]+", text.lower()))
     return next((word for word in words if word), "")
+
+
+def split_name(name: str) -> str:
+    """Return the name of a split: "train", "val" or "test" for other words of these, else itself."""
+    return _SPLIT_WORDS.get(name.lower(), name)
 
 
 def plain_label(label: str) -> str:
@@ -73,6 +82,8 @@ class ReadOptions:
             is none; "ignore": they do not count.
         ignore_index: value of pixels that do not count.
         in_chans, image_max: see :func:`~gatezoo.utils.images.load_image`.
+        label_format: encoding of the classes in label maps that have options for it.
+        columns: of images and of label maps, of data in a table; None: by their names.
     """
 
     classes: Sequence[str] | None = None
@@ -80,6 +91,8 @@ class ReadOptions:
     ignore_index: int = 255
     in_chans: int | None = None
     image_max: float | None = None
+    label_format: LabelFormat = field(default_factory=LabelFormat)
+    columns: tuple[str | None, str | None] = (None, None)
 
     def __post_init__(self) -> None:
         check_choice("unlabeled", self.unlabeled, UNLABELED)
@@ -122,6 +135,15 @@ class Source(ABC):
         self.index_of = {entry.key: number for number, entry in enumerate(self.entries)}
 
     @property
+    def count(self) -> int:
+        """Number of images; 0 if it is not known."""
+        return len(self.entries)
+
+    def parts(self) -> Iterator[Source]:
+        """Yield what holds all images, to be read once: of a stream, some images at a time."""
+        yield self
+
+    @property
     def splits(self) -> tuple[str, ...]:
         """Names of the splits, in order; () for a data set without a part to train on."""
         names = tuple(dict.fromkeys(entry.split for entry in self.entries if entry.split))
@@ -155,6 +177,10 @@ class Source(ABC):
     def decoder(self, options: ReadOptions) -> Decoder:
         """Return the function from an entry's key to its classes, (H, W), whole numbers."""
 
+    def finder(self, options: ReadOptions) -> Callable[[Path], ImageFile]:
+        """Return the function from the path of an image, or of a label map, to the file that it stands for."""
+        return on_disk
+
     @abstractmethod
     def instances(self, split: str | None, options: ReadOptions) -> RegionInstances | InstanceMaskDataset:
         """Open the instances of a split."""
@@ -171,9 +197,12 @@ class Source(ABC):
             [entry.key for entry in entries],
             names,
             decode=self.decoder(options),
+            ids=options.label_format.class_ids(len(names), options.ignore_index),
             ignore_index=options.ignore_index,
             palette=self.palette(names),
-            read_image=partial(load_image, in_chans=options.in_chans or 3, image_max=options.image_max),
+            read_image=partial(
+                _read_image, find=self.finder(options), in_chans=options.in_chans or 3, image_max=options.image_max
+            ),
         )
         data.image_max = options.image_max
         data.annotation_files = self.annotation_files
@@ -184,3 +213,7 @@ class Source(ABC):
         colors = [self.colors.get(name, (0, 0, 0) if name == BACKGROUND else None) for name in names]
         known = [color for color in colors if color]
         return known if len(set(known)) == len(names) else None
+
+
+def _read_image(path: Path, find: Callable[[Path], ImageFile], in_chans: int, image_max: float | None) -> Tensor:
+    return load_image(find(path), in_chans, image_max)

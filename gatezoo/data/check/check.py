@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from ...utils.image_bytes import ImageFile
 from ...utils.images import MIN_SIZE, check_image_max
 from ...utils.parallel import parallel_map
 from ...utils.progress import Progress
-from ..annotations.source import ReadOptions, Source
+from ..annotations.formats import LABEL_MAPS
+from ..annotations.source import Entry, ReadOptions, Source
 from ..classes import check_class_list
-from ..files.labels import Color
+from ..files.labels import Color, Decoder
 from ..files.pairs import FolderLayout, find_folder_files
 from ..label_format import LabelFormat
 from .consistency import check_images, check_palettes
@@ -84,16 +87,34 @@ def check_source(
     Raises:
         ValueError: annotations without labels.
     """
-    names, decode = source.class_names(options), source.decoder(options)
-    read: Iterable[FilePair] = parallel_map(
-        lambda entry: inspect_entry(entry.image, entry.key, decode, options.in_chans, options.image_max), source.entries
-    )
-    pairs = list(progress(read, len(source.entries)) if progress else read)
-    # A mapping of ids, so that no rule takes the numbers for those of a file.
-    ids = {k: k for k in (*range(len(names)), options.ignore_index)}
-    validator = FolderValidator(pairs, names, options.ignore_index, LabelFormat(ids=ids), min_size)
+    label_format, names = options.label_format, options.classes or source.labels or None
+    if source.name not in LABEL_MAPS:
+        names = source.class_names(options)
+        # A mapping of ids, so that no rule takes the numbers for those of a file.
+        label_format = LabelFormat(ids={k: k for k in (*range(len(names)), options.ignore_index)})
+    read: Iterable[FilePair] = _inspect_source(source, options)
+    pairs = list(progress(read, source.count) if progress and source.count else read)
+    validator = FolderValidator(pairs, names, options.ignore_index, label_format, min_size)
     issues = source.issues + check_images(pairs, source.root, options.image_max)
+    if source.name in LABEL_MAPS and label_format.color_table is None:
+        issues += check_palettes(pairs, source.root)
     return _report(source.root, validator, issues, source.root)
+
+
+def _inspect_source(source: Source, options: ReadOptions) -> Iterator[FilePair]:
+    for part in source.parts():
+        decode = None if source.name in LABEL_MAPS else part.decoder(options)
+        yield from parallel_map(
+            partial(_inspect, find=part.finder(options), decode=decode, options=options), part.entries
+        )
+
+
+def _inspect(entry: Entry, find: Callable[[Path], ImageFile], decode: Decoder | None, options: ReadOptions) -> FilePair:
+    """Return the facts about an image and its label map or, with a decoder, its annotations."""
+    limits = options.in_chans, options.image_max
+    if decode is None:
+        return inspect_pair(entry.image, entry.key, *limits, find)
+    return inspect_entry(entry.image, entry.key, decode, *limits)
 
 
 def _report(root: Path, validator: FolderValidator, issues: list[Issue], label_dir: Path) -> Report:

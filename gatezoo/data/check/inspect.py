@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
+from ...utils.image_bytes import ImageFile, on_disk
 from ...utils.images import check_pixels, open_pil, read_pixels
 from ..files.labels import INTEGER_MODES, Color, Decoder, gray_levels, pack_colors, unpack_color
 
@@ -57,17 +58,27 @@ class FilePair:
 
 
 def inspect_pair(
-    image: Path, mask: Path | None, in_chans: int | None = None, image_max: float | None = None
+    image: Path,
+    mask: Path | None,
+    in_chans: int | None = None,
+    image_max: float | None = None,
+    find: Callable[[Path], ImageFile] = on_disk,
 ) -> FilePair:
-    """Read both files completely and return the facts; in_chans and image_max: see :func:`check_pixels`."""
+    """Read both files completely and return the facts.
+
+    Args:
+        image, mask: the two files.
+        in_chans, image_max: see :func:`check_pixels`.
+        find: function from a path to the file that it stands for.
+    """
     pair = FilePair(image, mask)
     try:
-        _inspect_image(pair, in_chans, image_max)
+        _inspect_image(pair, find(image), in_chans, image_max)
     except ValueError as error:
         pair.errors[image] = _without(image, error)
     try:
         if mask:
-            _inspect_mask(pair, mask)
+            _inspect_mask(pair, find(mask))
     except ValueError as error:
         pair.errors[mask or image] = _without(mask or image, error)
     return pair
@@ -102,9 +113,9 @@ def _without(path: Path, error: ValueError) -> str:
     return str(error).replace(str(path), "this file")
 
 
-def _inspect_image(pair: FilePair, in_chans: int | None, image_max: float | None) -> None:
+def _inspect_image(pair: FilePair, image: ImageFile, in_chans: int | None, image_max: float | None) -> None:
     """Note the facts about the image."""
-    pixels = read_pixels(pair.image)
+    pixels = read_pixels(image)
     height, width, channels = pixels.values.shape
     pair.size, pair.rotated = (height, width), pixels.turned
     pair.dtype, pair.channels = pixels.values.dtype.name, channels - pixels.has_alpha
@@ -115,7 +126,7 @@ def _inspect_image(pair: FilePair, in_chans: int | None, image_max: float | None
         pair.value_error = _without(pair.image, error)
 
 
-def _inspect_mask(pair: FilePair, mask: Path) -> None:
+def _inspect_mask(pair: FilePair, mask: ImageFile) -> None:
     """Note the facts about the labels."""
     with open_pil(mask, "labels") as file:
         pair.mask_size, pair.mode, pair.format = (file.height, file.width), file.mode, file.format

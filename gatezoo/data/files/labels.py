@@ -12,10 +12,13 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from ...utils.image_bytes import ImageFile
 from ...utils.images import open_pil
 from ...utils.optional import require_package
 
 Decoder = Callable[[Path], np.ndarray]
+# Decoder of images, wherever their content lies.
+RasterDecoder = Callable[[ImageFile], np.ndarray]
 Color = tuple[int, int, int]
 
 INDEX_MODES = ("1", "L", "P")
@@ -24,7 +27,7 @@ INTEGER_MODES = (*INDEX_MODES, "I", "I;16", "I;16B")
 LOSSY_FORMATS = ("JPEG", "MPO")
 
 
-def open_raster(path: Path, what: str = "labels") -> Image.Image:
+def open_raster(path: ImageFile, what: str = "labels") -> Image.Image:
     """Load an image file whose values are numbers, such as ids or depths.
 
     Raises:
@@ -45,7 +48,7 @@ def gray_levels(image: Image.Image) -> Image.Image:
     return image
 
 
-def index_png(path: Path) -> np.ndarray:
+def index_png(path: ImageFile) -> np.ndarray:
     """Read a one-channel image as uint8, or int32 if it has more than 8 bits; of a palette image the indices.
 
     Of a GIF whose palette has grays only, the grays.
@@ -82,7 +85,7 @@ def boundary_png(path: Path, radius: int) -> np.ndarray:
     return inside.astype(np.uint8) + (inside & (highest != lowest))
 
 
-def packed_colors(path: Path) -> np.ndarray:
+def packed_colors(path: ImageFile) -> np.ndarray:
     """Read an RGB or palette image as numbers R 65536 + G 256 + B, int32 (H, W)."""
     image = open_raster(path)
     if image.mode not in ("RGB", "RGBA", "P"):
@@ -128,7 +131,7 @@ def nearest_ids(table: Mapping[Color, int], colors: Sequence[Color]) -> list[int
     return found
 
 
-def color_png(table: Sequence[Color] | Mapping[Color, int]) -> Decoder:
+def color_png(table: Sequence[Color] | Mapping[Color, int]) -> RasterDecoder:
     """Make a decoder of RGB-coded labels.
 
     Args:
@@ -142,7 +145,7 @@ def color_png(table: Sequence[Color] | Mapping[Color, int]) -> Decoder:
     return partial(_color_png, codes=codes, ids=ids_in_order, table=table)
 
 
-def _color_png(path: Path, codes: np.ndarray, ids: np.ndarray, table: Mapping[Color, int]) -> np.ndarray:
+def _color_png(path: ImageFile, codes: np.ndarray, ids: np.ndarray, table: Mapping[Color, int]) -> np.ndarray:
     colors = packed_colors(path)
     positions = np.searchsorted(codes, colors).clip(max=len(codes) - 1)
     unknown = codes[positions] != colors

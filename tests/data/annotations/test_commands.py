@@ -59,7 +59,7 @@ def test_check_says_which_format_to_pass(tmp_path, monkeypatch, capsys):
     code, out, _ = run(monkeypatch, capsys, "data", "check", root, "--format", "cvat")
     assert code == 0, out
     code, _, err = run(monkeypatch, capsys, "data", "check", root, "--format", "cvta")
-    assert "the format must be one of plain, labelme, yolo, coco, cvat, voc, numbered; got 'cvta'" in err
+    assert "the format must be one of plain, labelme, yolo, coco, cvat, voc, numbered, hf; got 'cvta'" in err
 
 
 def test_options_of_other_formats_are_refused(tmp_path, shapes, monkeypatch, capsys):
