@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from ..utils.garbage import no_garbage_collection
 from .eval_data import open_data
 from .option_groups import LabelOptions
 from .options import Checkpoint, Iterations, NameOrFile
@@ -59,11 +60,12 @@ def export(
     for option, value in (("dataset", dataset), ("split", split)):
         if value and not calibrate:
             raise ValueError(f"--{option} is an option of --calibrate; got {value}: pass --calibrate DATA, too")
-    from ..evaluation.experiment import EvalSetting
-    from ..exporting.export import export as run_export
-    from ..factory import load_model
-    from ..recipes.protocol import EvalProtocol
-    from ..utils.optional import require_extra
+    with no_garbage_collection():
+        from ..evaluation.experiment import EvalSetting
+        from ..exporting.export import export as run_export
+        from ..factory import load_model
+        from ..recipes.protocol import EvalProtocol
+        from ..utils.optional import require_extra
 
     model = load_model(name, checkpoint)
     calibration: object = calibrate

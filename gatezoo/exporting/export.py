@@ -11,6 +11,7 @@ from typing import Any
 
 from ..factory import load_model
 from ..inference import onnx_predictor
+from ..inference.folding import prepare_for_inference
 from ..inference.inputs import trained_image_max
 from ..inference.tracing import MAX_SIDE, MIN_SIDE, TRACED_SIZE, trace
 from ..layers.normalize import channel_stats
@@ -108,7 +109,9 @@ def export(
     with new_folder(out) as folder:
         scratch = folder.parent
         start = time.perf_counter()
-        program = trace(module, module.example(*sizes[0]), 1 if preprocessing else 2, sides)
+        # Folded here, batch norm need be neither traced nor converted, which takes a good part of the time.
+        prepared = ExportedNetwork(prepare_for_inference(network), outputs, iterations, preprocessing).eval()
+        program = trace(prepared, module.example(*sizes[0]), 1 if preprocessing else 2, sides)
         source = chosen.convert(program, scratch, config)
         file = chosen.write(source, scratch if images else folder, config)
         seconds = round(time.perf_counter() - start, 1)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import io
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
+
+from ..utils.garbage import no_garbage_collection
 
 # Sides of images of a free size. The upper bound is what size expressions are checked for, not a measured limit.
 MIN_SIDE, MAX_SIDE = 64, 4096
@@ -28,7 +30,7 @@ def trace(module: nn.Module, image: Tensor, axis: int, sides: tuple[int, int] | 
         low, high = sides
         height, width = (torch.export.Dim(name, min=low, max=high) for name in ("height", "width"))
         shapes = ({axis: height, axis + 1: width},)
-    with torch.inference_mode(False), torch.no_grad():
+    with torch.inference_mode(False), torch.no_grad(), no_garbage_collection(), _without_changes_in_place(module):
         return torch.export.export(module, (image,), dynamic_shapes=shapes)
 
 
@@ -36,7 +38,27 @@ def to_onnx(
     program: torch.export.ExportedProgram, inputs: Sequence[str], outputs: Sequence[str]
 ) -> torch.onnx.ONNXProgram:
     """Convert a traced module to ONNX, with these names of inputs and outputs."""
-    with torch.inference_mode(False), torch.no_grad(), contextlib.redirect_stdout(io.StringIO()):
-        exported = torch.onnx.export(program, input_names=inputs, output_names=outputs, dynamo=True, verbose=False)
-    assert exported is not None
+    from onnxscript import optimizer
+
+    silence = contextlib.redirect_stdout(io.StringIO())
+    with torch.inference_mode(False), torch.no_grad(), no_garbage_collection(), silence:
+        exported = torch.onnx.export(
+            program, input_names=inputs, output_names=outputs, dynamo=True, verbose=False, optimize=False
+        )
+        assert exported is not None
+        # Further rounds find next to nothing, and take as long.
+        optimizer.optimize(exported.model, num_iterations=1)
     return exported
+
+
+@contextlib.contextmanager
+def _without_changes_in_place(module: nn.Module) -> Iterator[None]:
+    """Let activations return new maps: what is done in place takes many times as long to make functional for ONNX."""
+    changed = [part for part in module.modules() if getattr(part, "inplace", False)]
+    for part in changed:
+        part.inplace = False  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        for part in changed:
+            part.inplace = True  # type: ignore[assignment]
