@@ -10,7 +10,7 @@ from .answers import MAX_WAITING, answered
 from .compare_tab import compare_tab
 from .image_file import MAX_BYTES, MAX_PIXELS, ImageFile, sample_file, take_upload
 from .jobs import Jobs
-from .markup import figure, img
+from .markup import escape, figure, img
 from .models import ModelStore
 from .passes_tab import passes_tab
 from .samples import SAMPLES
@@ -62,7 +62,12 @@ def build_page(store: ModelStore, titles: Mapping[str, str] | None = None, title
 
         @answered
         def take(path: str) -> tuple:
-            taken = take_upload(path)
+            try:
+                taken = take_upload(path)
+            except ValueError as error:
+                # An error of the handler would leave the refused file where the next one is dropped.
+                gr.Warning(escape(" ".join(str(error).split())), title="Error")
+                return gr.skip(), gr.skip(), None, gr.skip()
             return taken, _preview(taken), None, None
 
         @answered

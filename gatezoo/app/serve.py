@@ -7,11 +7,13 @@ import ipaddress
 import logging
 import os
 import shutil
+import socket
 import tempfile
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..utils.optional import require_extra
+from ..utils.text import first_line
 from .image_file import MAX_BYTES
 from .models import ModelStore, offered
 
@@ -55,6 +57,8 @@ def serve(
     if only and not names:
         raise ValueError("names must be given if only they are offered; got none")
     titles = dict(names) if isinstance(names, Mapping) else {}
+    if host is not None and port is not None:
+        _check_address(host, port)
     store = ModelStore(list(names) if only else offered(names), only or share or not _is_local(host), device)
     folder = tempfile.mkdtemp(prefix="gatezoo-app-")
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
@@ -76,29 +80,37 @@ def _launch(
     from .style import CSS
 
     page = build_page(store, titles, title)
-    try:
-        page.launch(
-            server_name=host,
-            server_port=port,
-            share=share,
-            max_file_size=MAX_BYTES,
-            state_session_capacity=_VISITORS,
-            css=CSS,
-            footer_links=[],
-            ssr_mode=False,
-            show_error=True,
-            mcp_server=False,
-            quiet=True,
-            prevent_thread_lock=True,
-        )
-    except OSError as error:
-        raise ValueError(
-            f"host and port must be free and this machine's; {host}:{port} cannot be used: pass another --port"
-        ) from error
+    page.launch(
+        server_name=host,
+        server_port=port,
+        share=share,
+        max_file_size=MAX_BYTES,
+        state_session_capacity=_VISITORS,
+        css=CSS,
+        footer_links=[],
+        ssr_mode=False,
+        show_error=True,
+        mcp_server=False,
+        quiet=True,
+        prevent_thread_lock=True,
+    )
     _log.info("the page is at %s%s; Ctrl+C ends it", page.local_url, f" and {page.share_url}" if share else "")
     if block:
         page.block_thread()
     return page
+
+
+def _check_address(host: str, port: int) -> None:
+    """Raise ValueError for an address that cannot be served at, about which the server would print a traceback."""
+    try:
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.create_server(address, family=family):
+            pass
+    except (OSError, UnicodeError) as error:
+        raise ValueError(
+            f"host and port must be free and this machine's; {host}:{port} cannot be used "
+            f"({first_line(error)}): pass another --port or --host"
+        ) from None
 
 
 def _is_local(host: str | None) -> bool:

@@ -36,7 +36,16 @@ def test_port_in_use_is_reported_in_one_line(monkeypatch, capsys):
         code, _, err = run(monkeypatch, capsys, "app", "--port", port)
     assert code == 2
     (line,) = err.strip().splitlines()
-    assert f"127.0.0.1:{port} cannot be used: pass another --port" in line
+    assert f"127.0.0.1:{port} cannot be used (" in line
+    assert "pass another --port" in line
+
+
+@pytest.mark.parametrize("host", ["../..", "no such host", "203.0.113.1", "a" * 300])
+def test_host_that_cannot_be_served_at_is_reported_in_one_line(monkeypatch, capsys, host):
+    code, _, err = run(monkeypatch, capsys, "app", "--host", host, "--port", free_port())
+    assert code == 2
+    (line,) = err.strip().splitlines()
+    assert line.startswith("gatezoo: host and port must be free and this machine's; ")
 
 
 def test_page_calls_no_other_host_offers_no_interface_and_bounds_uploads():

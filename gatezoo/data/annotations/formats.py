@@ -72,6 +72,8 @@ def guess_format(root: Path, task: str = "semantic") -> Guess | None:
     Raises:
         ValueError: it could be several.
     """
+    if not (hf.is_hub(root) or os.path.isdir(root)):
+        return None
     found = [Guess(name, evidence) for name, row in FORMATS.items() if (evidence := row.find(root)) is not None]
     if plain := _find_plain(root):
         if task == "semantic":
