@@ -14,10 +14,15 @@ SEMANTIC = gatezoo.list_models("test_*", task="semantic")
 
 
 @pytest.fixture
-def exact(monkeypatch):
+def exact():
     """Float32 on a GPU as exact as on the CPU."""
-    monkeypatch.setattr(torch.backends.cuda.matmul, "fp32_precision", "ieee")
-    monkeypatch.setattr(torch.backends.cudnn.conv, "fp32_precision", "ieee")
+    if not torch.cuda.is_available():
+        yield
+        return
+    before = torch.backends.cuda.matmul.fp32_precision, torch.backends.cudnn.conv.fp32_precision
+    torch.backends.cuda.matmul.fp32_precision = torch.backends.cudnn.conv.fp32_precision = "ieee"
+    yield
+    torch.backends.cuda.matmul.fp32_precision, torch.backends.cudnn.conv.fp32_precision = before
 
 
 def example(model, device="cpu", batch=2):
@@ -100,7 +105,7 @@ def compiled(model):
 
 
 def compiled_to_graphs(model):
-    optimized = gatezoo.optimize(model)
+    optimized = gatezoo.optimize(model, "eager")
     optimized.compile(mode="reduce-overhead")
     return optimized
 
