@@ -80,20 +80,23 @@ def _launch(
     from .style import CSS
 
     page = build_page(store, titles, title)
-    page.launch(
-        server_name=host,
-        server_port=port,
-        share=share,
-        max_file_size=MAX_BYTES,
-        state_session_capacity=_VISITORS,
-        css=CSS,
-        footer_links=[],
-        ssr_mode=False,
-        show_error=True,
-        mcp_server=False,
-        quiet=True,
-        prevent_thread_lock=True,
-    )
+    try:
+        page.launch(
+            server_name=host,
+            server_port=port,
+            share=share,
+            max_file_size=MAX_BYTES,
+            state_session_capacity=_VISITORS,
+            css=CSS,
+            footer_links=[],
+            ssr_mode=False,
+            show_error=True,
+            mcp_server=False,
+            quiet=True,
+            prevent_thread_lock=True,
+        )
+    except OSError as error:  # of an address that Gradio took from the environment
+        raise _unusable(host, port, error) from None
     _log.info("the page is at %s%s; Ctrl+C ends it", page.local_url, f" and {page.share_url}" if share else "")
     if block:
         page.block_thread()
@@ -107,10 +110,14 @@ def _check_address(host: str, port: int) -> None:
         with socket.create_server(address, family=family):
             pass
     except (OSError, UnicodeError) as error:
-        raise ValueError(
-            f"host and port must be free and this machine's; {host}:{port} cannot be used "
-            f"({first_line(error)}): pass another --port or --host"
-        ) from None
+        raise _unusable(host, port, error) from None
+
+
+def _unusable(host: str | None, port: int | None, error: Exception) -> ValueError:
+    return ValueError(
+        f"host and port must be free and this machine's; {host}:{port} cannot be used "
+        f"({first_line(error)}): pass another --port or --host"
+    )
 
 
 def _is_local(host: str | None) -> bool:

@@ -37,7 +37,7 @@ def _compile(model: BaseSegmenter) -> BaseSegmenter:
 
 
 def _compile_graphs(model: BaseSegmenter) -> BaseSegmenter:
-    optimized = gatezoo.optimize(model)
+    optimized = gatezoo.optimize(model, "eager")
     optimized.compile(mode="reduce-overhead")  # records the unrolled passes as one CUDA graph
     return optimized
 
