@@ -37,11 +37,11 @@ from measuring.networks import measure, measure_against, measure_pooling
 from measuring.prediction import measure_backends, measure_folder, measure_loading, measure_prediction
 from measuring.training import measure_evaluation, measure_recomputing, measure_training
 from peers import peer_networks
-from rich.console import Console
 from rich.table import Table
 
 import gatezoo
 from gatezoo.cli.options import parse_kwargs
+from gatezoo.cli.tables import table_console
 from gatezoo.utils.allocator import disable_malloc_trim
 from gatezoo.utils.devices import describe_device, resolve_device
 
@@ -161,7 +161,7 @@ def main() -> None:
     table = Table(*columns)
     for row in rows:
         table.add_row(*(str(row.get(key, "")) for key in columns))
-    Console().print(table)
+    table_console().print(table)
     if args.csv:
         with args.csv.open("w", newline="") as file:
             writer = csv.DictWriter(file, columns)

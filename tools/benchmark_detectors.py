@@ -12,10 +12,10 @@ import argparse
 
 import torch
 from measuring.timing import medians
-from rich.console import Console
 from rich.table import Table
 
 import gatezoo
+from gatezoo.cli.tables import table_console
 from gatezoo.heads.fcis import CHUNK, FCISRoIHeads
 from gatezoo.heads.position_sensitive import CellGrid, Regions
 
@@ -74,7 +74,7 @@ def main() -> None:
     table = Table("", "s", "beside s", "ratio")
     for title, seconds, beside in rows:
         table.add_row(title, f"{seconds:.3f}", f"{beside:.3f}", f"{seconds / beside:.3f}")
-    Console().print(table)
+    table_console().print(table)
 
 
 if __name__ == "__main__":

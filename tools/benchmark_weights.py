@@ -18,11 +18,11 @@ import segmentation_models_pytorch as smp
 import timm
 import torch
 from measuring.timing import medians
-from rich.console import Console
 from rich.table import Table
 from safetensors.torch import load_file, save_file
 
 import gatezoo
+from gatezoo.cli.tables import table_console
 from gatezoo.weights import digest_cache
 from gatezoo.weights.loading import no_init_weights
 
@@ -94,7 +94,7 @@ def main() -> None:
     table = Table("call", "seconds", "of load_file and assign", title=f"{args.name}, torch {torch.__version__}")
     for title, value in zip(calls, seconds):
         table.add_row(title, f"{value:.3f}", f"{value / seconds[0]:.2f}")
-    Console().print(table)
+    table_console().print(table)
 
 
 if __name__ == "__main__":

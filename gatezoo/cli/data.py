@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from .option_groups import LabelOptions, with_label_options
+from .tables import table_console
 
 app = typer.Typer(help="Inspect and convert data before training.", no_args_is_help=True)
 
@@ -33,8 +34,6 @@ def check(
 
     The exit code is 2 if there are errors.
     """
-    from rich.console import Console
-
     from ..data.annotated import check_any
     from ..data.check.summary import report_lines, report_table
     from ..utils.progress import track
@@ -44,7 +43,7 @@ def check(
     for report in reports:
         if len(reports) > 1:
             print(report.root)
-        Console().print(report_table(report))
+        table_console().print(report_table(report))
         for line in report_lines(report, None if all_ else 10):
             print(line)
     if any(report.errors for report in reports):

@@ -30,6 +30,7 @@ from .options import (
     parse_kwargs,
     parse_scales,
 )
+from .tables import table_console
 
 if TYPE_CHECKING:
     from ..segmenters.base import BaseSegmenter
@@ -131,7 +132,6 @@ def evaluate(
     disable_malloc_trim()
     figures = ["matplotlib"] if out else []
     require_extra("train", "an evaluation", "torchmetrics", "scipy", "faster_coco_eval", *figures)
-    from rich.console import Console
 
     from ..data.create import default_splits
     from ..evaluation.corruptions import corruption_table, evaluate_corruptions, write_corruptions
@@ -237,14 +237,14 @@ def evaluate(
     for line in score_lines(evaluation.scores, model.class_names):
         print(line)
     if evaluation.by_iteration:
-        Console().print(iteration_table(evaluation))
+        table_console().print(iteration_table(evaluation))
     if corrupted:
-        Console().print(corruption_table(evaluation.scores, corrupted))
+        table_console().print(corruption_table(evaluation.scores, corrupted))
     comparison = None
     if experiment:
         rows = compare_with_paper(evaluation.scores, experiment)
         comparison = comparison_dict(rows, experiment, setting)
-        Console().print(paper_table(rows, experiment, setting))
+        table_console().print(paper_table(rows, experiment, setting))
     if out:
         split = setting.split or (None if setting.dataset == "folder" else default_splits(setting.dataset)[1])
         data_info = {"folder": str(data_dir), "dataset": setting.dataset, "split": split}

@@ -3,9 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 # Columns of a table that goes to a file or another program: nothing in it is broken.
 _UNBROKEN = 10_000
+
+
+def table_console() -> Console:
+    """Return the console that tables are printed to: in a terminal as wide as that, elsewhere as wide as any table."""
+    from rich.console import Console
+
+    return Console(width=None if Console().is_terminal else _UNBROKEN)
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], right: Sequence[str] = ()) -> None:
@@ -16,7 +27,6 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], right: Se
         rows: cells of each row.
         right: titles of the columns that are aligned to the right.
     """
-    from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
 
@@ -25,4 +35,4 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], right: Se
         table.add_column(title, justify="right" if title in right else "left", overflow="fold")
     for row in rows:
         table.add_row(*map(escape, row))
-    Console(width=None if Console().is_terminal else _UNBROKEN).print(table)
+    table_console().print(table)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import logging
 from collections.abc import Iterator, Sequence
 
 import torch
@@ -41,7 +42,7 @@ def to_onnx(
     from onnxscript import optimizer
 
     silence = contextlib.redirect_stdout(io.StringIO())
-    with torch.inference_mode(False), torch.no_grad(), no_garbage_collection(), silence:
+    with torch.inference_mode(False), torch.no_grad(), no_garbage_collection(), silence, _without_advice():
         exported = torch.onnx.export(
             program, input_names=inputs, output_names=outputs, dynamo=True, verbose=False, optimize=False
         )
@@ -49,6 +50,18 @@ def to_onnx(
         # Further rounds find next to nothing, and take as long.
         optimizer.optimize(exported.model, num_iterations=1)
     return exported
+
+
+@contextlib.contextmanager
+def _without_advice() -> Iterator[None]:
+    """Keep the optimizer from warning of every operation that it leaves as it is."""
+    logger = logging.getLogger("onnxscript.optimizer")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 @contextlib.contextmanager
