@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
-from timm.layers import Conv2dSame
+from timm.layers import AvgPool2dSame, Conv2dSame, to_2tuple
 from torch import Tensor, nn
 
-from ..layers.same_padding import extent, pad_same
+from ..layers.same_padding import extent_of, pad_same
 
 
 class SamePaddedConv2d(Conv2dSame):
@@ -15,7 +17,20 @@ class SamePaddedConv2d(Conv2dSame):
 
     def forward(self, x: Tensor) -> Tensor:
         """Pad and convolve (B, C, H, W) -> (B, C', ceil(H / s), ceil(W / s))."""
-        return F.conv2d(pad_same(x, self), self.weight, self.bias, self.stride, 0, self.dilation, self.groups)
+        x = pad_same(x, extent_of(self), self.stride)
+        return F.conv2d(x, self.weight, self.bias, self.stride, 0, self.dilation, self.groups)
+
+
+class SamePaddedAvgPool2d(AvgPool2dSame):
+    """timm's ``AvgPool2dSame``, the same numbers, for windows at least as large as their stride."""
+
+    kernel_size: tuple[int, int]
+    stride: tuple[int, int]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Pad and pool (B, C, H, W) -> (B, C, ceil(H / s), ceil(W / s)); zeros of the padding count."""
+        x = pad_same(x, self.kernel_size, self.stride)
+        return F.avg_pool2d(x, self.kernel_size, self.stride, 0, self.ceil_mode, self.count_include_pad)
 
 
 class CeilAvgPool2d(nn.AvgPool2d):
@@ -37,11 +52,18 @@ class CeilAvgPool2d(nn.AvgPool2d):
 
 
 def free_sizes(net: nn.Module) -> None:
-    """Change the class of modules of a network, in place, for :class:`SamePaddedConv2d` and :class:`CeilAvgPool2d`."""
+    """Change the class of modules of a network, in place, for the ones of this file."""
     for module in net.modules():
-        if type(module) is Conv2dSame and all(extent(module, axis) >= module.stride[axis] for axis in (0, 1)):
+        if type(module) is Conv2dSame and _overlap(extent_of(module), module.stride):
             module.__class__ = SamePaddedConv2d
+        if type(module) is AvgPool2dSame and _overlap(to_2tuple(module.kernel_size), to_2tuple(module.stride)):
+            module.__class__ = SamePaddedAvgPool2d
         if type(module) is nn.AvgPool2d and module.ceil_mode and not module.count_include_pad:
             geometry = module.kernel_size, module.stride, module.padding, module.divisor_override
             if geometry == (2, 2, 0, None):
                 module.__class__ = CeilAvgPool2d
+
+
+def _overlap(extent: Sequence[int], stride: Sequence[int]) -> bool:
+    """Return whether windows leave no position out."""
+    return all(k >= s for k, s in zip(extent, stride))

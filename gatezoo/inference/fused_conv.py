@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..layers.resize import is_tracing
-from ..layers.same_padding import pad_same
+from ..layers.same_padding import extent_of, pad_same
 
 # Activations that oneDNN computes along with a convolution: its name, scalars and algorithm of each.
 POST_OPERATIONS: dict[type[nn.Module], tuple[str, list[float], str]] = {
@@ -58,7 +58,7 @@ class FusedConv2d(nn.Conv2d):
     def forward(self, x: Tensor) -> Tensor:
         """Compute (B, C_in, H, W) -> (B, C_out, h, w)."""
         if self.pads_same:
-            x = pad_same(x, self)
+            x = pad_same(x, extent_of(self), self.stride)
         if not self._is_quick(x):
             y = F.conv2d(x, self.weight, self.bias, self.stride, self.padding, self.dilation, self.groups)
             return self.activation(y)

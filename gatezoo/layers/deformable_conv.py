@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import conv_flop_count, register_flop_formula
 from torchvision.ops import deform_conv2d
 
-from .same_padding import pad_same
+from .same_padding import extent_of, pad_same
 
 
 class DeformableConv2d(nn.Conv2d):
@@ -72,7 +72,7 @@ class DeformableConv2d(nn.Conv2d):
         weight, offset_weight = self.weight.to(dtype), self.offset.weight.to(dtype)
         with _without_autocast(input.device):
             x = input.to(dtype)
-            x = pad_same(x, self) if self.pads_same else x
+            x = pad_same(x, extent_of(self), self.stride) if self.pads_same else x
             offset = F.conv2d(x, offset_weight, offset_bias, self.stride, self.padding, self.dilation)
             y = deform_conv2d(x, offset, weight, bias, self.stride, self.padding, self.dilation)
         return y.to(input.dtype)

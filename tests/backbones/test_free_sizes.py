@@ -5,9 +5,9 @@ import copy
 import pytest
 import timm
 import torch
-from timm.layers import Conv2dSame
+from timm.layers import AvgPool2dSame, Conv2dSame
 
-from gatezoo.backbones.free_sizes import CeilAvgPool2d, SamePaddedConv2d, free_sizes
+from gatezoo.backbones.free_sizes import CeilAvgPool2d, SamePaddedAvgPool2d, SamePaddedConv2d, free_sizes
 from gatezoo.backbones.pyramid import Pyramid
 
 
@@ -20,6 +20,19 @@ def test_same_padded_convolution_is_that_of_timm(kernel, stride, dilation):
     for height in range(8, 15):
         x = torch.randn(1, 2, height, 21 - height)
         assert torch.equal(ours(x), theirs(x))
+
+
+@pytest.mark.parametrize(("kernel", "stride"), [(2, 1), (3, 1), (3, 2), (2, 2)])
+def test_same_padded_pool_is_that_of_timm_and_is_exported(kernel, stride):
+    ours, theirs = torch.nn.Sequential(AvgPool2dSame(kernel, stride)), AvgPool2dSame(kernel, stride)
+    free_sizes(ours)
+    assert isinstance(ours[0], SamePaddedAvgPool2d)
+    sizes = {2: torch.export.Dim("height", min=5, max=64), 3: torch.export.Dim("width", min=5, max=64)}
+    exported = torch.export.export(ours, (torch.randn(1, 2, 9, 12),), dynamic_shapes=(sizes,)).module()
+    for height in range(8, 15):
+        x = torch.randn(1, 2, height, 21 - height)
+        assert torch.equal(ours(x), theirs(x))
+        assert torch.equal(exported(x), theirs(x))
 
 
 def test_windows_that_skip_positions_stay_as_they_were():

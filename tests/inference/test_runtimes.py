@@ -72,7 +72,7 @@ def test_onnxruntime_gives_the_numbers_of_eager_mode():
 
 
 @pytest.mark.export
-@pytest.mark.parametrize("name", ["test_dignet", "test_zigzag", "test_fcn"])
+@pytest.mark.parametrize("name", ["test_dignet", "test_zigzag", "test_gff", "test_fcn"])
 @pytest.mark.parametrize("runtime", ["onnxruntime", "openvino"])
 def test_every_runtime_gives_the_numbers_of_eager_mode(runtime, name):
     assert_runs(runtime, random_network(name))
