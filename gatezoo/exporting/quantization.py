@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from pathlib import Path
 from typing import Any
@@ -44,25 +43,20 @@ def quantize_onnx(source: Path, images: CalibrationImages, target: Path) -> Path
             return None if item is None else {self._name: item[0].numpy()}
 
     prepared = target.with_suffix(".prepared.onnx")
-    # They advise what has been done, or cannot be helped.
-    logging.disable(logging.WARNING)
-    try:
-        shape_inference.quant_pre_process(source, prepared, skip_symbolic_shape=True)
-        graph = onnx.load(prepared).graph
-        quantization.quantize_static(
-            prepared,
-            target,
-            Reader(graph.input[0].name),
-            quant_format=quantization.QuantFormat.QDQ,
-            op_types_to_quantize=_OPERATIONS,
-            per_channel=True,
-            reduce_range=True,
-            activation_type=quantization.QuantType.QUInt8,
-            weight_type=quantization.QuantType.QInt8,
-            nodes_to_exclude=_last_convolutions(graph),
-        )
-    finally:
-        logging.disable(logging.NOTSET)
+    shape_inference.quant_pre_process(source, prepared, skip_symbolic_shape=True)
+    graph = onnx.load(prepared).graph
+    quantization.quantize_static(
+        prepared,
+        target,
+        Reader(graph.input[0].name),
+        quant_format=quantization.QuantFormat.QDQ,
+        op_types_to_quantize=_OPERATIONS,
+        per_channel=True,
+        reduce_range=True,
+        activation_type=quantization.QuantType.QUInt8,
+        weight_type=quantization.QuantType.QInt8,
+        nodes_to_exclude=_last_convolutions(graph),
+    )
     return target
 
 

@@ -1,6 +1,7 @@
 """Exports in 8 bits: the split of the images, what is measured, and what is refused."""
 
 import json
+import logging
 
 import pytest
 from helpers.commands import run
@@ -110,7 +111,7 @@ def test_int8_that_loses_too_much_is_refused(tmp_path, monkeypatch):
 
 @pytest.mark.export
 @pytest.mark.parametrize("format", ["onnx", "openvino"])
-def test_command_exports_int8(labeled, tmp_path, monkeypatch, capsys, format):
+def test_command_exports_int8(labeled, tmp_path, monkeypatch, capsys, caplog, format):
     name = next(name for name in gatezoo.list_pretrained() if name.startswith("zigzag_mobilenetv2"))
     plain = write_images(tmp_path / "images", 4)
     arguments = ["export", name, "--size", *SIZE, "--int8", "--format", format]
@@ -118,6 +119,8 @@ def test_command_exports_int8(labeled, tmp_path, monkeypatch, capsys, format):
     assert code == 0, err
     assert "changed their class" in printed
     assert "mIoU" not in printed
+    warnings = [record for record in caplog.records if record.levelno >= logging.WARNING]
+    assert not [record for record in warnings if record.name != "gatezoo"]  # advice of libraries
     code, printed, err = run(monkeypatch, capsys, *arguments, "--calibrate", labeled, "--out", tmp_path / "other")
     assert code == 0, err
     assert "lost" in printed
