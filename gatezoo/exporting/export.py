@@ -119,8 +119,9 @@ def export(
         comparisons, quantization = compare(module, run, sizes, "float32" if images else precision), None
         if images:
             full_mb = size_mb(file)
-            file = chosen.write(quantize_onnx(source, images, scratch / "int8.onnx"), folder, config)
-            quantization = measure(run, chosen.load(file), images, network.num_classes, full_mb)
+            source, bits = quantize_onnx(source, images, scratch)
+            file = chosen.write(source, folder, config)
+            quantization = measure(run, chosen.load(file), images, network.num_classes, full_mb, bits)
         report = ExportReport(
             out / file.name,
             format,

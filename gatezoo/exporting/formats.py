@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..inference.onnx_predictor import openvino_core
 from ..inference.tracing import to_onnx
 from .report import Run
 
@@ -98,10 +99,8 @@ def _write_openvino(source: Path, folder: Path, config: Mapping[str, Any]) -> Pa
 
 
 def _load_openvino(file: Path) -> Run:
-    import openvino
-
     # Some processors would compute in 16 bits.
-    compiled = openvino.compile_model(file, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    compiled = openvino_core().compile_model(file, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     request = compiled.create_infer_request()
     return lambda image: [np.array(one) for one in request.infer([image.numpy()]).values()]
 

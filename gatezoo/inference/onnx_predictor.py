@@ -5,9 +5,11 @@ An exported folder holds a copy of this file: ``python predict.py IMAGE OUT.png`
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -130,6 +132,27 @@ class OnnxPredictor:
             raise ValueError(f"sides of images must be in {low} .. {high}; got {height} x {width}: resize them")
 
 
+_CORE_LOCK = threading.Lock()
+
+
+def openvino_core() -> Any:
+    """Return the OpenVINO core of this process, which must have one alone.
+
+    A core replaces the stack that signals of its thread are handled on, and puts that back which it found when it is
+    deleted. If that was the stack of another core, deleted before, the next signal ends the process: SIGCHLD, for one,
+    of which torch's loaders set a handler.
+    """
+    with _CORE_LOCK:
+        return _core()
+
+
+@functools.cache
+def _core() -> Any:
+    import openvino
+
+    return openvino.Core()
+
+
 class OpenVinoPredictor(OnnxPredictor):
     """A network of the files ``model.xml`` and ``model.bin`` that ``gatezoo export --format openvino`` wrote.
 
@@ -139,11 +162,10 @@ class OpenVinoPredictor(OnnxPredictor):
     runtime, kind = "openvino", "an OpenVINO file"
 
     def _open(self, file: str) -> tuple[Run, dict[str, Any]]:
-        import openvino
-
-        model = openvino.Core().read_model(file)
+        core = openvino_core()
+        model = core.read_model(file)
         # Some processors would compute in 16 bits.
-        compiled = openvino.compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+        compiled = core.compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
         stored = model.get_rt_info(["gatezoo"]).value
         # Each call has a request of its own, since several threads may call at once.
         return (

@@ -16,6 +16,7 @@ from ..utils.modules import copy_for_inference
 from ..utils.optional import require_extra
 from ..utils.text import shorten
 from .folding import has_hooks
+from .onnx_predictor import openvino_core
 from .tracing import MAX_SIDE, MIN_SIDE, TRACED_SIZE, to_onnx, trace
 
 # Greatest difference of logits from those of the traced network, as a share of the largest.
@@ -192,9 +193,7 @@ def _start_onnxruntime(graph: bytes, threads: int) -> Run:
 
 
 def _start_openvino(graph: bytes, threads: int) -> Run:
-    import openvino
-
-    core = openvino.Core()
+    core = openvino_core()
     # Some processors would compute in 16 bits.
     settings = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": threads, "PERFORMANCE_HINT": "LATENCY"}
     compiled = core.compile_model(core.read_model(graph), "CPU", settings)

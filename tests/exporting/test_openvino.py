@@ -1,6 +1,8 @@
 """OpenVINO files: the same numbers and metadata, and what runs them without torch and onnxruntime."""
 
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -48,6 +50,25 @@ def test_openvino_file_has_the_metadata_and_predicts(folder, tmp_path, monkeypat
     (tmp_path / "broken.xml").write_text("<net/>")
     with pytest.raises(ValueError, match="must be an OpenVINO file of gatezoo export"):
         gatezoo.predict(tmp_path / "broken.xml", image)
+
+
+def test_networks_on_openvino_leave_signals_as_they_were(folder):
+    code = """
+import faulthandler, signal, subprocess, sys
+faulthandler.enable()
+from gatezoo.exporting.formats import FORMATS
+from gatezoo.inference.onnx_predictor import OpenVinoPredictor
+from gatezoo.inference.runtimes import _start_openvino
+
+file = sys.argv[1]
+networks = [OpenVinoPredictor(file), FORMATS["openvino"].load(file), _start_openvino(file, 1), OpenVinoPredictor(file)]
+while networks:
+    del networks[0]
+signal.signal(signal.SIGUSR1, lambda number, frame: print("handled"))
+signal.raise_signal(signal.SIGUSR1)
+"""
+    done = subprocess.run([sys.executable, "-c", code, folder / "model.xml"], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "handled\n"), done.stderr
 
 
 @pytest.mark.export

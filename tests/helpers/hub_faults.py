@@ -60,6 +60,8 @@ class FaultServer:
     def close(self) -> None:
         """Stop: connections end, and what waits goes on."""
         self.closed.set()
+        with contextlib.suppress(OSError):
+            self.socket.shutdown(socket.SHUT_RDWR)  # without which the thread goes on accepting, of whatever is next
         self.socket.close()
 
     def _serve(self) -> None:
