@@ -139,14 +139,11 @@ def _quantization(found: Quantization | None) -> list[str]:
     """Return the lines about what 8 bits lose and gain."""
     if found is None:
         return []
-    weights = "Weights have 7 bits, which every processor computes alike."
-    if found.weight_bits == 8:
-        weights = "Weights have 8 bits; their sums can overflow on x86 processors without VNNI: export there for those."
     return [
         "## 8 bits beside 32",
         "",
         f"Calibrated on {found.calibration_images} images, measured on {found.held_out_images} others: "
-        f"{1 - found.agreement:.2%} of the pixels changed their class. {weights}",
+        f"{1 - found.agreement:.2%} of the pixels changed their class.",
         "",
         "| | float32 | int8 |",
         "| --- | --- | --- |",

@@ -119,9 +119,8 @@ def export(
         comparisons, quantization = compare(module, run, sizes, "float32" if images else precision), None
         if images:
             full_mb = size_mb(file)
-            source, bits = quantize_onnx(source, images, scratch)
-            file = chosen.write(source, folder, config)
-            quantization = measure(run, chosen.load(file), images, network.num_classes, full_mb, bits)
+            file = chosen.write(quantize_onnx(source, images, scratch / "int8.onnx"), folder, config)
+            quantization = measure(run, chosen.load(file), images, network.num_classes, full_mb)
         report = ExportReport(
             out / file.name,
             format,

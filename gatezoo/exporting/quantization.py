@@ -12,7 +12,6 @@ from torch import Tensor
 
 from ..inference.prediction import PassMaps
 from .calibration import CalibrationImages
-from .formats import FORMATS
 from .report import Quantization, Run
 
 # Least share of the pixels of held-out images that must keep their class. Networks that learned from data keep far
@@ -21,52 +20,47 @@ MIN_AGREEMENT = 0.8
 # Convolutions, and what they are fused with. All else keeps 32 bits: gates, normalizations and resizes take little
 # time, and their small numbers lose most.
 _OPERATIONS = ["Conv", "Add", "Clip", "Relu"]
+# The first convolutions keep 32 bits, too: those of MobileNets, up to the first projection, lose more than all others.
+FIRST_CONVOLUTIONS = 3
 
 
-def quantize_onnx(source: Path, images: CalibrationImages, folder: Path) -> tuple[Path, int]:
-    """Write ONNX files with 8-bit activations; return the one that keeps more classes, and the bits of its weights.
+def quantize_onnx(source: Path, images: CalibrationImages, target: Path) -> Path:
+    """Write an ONNX file with 8-bit weights and activations, which are quantized as the images say.
 
-    Weights are quantized per output channel, x = s q, to 8 bits and to 7: processors without VNNI add pairs of products
-    of 8 bits in 16, which can overflow. Of the two files the one is taken that gives more pixels of the calibration
-    images the class of the float32 export, as this processor computes it. Activations are x = s (q - z) with q in
-    0 .. 255, and cover the range that they have on the images (Jacob et al., 2018, "Quantization and Training of Neural
-    Networks for Efficient Integer-Arithmetic-Only Inference"). The last convolutions, which give the logits, keep 32
-    bits.
+    Weights are quantized per output channel, x = s q, to 7 bits: processors without VNNI add pairs of products of 8
+    bits in 16, which would overflow. Activations are x = s (q - z) with q in 0 .. 255, and cover the range that they
+    have on the images (Jacob et al., 2018, "Quantization and Training of Neural Networks for Efficient
+    Integer-Arithmetic-Only Inference"). The first convolutions and the last, which give the logits, keep 32 bits.
     """
     import onnx
     from onnxruntime import quantization
     from onnxruntime.quantization import shape_inference
 
     class Reader(quantization.CalibrationDataReader):
-        def __init__(self) -> None:
-            self._images = iter(images.read(images.calibration))
+        def __init__(self, name: str):
+            self._name, self._images = name, iter(images.read(images.calibration))
 
         def get_next(self) -> dict[str, np.ndarray] | None:
             item = next(self._images, None)
-            return None if item is None else {name: item[0].numpy()}
+            return None if item is None else {self._name: item[0].numpy()}
 
-    prepared = folder / "prepared.onnx"
+    prepared = target.with_suffix(".prepared.onnx")
     shape_inference.quant_pre_process(source, prepared, skip_symbolic_shape=True)
     graph = onnx.load(prepared).graph
-    name, load = graph.input[0].name, FORMATS["onnx"].load
-    files = {folder / f"weights{bits}.onnx": bits for bits in (8, 7)}
-    kept = {}
-    for file, bits in files.items():
-        quantization.quantize_static(
-            prepared,
-            file,
-            Reader(),
-            quant_format=quantization.QuantFormat.QDQ,
-            op_types_to_quantize=_OPERATIONS,
-            per_channel=True,
-            reduce_range=bits == 7,
-            activation_type=quantization.QuantType.QUInt8,
-            weight_type=quantization.QuantType.QInt8,
-            nodes_to_exclude=_last_convolutions(graph),
-        )
-        kept[file] = _equal_pixels(load(source), load(file), images)
-    best = max(kept, key=lambda file: kept[file])
-    return best, files[best]
+    first = [node.name for node in graph.node if node.op_type == "Conv"][:FIRST_CONVOLUTIONS]
+    quantization.quantize_static(
+        prepared,
+        target,
+        Reader(graph.input[0].name),
+        quant_format=quantization.QuantFormat.QDQ,
+        op_types_to_quantize=_OPERATIONS,
+        per_channel=True,
+        reduce_range=True,
+        activation_type=quantization.QuantType.QUInt8,
+        weight_type=quantization.QuantType.QInt8,
+        nodes_to_exclude=[*first, *_last_convolutions(graph)],
+    )
+    return target
 
 
 def _last_convolutions(graph: Any) -> list[str]:
@@ -85,15 +79,7 @@ def _last_convolutions(graph: Any) -> list[str]:
     return found
 
 
-def _equal_pixels(full: Run, small: Run, images: CalibrationImages) -> int:
-    """Return the number of pixels of the calibration images to which both give the same class."""
-    both = ((_classes(full(image)), _classes(small(image))) for image, _ in images.read(images.calibration))
-    return sum(int((one == other).sum()) for one, other in both)
-
-
-def measure(
-    full: Run, small: Run, images: CalibrationImages, num_classes: int, full_mb: float, weight_bits: int
-) -> Quantization:
+def measure(full: Run, small: Run, images: CalibrationImages, num_classes: int, full_mb: float) -> Quantization:
     """Run a float32 export and its int8 export on the images that are held out.
 
     Raises:
@@ -136,19 +122,12 @@ def measure(
         full_ms,
         small_ms,
         full_mb,
-        weight_bits,
     )
 
 
 def _timed(run: Run, image: Tensor) -> tuple[Tensor, float]:
     """Return the classes (H, W), and the time in milliseconds."""
     start = time.perf_counter()
-    found = run(image)
+    found = run(image)[-1]
     taken = 1000 * (time.perf_counter() - start)
-    return _classes(found), taken
-
-
-def _classes(outputs: list[np.ndarray]) -> Tensor:
-    """Return the classes (H, W) of the last of the outputs, logits (1, K, H, W) or classes (1, H, W)."""
-    last = outputs[-1][0]
-    return torch.from_numpy(last.argmax(0) if last.dtype.kind == "f" else last)
+    return torch.from_numpy(found[0].argmax(0) if found.dtype.kind == "f" else found[0]), taken

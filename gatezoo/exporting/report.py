@@ -53,7 +53,6 @@ class Quantization:
         miou_loss: their difference.
         float32_ms, int8_ms: median time of an image; the two take turns.
         float32_mb: size of the float32 export.
-        weight_bits: 8, or 7 where that kept more classes of the calibration images.
     """
 
     calibration_images: int
@@ -65,13 +64,11 @@ class Quantization:
     float32_ms: float
     int8_ms: float
     float32_mb: float
-    weight_bits: int
 
     def lines(self) -> list[str]:
         """Return a summary to print."""
         first = (
-            f"int8, weights of {self.weight_bits} bits, calibrated on {self.calibration_images} images; "
-            f"{self.held_out_images} others: "
+            f"int8, calibrated on {self.calibration_images} images; {self.held_out_images} others: "
             f"{1 - self.agreement:.2%} of the pixels changed their class, {self.int8_ms:.0f} ms instead of "
             f"{self.float32_ms:.0f}"
         )

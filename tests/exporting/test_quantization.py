@@ -51,31 +51,9 @@ def test_int8_export_computes_in_8_bits(exported):
     graph = onnx.load(exported.file).graph
     producers = {name: node.op_type for node in graph.node for name in node.output}
     convolutions = [node for node in graph.node if node.op_type == "Conv"]
-    quantized = [node for node in convolutions if producers.get(node.input[1]) == "DequantizeLinear"]
-    assert len(quantized) == len(convolutions) - 1  # all but that of the logits
-
-
-@pytest.mark.export
-@pytest.mark.parametrize("bits", [7, 8])
-def test_weights_have_the_bits_that_keep_more_classes(labeled, tmp_path, monkeypatch, bits):
-    import onnx
-    from onnx import numpy_helper
-
-    equal_pixels, pixels = quantization._equal_pixels, {}
-
-    def fewer_for_the_other(full, small, images):
-        assert set(images.calibration).isdisjoint(images.held_out)
-        pixels[len(pixels)] = equal_pixels(full, small, images)
-        return pixels[len(pixels) - 1] - 10**9 * (bits != (8, 7)[len(pixels) - 1])
-
-    monkeypatch.setattr(quantization, "_equal_pixels", fewer_for_the_other)
-    report = gatezoo.export(network(), tmp_path / "out", size=SIZE, int8=True, calibration=FolderDataset(labeled, 5))
-    assert report.quantization.weight_bits == bits
-    assert f"{bits} bits" in (tmp_path / "out/README.md").read_text()
-    assert all(0.8 * 3 * SIZE[0] * SIZE[1] < count < 3 * SIZE[0] * SIZE[1] for count in pixels.values())
-    weights = [numpy_helper.to_array(one) for one in onnx.load(report.file).graph.initializer]
-    largest = max(abs(one.astype(int)).max() for one in weights if one.dtype == "int8" and one.ndim == 4)
-    assert largest == {7: 64, 8: 127}[bits]
+    quantized = [producers.get(node.input[1]) == "DequantizeLinear" for node in convolutions]
+    assert quantized == [False] * 3 + [True] * (len(convolutions) - 4) + [False]  # which gives the logits
+    assert len(convolutions) > 8
 
 
 def test_calibration_images_are_not_held_out(labeled, tmp_path, monkeypatch):
