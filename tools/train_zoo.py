@@ -143,6 +143,8 @@ class Scheduler:
             command = self.training(run)
         elif not run.report.exists():
             command = self.evaluation(run)
+        elif run.is_corrupted and not run.corruptions.exists():
+            command = self.corrupted_evaluation(run)
         else:
             self.record(run)
             lock.close()
@@ -173,13 +175,21 @@ class Scheduler:
 
     def evaluation(self, run: Run) -> list[Any]:
         """Return the command that scores the last weights after each pass."""
+        components = run.experiment.protocol.components
+        command = [*self.scores(run), "--out", run.report.parent]
+        command += ["--components", components] if components else []
+        return command + (["--iterations", run.passes, "--all-iterations"] if run.passes > 1 else [])
+
+    def corrupted_evaluation(self, run: Run) -> list[Any]:
+        """Return the command that scores the last weights on corrupted images, after the network's own passes."""
+        return [*self.scores(run), "--corruptions", "--out", run.corruptions.parent]
+
+    def scores(self, run: Run) -> list[Any]:
+        """Return what the commands that score have in common."""
         experiment = run.experiment
         command = ["eval", run.checkpoint, "--dataset", experiment.dataset, "--split", experiment.val_split]
         command += [f"--data-kwargs={key}={value!r}" for key, value in experiment.data.items()]
-        components = experiment.protocol.components
-        command += ["--components", components] if components else []
-        command += ["--iterations", run.passes, "--all-iterations"] if run.passes > 1 else []
-        return [*command, "--out", run.report.parent, *self.data_options()]
+        return [*command, *self.data_options()]
 
     def data_options(self) -> list[Any]:
         """Return the options that both commands have."""
@@ -232,8 +242,9 @@ def state(run: Run, results: list[dict[str, Any]]) -> str:
 
 
 def is_recorded(run: Run, results: list[dict[str, Any]]) -> bool:
-    """Return whether results.csv has the run, by its present recipe."""
-    return any(row["seed"] == str(run.seed) for row in of_experiment(results, run.experiment))
+    """Return whether results.csv has all scores of the run, by its present recipe."""
+    rows = [row for row in of_experiment(results, run.experiment) if row["seed"] == str(run.seed)]
+    return bool(rows) and (not run.is_corrupted or any(row.get("corrupted_miou") for row in rows))
 
 
 def write_tables(check: bool = False) -> int:

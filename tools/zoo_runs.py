@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import csv
 import functools
 import json
 import os
 import platform
+import statistics
 import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -32,12 +34,14 @@ class Run:
         seed: of weights, order and augmentation.
         folder: of the training and its scores.
         start: the training from whose last weights it starts.
+        is_corrupted: whether it is scored on corrupted images, too.
     """
 
     experiment: Experiment
     seed: int
     folder: Path
     start: Run | None
+    is_corrupted: bool = False
 
     def __str__(self) -> str:
         return f"{self.experiment.name} seed {self.seed}"
@@ -81,6 +85,11 @@ class Run:
         return self.folder / "scores" / "scores.json"
 
     @property
+    def corruptions(self) -> Path:
+        """File of the scores on corrupted images."""
+        return self.folder / "corrupted" / "corruptions.csv"
+
+    @property
     def passes(self) -> int:
         """Number of passes that are scored."""
         return max(self.iterations, self.experiment.protocol.iterations or 1)
@@ -114,8 +123,20 @@ class Run:
             if "iou" in scores:
                 names, values = report["classes"], scores["iou"]
                 row["iou"] = json.dumps({k: v if v is None else round(v, 4) for k, v in zip(names, values)})
+            if self.is_corrupted and number == self.iterations:
+                row |= self.corrupted_scores()
             rows.append(shared | {"pass": number} | row)
         return rows
+
+    def corrupted_scores(self) -> Row:
+        """Return the columns of the scores on corrupted images."""
+        found: dict[str, list[float]] = {}
+        with self.corruptions.open(newline="", encoding="utf-8") as file:
+            for row in csv.DictReader(file):
+                if row["severity"] != "0":
+                    found.setdefault(row["corruption"], []).append(round(float(row["miou"]), 4))
+        scores = [score for severities in found.values() for score in severities]
+        return {"corrupted_miou": f"{statistics.fmean(scores):.6f}", "corrupted": json.dumps(found)}
 
 
 def machine_name(device: torch.device) -> str:
@@ -146,7 +167,8 @@ def plan(queue: Queue, tables: Sequence[str], out: Path) -> list[Run]:
         if (name, seed) not in runs:
             experiment = queue.experiments[name]
             start = add(experiment.start, seed) if experiment.start else None
-            runs[name, seed] = Run(experiment, seed, out / name / f"seed{seed}", start)
+            folder = out / name / f"seed{seed}"
+            runs[name, seed] = Run(experiment, seed, folder, start, queue.is_corrupted(name))
         return runs[name, seed]
 
     for table in tables:

@@ -26,11 +26,12 @@ from gatezoo.utils.choices import check_choice, check_fields
 from gatezoo.utils.files import write_text
 
 RECIPES = Path(__file__).resolve().parent.parent / "gatezoo/recipes"
-# Scores that have a column; the IoU of each class is in one more, as JSON.
-METRICS = ("miou", "pixel_accuracy", "mask_ap", "box_ap", "count_error")
+# Scores that have a column; the IoU of each class is in one more, as JSON, and so are those of each corruption and
+# severity, of whose mIoU "corrupted_miou" is the mean.
+METRICS = ("miou", "corrupted_miou", "pixel_accuracy", "mask_ap", "box_ap", "count_error")
 METRICS += ("delta1", "delta2", "delta3", "abs_rel", "rmse")
 COLUMNS = ("experiment", "seed", "pass", "iterations", "steps", *METRICS)
-COLUMNS += ("wall_s", "cpu_s", "machine", "cores", "version", "commit", "recipe", "iou")
+COLUMNS += ("wall_s", "cpu_s", "machine", "cores", "version", "commit", "recipe", "iou", "corrupted")
 
 Row = dict[str, Any]
 
@@ -74,6 +75,10 @@ class Queue:
     path: Path
     experiments: dict[str, Experiment]
     tables: dict[str, Comparison]
+
+    def is_corrupted(self, experiment: str) -> bool:
+        """Return whether a table shows the scores of an experiment on corrupted images."""
+        return any("corrupted_miou" in table.metrics and experiment in table.rows for table in self.tables.values())
 
 
 def read_queue(path: Path) -> Queue:

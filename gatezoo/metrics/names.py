@@ -33,6 +33,7 @@ class MetricInfo:
 # Each metric by its key in scores.json, in the manifest and in recipes. The first headline that is present summarizes.
 METRICS: dict[str, MetricInfo] = {
     "miou": MetricInfo("mIoU", hub_type="mean_iou", is_headline=True),
+    "corrupted_miou": MetricInfo("mIoU of corrupted images"),
     "pixel_accuracy": MetricInfo("pixel accuracy", hub_type="accuracy", is_headline=True),
     "mean_accuracy": MetricInfo("mean accuracy", hub_type="mean_accuracy", is_headline=True),
     "weighted_iou": MetricInfo("weighted IoU"),

@@ -30,7 +30,7 @@ _CHOICES = {
 # The same for fields that may be left empty.
 _OPTIONAL_CHOICES = {"init": ("linear-probe",), "best_metric": SCORES}
 
-_AT_LEAST_ONE = ("steps", "batch_size", "grad_accum_steps", "crop_size", "eval_interval", "log_interval")
+_AT_LEAST_ONE = ("steps", "batch_size", "grad_accum_steps", "crop_size", "eval_interval", "log_interval", "keep_every")
 MAX_COUNT = 10**9
 # Least and largest value of the other numbers.
 _RANGES: dict[str, tuple[float, float]] = {

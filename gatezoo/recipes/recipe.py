@@ -99,6 +99,7 @@ class Recipe:
         "", "Train only parameters whose names start with this, such as head.pooling.gate. Default: all."
     )
     class_weights: str = _field("sqrt", "Class weights by frequency: none, inverse, sqrt or median.")
+    keep_every: int = _field(1, "Train on every n-th image alone, as if fewer had labels; 1: all.")
     repeat_thresh: float = _field(
         0.0,
         "Repeat images of rare classes, sqrt(this / share of the images that hold the class) times on average where "

@@ -110,6 +110,8 @@ class Trainer:
         options: RunOptions,
         metadata: dict[str, Any] | None = None,
     ):
+        if recipe.keep_every > 1:
+            train_data = train_data.subset(range(0, len(train_data), recipe.keep_every))
         self.model, self.train_data, self.val_data, self.workers = model, train_data, val_data, options.workers
         self.task = TASKS[model.task]
         check_weights(model)

@@ -43,7 +43,9 @@ def test_experiment_builds_its_networks_and_opens_its_data(name):
 
 # Off by hand: what a recipe does without each field.
 OFF = {
-    **dict.fromkeys(("cat_max_ratio", "seg_loss_weight", "layer_decay", "head_lr_mult", "grad_accum_steps"), 1),
+    **dict.fromkeys(
+        ("cat_max_ratio", "seg_loss_weight", "layer_decay", "head_lr_mult", "grad_accum_steps", "keep_every"), 1
+    ),
     **dict.fromkeys(
         ("crop_schedule", "init", "late_loss", "trainable_prefix", "decay_steps", "best_metric", "components"), ""
     ),

@@ -200,6 +200,31 @@ def test_queue_is_stopped_and_resumed(queue, tmp_path, monkeypatch, capsys):
     listed = subprocess.run([*command, "--list"], capture_output=True, **options).stdout
     assert [line.split()[-1] for line in listed.splitlines()] == ["done"] * 4
 
+    # A table with scores on corrupted images has them measured, without training again.
+    metrics = "metrics: [miou, corrupted_miou]"
+    queue.path.write_text(QUEUE.replace("seeds: [0, 1]}", f"seeds: [0], {metrics}}}"))
+    listed = subprocess.run([*command, "--list"], capture_output=True, **options).stdout
+    assert [line.split()[-1] for line in listed.splitlines()] == ["scored"] * 2
+    fourth = subprocess.run(command, capture_output=True, **options)
+    assert fourth.returncode == 0, fourth.stdout + fourth.stderr
+    assert "training from" not in fourth.stdout
+    found = {(row["experiment"], row["seed"], row["pass"]): row for row in csv.DictReader(results.open())}
+    assert len(found) == len(rows)
+    corrupted = {key: row for key, row in found.items() if row["corrupted_miou"]}
+    assert list(corrupted) == [(DIGNET, "0", "2"), (FCN, "0", "1")]
+    for key, row in corrupted.items():
+        with (runs / key[0] / "seed0/corrupted/corruptions.csv").open() as file:
+            scores = [float(one["miou"]) for one in csv.DictReader(file) if one["corruption"] != "none"]
+        by_name = json.loads(row["corrupted"])
+        assert [score for severities in by_name.values() for score in severities] == pytest.approx(scores, abs=1e-4)
+        assert {len(severities) for severities in by_name.values()} == {3}
+        assert float(row["corrupted_miou"]) == pytest.approx(sum(scores) / len(scores), abs=1e-4)
+        assert float(row["corrupted_miou"]) != float(row["miou"])
+        assert [row[name] for name in ("miou", "cpu_s")] == [
+            rows[keys.index((key[0], 0, int(key[2])))][name] for name in ("miou", "cpu_s")
+        ]
+    assert "0 of 2 trainings to do" in subprocess.run(command, capture_output=True, **options).stdout
+
     # The same training by hand, without a break.
     options = ["--data-dir", data, "--device", "cpu", "--workers", 0]
     start = ["--initial-checkpoint", runs / FCN / "seed0/last.safetensors", "--out", tmp_path / "alone"]

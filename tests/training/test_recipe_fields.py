@@ -36,6 +36,17 @@ def test_training_reads_its_fields(shapes, tmp_path):
     assert not any(parameter.requires_grad for parameter in frozen.model.backbone.parameters())
 
 
+def test_fewer_images_are_trained_on(shapes, tmp_path):
+    every = FolderDataset(shapes, 2)
+    made = trainer(shapes, tmp_path, keep_every=5)
+    assert made.train_data.images == every.images[::5]
+    assert len(made.val_data) == len(every) == 24
+    assert len(made.stream.data) == 5
+    assert trainer(shapes, tmp_path, steps=50).train_data.images == every.images
+    with pytest.raises(ValueError, match="keep_every must be at least 1; got 0"):
+        Recipe(keep_every=0)
+
+
 def test_rates_of_the_steps(shapes, tmp_path):
     """The log has the rate of each step, from lr on: lr (1 - step / steps)^power."""
     made = trainer(shapes, tmp_path, steps=2, log_interval=1, lr=0.5, power=1)
