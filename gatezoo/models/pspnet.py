@@ -63,6 +63,8 @@ def auxiliary_heads(channels: Sequence[int], num_classes: int, width: int) -> di
 
 # For small backbones, which the heads of the papers would outweigh.
 SMALL_HEADS: dict[str, Any] = dict(context_width=256, auxiliary_width=128)
+# At stride 8 the dilated last stages of EfficientNet-Lite0 would cost more than all the rest.
+SMALL_LITE0: dict[str, Any] = dict(**LITE0, output_stride=16, context_width=128, auxiliary_width=128)
 
 register_models(
     pspnet,
@@ -71,7 +73,7 @@ register_models(
         "pspnet_r50": dict(backbone="resnet50"),
         "pspnet_r101": dict(backbone="resnet101"),
         "pspnet_mobilenetv2": dict(**MOBILENETV2, **SMALL_HEADS),
-        "pspnet_lite0": dict(**LITE0, **SMALL_HEADS),
+        "pspnet_lite0": SMALL_LITE0,
         "test_pspnet": dict(backbone="test_resnet", context_width=32, auxiliary_width=16),
     },
     family="pspnet",
