@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from ..backbones.spec import BackboneSpec
 from ..registry import register_models
-from .fcn import LITE0, MOBILENETV2
+from .fcn import LITE0, LITE0_8S, MOBILENETV2
 
 if TYPE_CHECKING:
     from ..segmenters.recurrent import RecurrentSegmenter
@@ -27,6 +27,7 @@ def dignet(
     freeze_bn: bool = True,
     *,
     head: str = "linear",
+    head_width: int | None = None,
     iterations: int = 2,
     shallowest: int = 1,
     feedback: str = "cascade",
@@ -39,6 +40,7 @@ def dignet(
         num_classes: K.
         freeze_bn: keep the statistics of batch norm in training; its scale and shift are trained.
         head: block n: "linear", "fcn" or "aspp".
+        head_width: channels of the 3x3 convolution of "fcn"; by default 512.
         iterations: passes T; 1 is the plain network.
         shallowest: smallest gated block (Table 3); 1 gates the image too.
         feedback: "cascade", or one of the other routings of Table 2: "stage" or "last".
@@ -51,7 +53,7 @@ def dignet(
     stages = backbone.stages()
     return RecurrentSegmenter(
         stages,
-        make_head(head, stages.channels[-1], num_classes),
+        make_head(head, stages.channels[-1], num_classes, head_width),
         DistributedFeedback([*stages.channels, num_classes], shallowest, feedback, bins),
         num_classes,
         backbone.in_chans,
@@ -67,11 +69,11 @@ register_models(
         "dignet_resnet50_8s": dict(backbone="resnet50", output_stride=8, head="fcn"),
         "dignet_resnet101_32s": dict(backbone="resnet101"),
         "dignet_resnet101_8s": dict(backbone="resnet101", output_stride=8, head="fcn"),
-        # Gated from block 3 or 4 upwards: on the large shallow maps the gates would cost more than these backbones.
+        # Gated from block 3, 4 or 5 upwards: on the large shallow maps the gates would cost more than these backbones.
         "dignet_mobilenetv2_32s": dict(**MOBILENETV2, shallowest=3),
         "dignet_mobilenetv2_8s": dict(**MOBILENETV2, output_stride=8, head="fcn", shallowest=3),
         "dignet_lite0_32s": dict(**LITE0, shallowest=4),
-        "dignet_lite0_8s": dict(**LITE0, output_stride=8, head="fcn", shallowest=4),
+        "dignet_lite0_8s": dict(**LITE0_8S, shallowest=5),
         "dignet_deeplabv2_resnet101": dict(backbone="resnet101", output_stride=8, head="aspp"),
         "test_dignet": dict(backbone="test_resnet"),
     },

@@ -21,7 +21,18 @@ MOBILENETV2: dict[str, Any] = dict(backbone="mobilenetv2_100", backbone_args={"p
 LITE0: dict[str, Any] = dict(backbone="tf_efficientnet_lite0")
 
 
-def fcn(backbone: BackboneSpec, num_classes: int = 21, freeze_bn: bool = False, *, head: str = "linear") -> Segmenter:
+# A head of 512 channels would be too large for EfficientNet-Lite0.
+LITE0_8S: dict[str, Any] = dict(**LITE0, output_stride=8, head="fcn", head_width=128)
+
+
+def fcn(
+    backbone: BackboneSpec,
+    num_classes: int = 21,
+    freeze_bn: bool = False,
+    *,
+    head: str = "linear",
+    head_width: int | None = None,
+) -> Segmenter:
     """Build a classifier on the last map of a backbone.
 
     Args:
@@ -29,12 +40,13 @@ def fcn(backbone: BackboneSpec, num_classes: int = 21, freeze_bn: bool = False, 
         num_classes: K.
         freeze_bn: keep the statistics of the backbone's batch norm in training.
         head: "linear", "fcn" or "aspp".
+        head_width: channels of the 3x3 convolution of "fcn"; by default 512.
     """
     from ..heads import make_head
     from ..segmenters.segmenter import Segmenter
 
     pyramid = backbone.pyramid()
-    classifier = make_head(head, pyramid.channels[-1], num_classes)
+    classifier = make_head(head, pyramid.channels[-1], num_classes, head_width)
     return Segmenter(pyramid, classifier, num_classes, backbone.in_chans, freeze_bn)
 
 
@@ -48,7 +60,7 @@ register_models(
         "fcn_mobilenetv2_32s": dict(**MOBILENETV2),
         "fcn_mobilenetv2_8s": dict(**MOBILENETV2, output_stride=8, head="fcn"),
         "fcn_lite0_32s": dict(**LITE0),
-        "fcn_lite0_8s": dict(**LITE0, output_stride=8, head="fcn"),
+        "fcn_lite0_8s": LITE0_8S,
         "test_fcn": dict(backbone="test_resnet"),
     },
     family="fcn",
