@@ -147,8 +147,8 @@ register_models(
         # The same on small backbones, with fewer channels.
         "gff_pspnet_mobilenetv2": dict(**MOBILENETV2, **SMALL_HEADS, width=64),
         "gff_pspnet_mobilenetv2_nodfp": dict(**MOBILENETV2, **SMALL_HEADS, width=64, dfp=False),
-        "gff_pspnet_lite0": dict(**SMALL_LITE0, pyramid="light", width=64),
-        "gff_pspnet_lite0_nodfp": dict(**SMALL_LITE0, pyramid="light", width=64, dfp=False),
+        "gff_pspnet_lite0": dict(**SMALL_LITE0, pyramid="light", width=48),
+        "gff_pspnet_lite0_nodfp": dict(**SMALL_LITE0, pyramid="light", width=48, dfp=False),
         # Other baselines in place of PSPNet, Table 4.
         "gff_denseaspp_densenet121": dict(backbone="densenet121", context="dense_aspp"),
         "gff_deeplabv3plus_wrn38": dict(backbone="wider_resnet38", context="atrous_pooling", context_width=256),

@@ -64,7 +64,7 @@ def auxiliary_heads(channels: Sequence[int], num_classes: int, width: int) -> di
 # For small backbones, which the heads of the papers would outweigh.
 SMALL_HEADS: dict[str, Any] = dict(context_width=256, auxiliary_width=128)
 # At stride 8 the dilated last stages of EfficientNet-Lite0 would cost more than all the rest.
-SMALL_LITE0: dict[str, Any] = dict(**LITE0, output_stride=16, context_width=128, auxiliary_width=128)
+SMALL_LITE0: dict[str, Any] = dict(**LITE0, output_stride=16, context_width=96, auxiliary=False)
 
 register_models(
     pspnet,
