@@ -1,6 +1,6 @@
 """Entry points of torch.hub: one per model of the zoo, and ``create_model``.
 
-torch.hub.load("OWNER/gatezoo", "dignet_mobilenetv2_8s", pretrained=True, trust_repo=True)
+torch.hub.load("OWNER/gatezoo", "dignet_lite0_8s", pretrained=True, trust_repo=True)
 """
 
 dependencies = ["torch", "torchvision", "timm", "huggingface_hub", "safetensors", "numpy", "PIL"]

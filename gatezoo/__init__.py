@@ -1,12 +1,13 @@
 """Segmentation networks whose information flow is controlled by gates, on any timm backbone.
 
 import gatezoo
-model = gatezoo.create_model("dignet_mobilenetv2_8s", pretrained=True).eval()
+model = gatezoo.create_model("dignet_lite0_8s", pretrained=True).eval()
 classes = gatezoo.predict(model, "street.jpg")
 """
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from . import models  # noqa: F401 - fills the registry
@@ -40,6 +41,9 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
+# A microscope image of the Data Science Bowl 2018 (CC0), for a first try of the bundled weights.
+EXAMPLE_IMAGE = Path(__file__).parent / "bundled/nuclei.jpg"
+
 # Needed only to run a network: the import of the package, lists of models and the command line's help remain fast.
 __getattr__, __dir__ = lazy_exports(
     __name__,
@@ -64,6 +68,7 @@ __getattr__, __dir__ = lazy_exports(
 )
 
 __all__ = [
+    "EXAMPLE_IMAGE",
     "InstancePredictor",
     "Predictor",
     "Recipe",

@@ -327,7 +327,7 @@ def test_keywords_of_other_libraries_are_answered_with_ours(keyword, value, ours
 def test_keywords_are_checked_before_weights_are_read(monkeypatch):
     monkeypatch.setattr(factory, "resolve_weights", lambda *_: pytest.fail("weights were looked for"))
     with pytest.raises(ValueError, match="got 'encoder_name': use backbone="):
-        gatezoo.create_model("dignet_mobilenetv2_8s", pretrained=True, encoder_name="resnet18")
+        gatezoo.create_model("dignet_lite0_8s", pretrained=True, encoder_name="resnet18")
     # Only what the model has is advised.
     with pytest.raises(ValueError, match="got 'aux_loss'") as caught:
         gatezoo.create_model("test_fcn", aux_loss=True)

@@ -85,7 +85,7 @@ def test_load_by_the_name_of_the_repository(github):
 def test_load_with_and_without_weights(tmp_path):
     out = run_elsewhere(
         tmp_path,
-        "model = torch.hub.load(ROOT, 'dignet_mobilenetv2_8s', source='local', pretrained=True)\n"
+        "model = torch.hub.load(ROOT, 'dignet_lite0_8s', source='local', pretrained=True)\n"
         "assert ROOT not in sys.path\n"
         "print(model.pretrained_cfg.name, len(model.load_report.loaded) > 300)\n"
         "print(torch.hub.load(ROOT, 'test_dignet', source='local', num_classes=3, iterations=3).iterations)\n"
@@ -93,7 +93,7 @@ def test_load_with_and_without_weights(tmp_path):
         "import gatezoo, numpy\n"
         "print(gatezoo.predict(model, numpy.zeros((64, 96, 3), numpy.uint8)).shape)\n",
     )
-    assert out.split("\n")[:3] == ["dignet_mobilenetv2_8s.camvid True", "3", "(64, 96)"]
+    assert out.split("\n")[:3] == ["dignet_lite0_8s.camvid True", "3", "(64, 96)"]
 
 
 def test_wrong_name_or_keyword_is_refused():

@@ -289,12 +289,12 @@ def test_installed_wheel_works_outside_of_the_checkout(tmp_path):
     subprocess.run([*pip, "wheel", "--no-deps", "--no-build-isolation", "-w", tmp_path / "dist", ROOT], check=True)
     (wheel,) = (tmp_path / "dist").glob("*.whl")
     names = zipfile.ZipFile(wheel).namelist()
-    assert {"gatezoo/weights_manifest.json", "gatezoo/py.typed"} <= set(names)
+    assert {"gatezoo/weights_manifest.json", "gatezoo/py.typed", "gatezoo/bundled/nuclei.jpg"} <= set(names)
     assert not any(name.startswith("tests") for name in names)
     subprocess.run([*pip, "install", "--no-deps", "--target", tmp_path / "site", wheel], check=True)
     code = (
         "import gatezoo, pathlib; assert 'site' in gatezoo.__file__, gatezoo.__file__;"
-        "m = gatezoo.create_model('dignet_mobilenetv2_8s', pretrained=True); print(m.pretrained_cfg.name)"
+        "m = gatezoo.create_model('dignet_lite0_8s', pretrained=True); print(m.pretrained_cfg.name)"
     )
     done = subprocess.run(
         [sys.executable, "-c", code],
@@ -303,4 +303,4 @@ def test_installed_wheel_works_outside_of_the_checkout(tmp_path):
         capture_output=True,
         text=True,
     )
-    assert done.stdout.strip() == "dignet_mobilenetv2_8s.camvid", done.stderr
+    assert done.stdout.strip() == "dignet_lite0_8s.camvid", done.stderr

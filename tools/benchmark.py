@@ -5,16 +5,16 @@ Usage::
     python tools/benchmark.py dignet_resnet50_32s fcn_resnet50_32s --size 321 --iterations 2 --csv out.csv
     python tools/benchmark.py rignet_r50_pu --model-kwargs 'blocks=[-1]' --iterations 2 4 6
     python tools/benchmark.py --load dignet_resnet101_8s    # creation from a file, and the plain way
-    python tools/benchmark.py --train CAMVID dignet_mobilenetv2_8s    # the trainer, and a bare loop over ready tensors
-    python tools/benchmark.py --eval CAMVID dignet_mobilenetv2_8s     # a training's evaluation, and bare forward passes
+    python tools/benchmark.py --train CAMVID dignet_lite0_8s    # the trainer, and a bare loop over ready tensors
+    python tools/benchmark.py --eval CAMVID dignet_lite0_8s     # a training's evaluation, and bare forward passes
     python tools/benchmark.py --recompute dignet_resnet50_8s --iterations 4    # memory of a training step
     python tools/benchmark.py gff_pspnet_r101 --against pspnet_r101 --size 512    # ratios of time and GMAC
     python tools/benchmark.py pspnet_r101 --peers --size 512    # with other libraries' networks, eager and exported
     python tools/benchmark.py --peers    # all families: gatezoo/models/peers.csv, the models' page and its chart
     python tools/benchmark.py --gpu    # absolute times on a GPU, of some networks or of NAMES, within 9 minutes
-    python tools/benchmark.py --predict zigzag_mobilenetv2_no_fusion    # prepared for prediction, and as it is
-    python tools/benchmark.py --optimize onnxruntime openvino -- zigzag_mobilenetv2_no_fusion    # backends, and eager
-    python tools/benchmark.py --folder 200 zigzag_mobilenetv2_no_fusion    # files of a folder, and bare forward passes
+    python tools/benchmark.py --predict zigzag_lite0    # prepared for prediction, and as it is
+    python tools/benchmark.py --optimize onnxruntime openvino -- zigzag_lite0    # backends, and eager
+    python tools/benchmark.py --folder 200 zigzag_lite0    # files of a folder, and bare forward passes
     python tools/benchmark.py --hard depthgate_r50 --size 321    # gated pooling: soft, hard, and one convolution
 
 Each time is the median of several runs. What is compared is run in turn, so that ratios hold on a machine whose speed

@@ -3,8 +3,10 @@ r"""Bundle a trained checkpoint: half precision into the package, its metrics in
     python tools/bundle.py output/dignet/best.safetensors --tag camvid --data-dir CAMVID/val \
         --train-data "CamVid, 367 images" --protocol "CamVid val, 101 images" \
         --license CC-BY-NC-4.0 --data-license "CC BY-NC 4.0" --command "gatezoo train ..."
+    python tools/bundle.py rignet_mobilenetv2_32s_pf.camvid --data-dir CAMVID/val --protocol "CamVid val, 101 images"
 
-The metrics are those of the bundled file, loaded as a user would. --data-dir is a folder of images/ and labels/, or the
+The second measures weights that are bundled again. The metrics are those of the bundled file, loaded as a user would.
+--data-dir is a folder of images/ and labels/, or the
 root of a data set that is read as --dataset, --split and --data-kwargs specify.
 """
 
@@ -22,6 +24,9 @@ import gatezoo
 from gatezoo import pretrained
 from gatezoo.cli.options import parse_kwargs
 from gatezoo.data import FolderDataset, create_dataset, dataset_for_task
+from gatezoo.evaluation.loop import default_metrics
+from gatezoo.inference.passes import MAX_ITERATIONS
+from gatezoo.metrics import CalibrationMetric, ComponentMetric
 from gatezoo.pretrained import PretrainedCfg
 from gatezoo.segmenters.depth import DepthGated
 from gatezoo.utils.environment import versions
@@ -29,6 +34,7 @@ from gatezoo.utils.files import atomic_write, write_json
 from gatezoo.weights.checkpoint_files import read_checkpoint
 from gatezoo.weights.integrity import keys_sha256, sha256_of
 
+OF_CHECKPOINT = ("tag", "train-data", "license", "data-license", "command")
 ROOT = Path(__file__).resolve().parent.parent
 MANIFEST, GOLDEN = ROOT / pretrained.MANIFEST, ROOT / "tests/golden/pretrained.json"
 PROBE = ROOT / "tests/golden/probe.png"
@@ -71,19 +77,36 @@ def measure_instances(model, data, args: argparse.Namespace) -> dict:
 
 
 def measure(model, data, args: argparse.Namespace) -> dict:
-    """Return the metrics at the default number of iterations, the mIoU at 1 .. 4, and those of predicted depth."""
+    """Return the metrics at the default number of iterations, those of 1 .. 4 iterations, and those of "auto"."""
     recurrent = "iterations" in model.capabilities
-    passes = gatezoo.evaluate(model, data, iterations=4 if recurrent else None, all_iterations=True).by_iteration
+    extra = [*default_metrics(model, data), CalibrationMetric()]
+    if args.components:
+        extra.append(ComponentMetric.from_names(args.components, model.class_names))
+    iterations = MAX_ITERATIONS if recurrent else None
+    passes = gatezoo.evaluate(model, data, metrics=extra, iterations=iterations, all_iterations=True).by_iteration
     scores = passes[model.iterations - 1] if recurrent else passes[0]
     metrics = {
         "miou": round(scores.miou, 4),
         "pixel_accuracy": round(scores.pixel_accuracy, 4),
         "mean_accuracy": round(scores.mean_accuracy, 4),
         "iou": [round(value, 4) for value in scores.iou],
+        "ece": round(scores.ece, 4),
         "protocol": f"{args.protocol}, single scale, whole images, float32",
     }
+    if args.components:
+        metrics |= {key: round(scores[key], 4) for key in ("mask_ap", "mask_ap50", "mask_ap75", "count_error")}
     if recurrent:
-        metrics["miou_by_iterations"] = [round(of_pass.miou, 4) for of_pass in passes]
+        metrics |= {
+            f"{key}_by_iterations": [round(of_pass[key], 4) for of_pass in passes[:4]] for key in ("miou", "ece")
+        }
+    if "anytime" in model.capabilities:
+        auto = gatezoo.evaluate(model, data, iterations="auto")
+        metrics["auto"] = {
+            "iterations": round(auto.protocol["mean_iterations"], 2),
+            "miou": round(auto.miou, 4),
+            "max_iterations": MAX_ITERATIONS,
+            "miou_at_max_iterations": round(passes[-1].miou, 4),
+        }
     if depth := scores.get("depth"):
         metrics |= {key: round(value, 4) for key, value in depth.to_dict().items()}
     return metrics
@@ -108,16 +131,21 @@ BY_TASK = {"semantic": (measure, shares), "instance": (measure_instances, scores
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("checkpoint", type=Path)
+    parser.add_argument("checkpoint", help="a checkpoint, or the name of bundled weights to measure again")
     parser.add_argument("--data-dir", "--data", type=Path, required=True, help="folder of the data to evaluate on")
-    for option in ("tag", "train-data", "protocol", "license", "data-license", "command"):
-        parser.add_argument(f"--{option}", required=True)
+    parser.add_argument("--protocol", required=True, help="what the data are, for the table")
+    for option in OF_CHECKPOINT:
+        parser.add_argument(f"--{option}", help="of a checkpoint, required")
+    parser.add_argument("--components", help="CLASS+OTHER, as in gatezoo eval")
     parser.add_argument("--dataset", default="folder", help="reader of the data set")
     parser.add_argument("--split", default="val", help="split to evaluate on, unless the data set is a folder")
     parser.add_argument("--data-kwargs", action="append", default=[], help="KEY=VALUE for the reader")
     args = parser.parse_args()
-
-    cfg = bundle(args)
+    cfg = pretrained.manifest().get(args.checkpoint)
+    if cfg is None:
+        if missing := [f"--{option}" for option in OF_CHECKPOINT if vars(args)[option.replace("-", "_")] is None]:
+            parser.error(f"{args.checkpoint} is not bundled yet: pass {', '.join(missing)}")
+        cfg = bundle(args)
     model = gatezoo.create_model(cfg.name, pretrained=True)
     measure_metrics, golden_values = BY_TASK[model.task]
     if args.dataset == "folder":

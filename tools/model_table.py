@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import gatezoo
+from gatezoo.inference.passes import MAX_ITERATIONS
 from gatezoo.metrics.names import METRICS, format_metric
 from gatezoo.model_info import count_gmacs, count_parameters, on_meta
 from gatezoo.pretrained import PretrainedCfg
@@ -52,12 +53,29 @@ def results() -> str:
 
     def rows() -> Iterator[list[str]]:
         for cfg in pretrained_cfgs("semantic"):
-            by_iterations = " ".join(percent("miou", value) for value in cfg.metrics.get("miou_by_iterations", []))
             measured_on = cfg.metrics["protocol"].partition(",")[0]
-            yield [f"`{cfg.name}`", measured_on, *scores(cfg, SEMANTIC_METRICS), by_iterations, *file_cells(cfg)]
+            yield [f"`{cfg.name}`", measured_on, *scores(cfg, SEMANTIC_METRICS), *file_cells(cfg)]
 
     titles = [METRICS[key].title for key in SEMANTIC_METRICS]
-    return table(["weights", "measured on", *titles, "mIoU at T = 1, 2, 3, 4", "file", "license"], rows())
+    return table(["weights", "measured on", *titles, "file", "license"], rows())
+
+
+def passes() -> str:
+    """Return the scores of bundled recurrent networks after each iteration, and with ``iterations="auto"``."""
+
+    def rows() -> Iterator[list[str]]:
+        for cfg in pretrained_cfgs("semantic"):
+            if auto := cfg.metrics.get("auto"):
+                by_pass = [
+                    " ".join(percent(key, value) for value in cfg.metrics[f"{key}_by_iterations"])
+                    for key in ("miou", "ece")
+                ]
+                saved = 1 - auto["iterations"] / auto["max_iterations"]
+                miou = [percent("miou", auto[key]) for key in ("miou", "miou_at_max_iterations")]
+                yield [f"`{cfg.name}`", *by_pass, f"{auto['iterations']:.1f}", f"{100 * saved:.0f}", *miou]
+
+    columns = ["weights", "mIoU at T = 1, 2, 3, 4", "calibration error at T = 1, 2, 3, 4"]
+    return table([*columns, "auto: mean T", "passes saved", "mIoU", f"mIoU at T = {MAX_ITERATIONS}"], rows())
 
 
 def instances() -> str:
@@ -112,6 +130,7 @@ def file_cells(cfg: PretrainedCfg) -> list[str]:
 TABLES: dict[Callable[[], str], Path] = {
     models: PACKAGE / "models/README.md",
     results: PACKAGE / "weights/README.md",
+    passes: PACKAGE / "weights/README.md",
     instances: PACKAGE / "weights/README.md",
     small: PACKAGE / "recipes/README.md",
     papers: PACKAGE / "recipes/README.md",

@@ -178,7 +178,7 @@ def _trained_file(source: str) -> Path | None:
 
 
 def _tag_of(repo: str) -> str:
-    """Return the tag that a repository is named after: "eyes" of "org/dignet_mobilenetv2_8s.eyes" and "org/eyes"."""
+    """Return the tag that a repository is named after: "eyes" of "org/dignet_lite0_8s.eyes" and "org/eyes"."""
     return repo.rpartition("/")[2].rpartition(".")[2]
 
 

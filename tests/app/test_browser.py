@@ -27,7 +27,7 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(not (BROWSER and DRIVER), reason="no browser: install chromium and chromium-driver"),
 ]
-GFF, DIGNET = "gff_pspnet_mobilenetv2_nodfp.camvid", "dignet_mobilenetv2_8s.camvid"
+GFF, DIGNET = "gff_pspnet_lite0_nodfp.nuclei", "dignet_lite0_8s.camvid"
 
 
 @pytest.fixture(scope="module")

@@ -79,8 +79,8 @@ def test_only_offered_networks_are_loaded_where_others_can_open_the_page(loads):
 
 
 def test_published_weights_follow_the_given_names():
-    names = offered(["mine", "gff_pspnet_mobilenetv2_nodfp.camvid"])
-    assert names[:2] == ["mine", "gff_pspnet_mobilenetv2_nodfp.camvid"]
+    names = offered(["mine", "gff_pspnet_lite0_nodfp.nuclei"])
+    assert names[:2] == ["mine", "gff_pspnet_lite0_nodfp.nuclei"]
     assert sorted(names[1:]) == sorted(gatezoo.list_pretrained())
 
 
@@ -88,7 +88,7 @@ def test_names_are_those_of_load_model(tmp_path, shapes):
     folder = gatezoo.save_pretrained(gatezoo.create_model("test_maskrcnn_fpn", num_classes=3), tmp_path / "model")
     store = ModelStore()
     assert store.get(str(folder)).predictor.model.num_classes == 3
-    assert store.get("gff_pspnet_mobilenetv2_nodfp").predictor.model.num_classes == 11
+    assert store.get("gff_pspnet_lite0_nodfp").predictor.model.num_classes == 3
     with pytest.raises(ValueError, match="test_fcn has no published weights yet"):
         store.get("test_fcn")
 

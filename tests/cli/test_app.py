@@ -84,15 +84,15 @@ def test_train_and_eval(monkeypatch, capsys, shapes, tmp_path):
     [
         (("info", "dignet_resnet50"), "Did you mean"),
         (("predict", "test_fcn", "x.jpg", "--out", "o"), "test_fcn has no published weights yet"),
-        (("predict", "dignet_mobilenetv2_8s.nope", "x.jpg", "--out", "o"), "have the tags camvid; got 'nope'"),
-        (("predict", "dignet_mobilenetv2_8s", "absent.jpg", "--out", "o"), "there is none at absent.jpg"),
+        (("predict", "dignet_lite0_8s.nope", "x.jpg", "--out", "o"), "have the tags camvid; got 'nope'"),
+        (("predict", "dignet_lite0_8s", "absent.jpg", "--out", "o"), "there is none at absent.jpg"),
         (
-            ("predict", "dignet_mobilenetv2_8s", "absent.jpg", "--out", "o", "--checkpoint", "no.pt"),
+            ("predict", "dignet_lite0_8s", "absent.jpg", "--out", "o", "--checkpoint", "no.pt"),
             "there is none at no.pt",
         ),
         (("info", "dignet\nresnet"), "got 'dignet\\nresnet'"),
-        (("gates", "dignet_mobilenetv2_8s", "a\nb.png", "--out", "o.png"), "there is none at a b.png"),
-        (("eval", "dignet_mobilenetv2_8s", "--data", "nowhere"), "must hold the folders images and labels"),
+        (("gates", "dignet_lite0_8s", "a\nb.png", "--out", "o.png"), "there is none at a b.png"),
+        (("eval", "dignet_lite0_8s", "--data", "nowhere"), "must hold the folders images and labels"),
     ],
 )
 def test_user_errors_are_one_line_and_exit_code_2(monkeypatch, capsys, tmp_path, arguments, message):

@@ -37,8 +37,8 @@ def test_list_path_and_verify_of_bundled_weights(monkeypatch, capsys):
         assert f" {cfg.size / 1e6:.1f} MB  bundled  {cfg.license} " in line
         title, key = ("mIoU", "miou") if "miou" in cfg.metrics else ("mask AP", "mask_ap")
         assert line.rstrip().endswith(f"{title} {100 * cfg.metrics[key]:.1f} %")
-    code, out, _ = run(monkeypatch, capsys, "weights", "path", "dignet_mobilenetv2_8s")
-    assert out.strip() == str(pretrained.BUNDLED / "dignet_mobilenetv2_8s.camvid.safetensors")
+    code, out, _ = run(monkeypatch, capsys, "weights", "path", "dignet_lite0_8s")
+    assert out.strip() == str(pretrained.BUNDLED / "dignet_lite0_8s.camvid.safetensors")
     code, out, _ = run(monkeypatch, capsys, "weights", "verify", "rignet_mobilenetv2_32s_pf.camvid")
     assert (code, len(out.splitlines())) == (0, 1)
     assert "rignet_mobilenetv2_32s_pf.camvid: intact" in out
@@ -123,7 +123,7 @@ def test_download_of_a_repository_for_a_machine_without_network(hub, entry, monk
         (("list", "fcn_resnet50_8s", "--json"), "fcn_resnet50_8s has none"),
         (("path", "fcn_resnet50_8s"), "fcn_resnet50_8s has none"),
         (("download", "nope"), "got 'nope'"),
-        (("verify", "dignet_mobilenetv2_8s.x"), "have the tags camvid; got 'x'"),
+        (("verify", "dignet_lite0_8s.x"), "have the tags camvid; got 'x'"),
         (("download", "s3:org/net"), "a model must be NAME"),
     ],
 )
@@ -138,7 +138,7 @@ def test_wrong_name_is_one_line(monkeypatch, capsys, arguments, message):
 def test_commands_about_the_manifest_import_no_torch():
     code = (
         "import sys, gatezoo.cli.app\n"
-        "for command in (['list'], ['verify'], ['path', 'dignet_mobilenetv2_8s']):\n"
+        "for command in (['list'], ['verify'], ['path', 'dignet_lite0_8s']):\n"
         "    sys.argv = ['gatezoo', 'weights', *command]\n"
         "    try: gatezoo.cli.app.main()\n"
         "    except SystemExit as end: assert not end.code, end.code\n"

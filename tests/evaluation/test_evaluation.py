@@ -308,7 +308,7 @@ def test_unsuitable_data_are_rejected(data, message):
 
 
 def test_class_names_must_match_the_weights():
-    model = gatezoo.create_model("dignet_mobilenetv2_8s", pretrained=True)
+    model = gatezoo.create_model("dignet_lite0_8s", pretrained=True)
     names = list(model.pretrained_cfg.class_names)
     with pytest.raises(ValueError, match=r"class 0 is 'sky' in the network and 'building' in the data: fine-tune"):
         check_class_names(model, Changed(num_classes=11, classes=(names[1], names[0], *names[2:])))
@@ -500,9 +500,9 @@ def test_eval_command_takes_a_data_set_by_name(monkeypatch, capsys, tmp_path):
     Image.fromarray(random.integers(0, 256, (40, 50, 3), dtype=np.uint8)).save(tmp_path / "camvid/val/images/a.png")
     Image.fromarray(random.integers(0, 11, (40, 50), dtype=np.uint8)).save(tmp_path / "camvid/val/labels/a.png")
     arguments = ("--data", tmp_path / "camvid", "--dataset", "camvid", "-j", 0)
-    code, text, err = run(monkeypatch, capsys, "eval", "dignet_mobilenetv2_8s", *arguments)
+    code, text, err = run(monkeypatch, capsys, "eval", "dignet_lite0_8s", *arguments)
     assert code == 0, err
-    same = run(monkeypatch, capsys, "eval", "dignet_mobilenetv2_8s", "--data", tmp_path / "camvid/val", "-j", 0)
+    same = run(monkeypatch, capsys, "eval", "dignet_lite0_8s", "--data", tmp_path / "camvid/val", "-j", 0)
     assert same[1] == text
     # Weights of 11 classes with other names.
     save_file(network("test_fcn", 11).state_dict(), tmp_path / "other.safetensors", header(classes="abcdefghijk"))

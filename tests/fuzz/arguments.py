@@ -76,7 +76,7 @@ class Inputs:
 
     def arguments(self, *names):
         """A command line that succeeds, without the options that make no difference."""
-        named, out, here = "dignet_mobilenetv2_8s.camvid", self.folder / "out", ["--data", self.data]
+        named, out, here = "dignet_lite0_8s.camvid", self.folder / "out", ["--data", self.data]
         training = ["--classes", "ground,disc", "--out", out, *ONE_STEP]
         metadata = ["--tag", "t", "--license", "mit", "--data-license", "mit", "--train-data", "x", "--command", "y"]
         weights = Path(self.fcn.partition(":")[2]) / "model.safetensors"

@@ -119,12 +119,12 @@ def test_prediction_changes():
 
 def test_command_draws_gates_and_ablates_one(monkeypatch, capsys, shapes, tmp_path):
     image, out = shapes / "images/03.png", tmp_path / "new/gates.png"
-    name = "dignet_mobilenetv2_8s"
+    name = "dignet_lite0_8s"
     code, text, err = run(monkeypatch, capsys, "gates", name, image, "--out", out)
     assert code == 0, err
     device, *lines = text.splitlines()
     assert device.startswith("running on ")
-    assert [line.split(":")[0] for line in lines] == ["G3", "G4", "G5", "G6", str(out)]
+    assert [line.split(":")[0] for line in lines] == ["G5", "G6", str(out)]
     assert Image.open(out).format == "PNG"
     code, text, err = run(
         monkeypatch, capsys, "gates", name, image, "--out", out, "--ablate", "g5", "--labels",
@@ -139,25 +139,25 @@ def test_command_draws_gates_and_ablates_one(monkeypatch, capsys, shapes, tmp_pa
     [
         (("plain.safetensors", "03.png"), "gate maps require a network with gates"),
         (
-            ("dignet_mobilenetv2_8s", "03.png", "--iterations", 1),
+            ("dignet_lite0_8s", "03.png", "--iterations", 1),
             "at least two iterations if it is unrolled; got no gates",
         ),
         (
-            ("dignet_mobilenetv2_8s", "03.png", "--ablate", "G9"),
-            "the gate to ablate must be one of G3, G4, G5, G6; got 'G9'",
+            ("dignet_lite0_8s", "03.png", "--ablate", "G9"),
+            "the gate to ablate must be one of G5, G6; got 'G9'",
         ),
         (
-            ("dignet_mobilenetv2_8s", "03.png", "--ablate", ""),
-            "the gate to ablate must be one of G3, G4, G5, G6; got ''",
+            ("dignet_lite0_8s", "03.png", "--ablate", ""),
+            "the gate to ablate must be one of G5, G6; got ''",
         ),
         (("plain.safetensors", "03.png", "--iterations", 2), "iterations requires a network that is unrolled"),
-        (("dignet_mobilenetv2_8s", "03.png", "--labels", "x.png"), "pass --ablate G1"),
-        (("dignet_mobilenetv2_8s", "absent.png"), "there is none at absent.png"),
+        (("dignet_lite0_8s", "03.png", "--labels", "x.png"), "pass --ablate G1"),
+        (("dignet_lite0_8s", "absent.png"), "there is none at absent.png"),
         (
-            ("dignet_mobilenetv2_8s", "03.png", "--iterations", 10**22),
+            ("dignet_lite0_8s", "03.png", "--iterations", 10**22),
             "iterations must be a whole number of passes, 1 to 100",
         ),
-        (("dignet_mobilenetv2_8s", "03.png", "--depth-map", "03.png"), "depth_map must be left out: only networks"),
+        (("dignet_lite0_8s", "03.png", "--depth-map", "03.png"), "depth_map must be left out: only networks"),
         (("zigzag_maskrcnn_mobilenetv2", "03.png"), "this model's task is 'instance', and it has no gates"),
     ],
 )

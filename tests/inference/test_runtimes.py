@@ -83,7 +83,7 @@ def test_every_runtime_gives_the_numbers_of_eager_mode(runtime, name):
 @pytest.mark.parametrize("runtime", ["onnxruntime", "openvino"])
 def test_every_runtime_gives_the_numbers_of_trained_gates(runtime, caplog):
     # Random weights of this network amplify rounding beyond the bound.
-    assert_runs(runtime, gatezoo.create_model("gff_pspnet_mobilenetv2_nodfp", pretrained=True).eval())
+    assert_runs(runtime, gatezoo.create_model("gff_pspnet_lite0_nodfp", pretrained=True).eval())
     # A user is not warned of what cannot be helped.
     assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
 

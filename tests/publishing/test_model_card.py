@@ -247,7 +247,7 @@ def street(tmp_path):
 
 @pytest.mark.parametrize(
     "name",
-    ["dignet_mobilenetv2_8s.camvid", "zigzag_mobilenetv2_no_fusion.camvid", "zigzag_maskrcnn_mobilenetv2.nuclei"],
+    ["dignet_lite0_8s.camvid", "zigzag_lite0.camvid", "zigzag_maskrcnn_mobilenetv2.nuclei"],
 )
 def test_card_shows_a_prediction_and_its_code_runs(hub, street, tmp_path, monkeypatch, name):
     release = build_release(name, tmp_path / "out", "org/net", image=street)
@@ -257,7 +257,7 @@ def test_card_shows_a_prediction_and_its_code_runs(hub, street, tmp_path, monkey
     with Image.open(release.folder / figure) as shown:
         assert shown.format == "PNG"
         # Image and classes alone are narrower than with gates, and than the enlarged instances.
-        assert (shown.width > 900) == ("no_fusion" not in name)
+        assert (shown.width > 900) == (not name.startswith("zigzag_lite0"))
         assert len(shown.convert("RGB").getcolors(1 << 20)) > 5
     assert (release.folder / figure).stat().st_size < 1_000_000
     # The code of the card, as soon as it is on the Hub.
@@ -278,7 +278,7 @@ def test_picture_is_not_drawn_from_what_is_no_image(tmp_path):
     path = tmp_path / "no.png"
     path.write_text("no")
     with pytest.raises(ValueError, match=r"no\.png"):
-        build_release("dignet_mobilenetv2_8s.camvid", tmp_path / "out", "org/net", image=path)
+        build_release("dignet_lite0_8s.camvid", tmp_path / "out", "org/net", image=path)
     assert not (tmp_path / "out").exists()
     assert "![" not in card_of(make_cfg())[0]
 

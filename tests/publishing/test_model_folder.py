@@ -41,11 +41,11 @@ def test_keywords_of_the_caller_take_precedence(folder):
 
 
 def test_pretrained_cfg_is_saved_with_the_weights(tmp_path):
-    model = gatezoo.create_model("dignet_mobilenetv2_8s", pretrained=True)
+    model = gatezoo.create_model("dignet_lite0_8s", pretrained=True)
     again = gatezoo.create_model(f"local-dir:{save_pretrained(model, tmp_path / 'saved')}", pretrained=True)
     for field in ("mean", "std", "class_names", "palette", "ignore_index", "license"):
         assert getattr(again.pretrained_cfg, field) == getattr(model.pretrained_cfg, field)
-    other = gatezoo.create_model("dignet_mobilenetv2_8s", pretrained=True, num_classes=2)
+    other = gatezoo.create_model("dignet_lite0_8s", pretrained=True, num_classes=2)
     again = gatezoo.create_model(f"local-dir:{save_pretrained(other, tmp_path / 'o', ['a', 'b'])}", pretrained=True)
     assert again.pretrained_cfg.class_names == ("a", "b")
     assert again.pretrained_cfg.mean == model.pretrained_cfg.mean
@@ -131,12 +131,10 @@ def test_nothing_is_written_that_could_not_be_read_back(folder, tmp_path):
 
 
 def test_new_classifier_keeps_the_license_and_names_the_base_model(tmp_path):
-    model = gatezoo.create_model("dignet_mobilenetv2_8s", pretrained=True, num_classes=2)
+    model = gatezoo.create_model("dignet_lite0_8s", pretrained=True, num_classes=2)
     cfg = gatezoo.create_model(f"local-dir:{save_pretrained(model, tmp_path / 'm')}", pretrained=True).pretrained_cfg
     assert (cfg.license, cfg.train_data, cfg.command) == ("CC-BY-NC-4.0", "", "")
-    assert cfg.base_model.startswith(
-        "dignet_mobilenetv2_8s.camvid, license CC-BY-NC-4.0, trained on CamVid, 367 images"
-    )
+    assert cfg.base_model.startswith("dignet_lite0_8s.camvid, license CC-BY-NC-4.0, trained on CamVid, 367 images")
 
 
 def test_new_classifier_keeps_the_normalization(folder, tmp_path):

@@ -37,7 +37,7 @@ def test_eyes_go_from_a_folder_to_a_repository(hub, monkeypatch, capsys, tmp_pat
     labels = ("--classes", "background,vessel", "--ids", "0=0", "--ids", "255=1")
     training = ("--steps", 30, "-b", 4, "--crop", 64, "--amp", "none", "-j", 0, "--data-license", "CC0 1.0")
     code, printed, err = run(
-        monkeypatch, capsys, "finetune", "dignet_mobilenetv2_8s", "--data", tmp_path / "eyes", "--out", out,
+        monkeypatch, capsys, "finetune", "dignet_lite0_8s", "--data", tmp_path / "eyes", "--out", out,
         *files, *labels, *training,
     )  # fmt: skip
     assert code == 0, err
@@ -53,9 +53,9 @@ def test_eyes_go_from_a_folder_to_a_repository(hub, monkeypatch, capsys, tmp_pat
         monkeypatch, capsys, "publish", out / "model", "--repo", "org/dignet.eyes", "--manifest", manifest, "--yes"
     )
     assert code == 0, err
-    entry = json.loads((tmp_path / "manifest.json").read_text())["weights"]["dignet_mobilenetv2_8s.eyes"]
+    entry = json.loads((tmp_path / "manifest.json").read_text())["weights"]["dignet_lite0_8s.eyes"]
     assert entry["license"] == "CC-BY-NC-4.0"
-    assert entry["base_model"].startswith("dignet_mobilenetv2_8s.camvid, license CC-BY-NC-4.0, trained on CamVid")
+    assert entry["base_model"].startswith("dignet_lite0_8s.camvid, license CC-BY-NC-4.0, trained on CamVid")
     assert entry["data_license"] == "CC0 1.0"
     assert entry["train_data"].startswith("eyes, 16 images, 4 more held out; pixels: background ")
     assert entry["metrics"] == cfg.metrics

@@ -203,7 +203,7 @@ def test_invalid_releases_are_refused(trained, scores, tmp_path):
     attempt("tag must consist of letters", tag="a b")
     attempt("tag must consist of letters", tag="a.b")
     attempt("metrics must have a protocol and the command", metrics=load_scores(scores), command="")
-    attempt("must be published as in the manifest: leave out", source="dignet_mobilenetv2_8s.camvid", tag=None)
+    attempt("must be published as in the manifest: leave out", source="dignet_lite0_8s.camvid", tag=None)
     attempt("the source must have weights; test_fcn has none", source="test_fcn")
     other = tmp_path / "other.safetensors"
     save_file(load_file(trained), other, {"gatezoo": json.dumps(METADATA | {"class_names": []})})

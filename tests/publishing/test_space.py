@@ -21,7 +21,7 @@ from packaging.requirements import Requirement
 
 import gatezoo
 
-NAME = "gff_pspnet_mobilenetv2_nodfp.camvid"
+NAME = "gff_pspnet_lite0_nodfp.nuclei"
 
 
 @pytest.fixture

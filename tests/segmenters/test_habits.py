@@ -190,7 +190,7 @@ def test_classifier_is_what_depends_on_the_classes_in_the_output(model, make):
 
 @pytest.mark.parametrize("num_classes", [4, 11])
 def test_reset_classifier_forgets_the_former_classes_but_not_the_license(num_classes, tmp_path):
-    model = gatezoo.create_model("dignet_mobilenetv2_8s", pretrained=True)
+    model = gatezoo.create_model("dignet_lite0_8s", pretrained=True)
     cfg = model.pretrained_cfg
     model.reset_classifier(num_classes)
     folder = model.save_pretrained(tmp_path / "saved")
@@ -203,7 +203,7 @@ def test_reset_classifier_forgets_the_former_classes_but_not_the_license(num_cla
 
 @pytest.mark.parametrize("num_classes", [2, 11])
 def test_reset_network_is_trained_and_what_is_saved_knows_where_it_came_from(num_classes, shapes, tmp_path):
-    model = gatezoo.create_model("zigzag_mobilenetv2_no_fusion", pretrained=True)  # of 11 classes
+    model = gatezoo.create_model("zigzag_lite0", pretrained=True)  # of 11 classes
     base = model.pretrained_cfg
     model.reset_classifier(num_classes)
     before = [p.clone() for p in model.get_classifier().parameters()]
@@ -345,7 +345,7 @@ def images_of_all_kinds():
     ("kind", "image"), list(images_of_all_kinds()), ids=[kind for kind, _ in images_of_all_kinds()]
 )
 def test_transforms_prepare_images_as_predict_does(kind, image):
-    model = gatezoo.create_model("dignet_mobilenetv2_8s", pretrained=True).eval()
+    model = gatezoo.create_model("dignet_lite0_8s", pretrained=True).eval()
     model.pretrained_cfg = dataclasses.replace(
         model.pretrained_cfg,
         mean=(0.4, 0.5, 0.6),
@@ -377,7 +377,7 @@ def test_transforms_of_an_instance_network_leave_normalization_to_it(tmp_path):
 
 
 def test_transforms_take_part_in_pipelines_and_refuse_what_is_no_image():
-    cfg = gatezoo.get_pretrained_cfg("dignet_mobilenetv2_8s")
+    cfg = gatezoo.get_pretrained_cfg("dignet_lite0_8s")
     pipeline = v2.Compose([v2.CenterCrop(48), cfg.transforms()])
     assert pipeline(Image.new("RGB", (90, 70))).shape == (3, 48, 48)
     for wrong in (torch.rand(2, 3, 64, 64), torch.full((3, 64, 64), 2.0), "nowhere.png", None):

@@ -38,7 +38,7 @@ def reference(model, image, passes):
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("name", ["test_dignet", "dignet_mobilenetv2_8s", "dignet_mobilenetv2_32s"])
+@pytest.mark.parametrize("name", ["test_dignet", "dignet_lite0_8s", "dignet_mobilenetv2_32s"])
 def test_one_pass_is_the_plain_network_bit_for_bit(name):
     gated = gatezoo.create_model(name).eval()
     plain = gatezoo.create_model(name.replace("dignet", "fcn")).eval()

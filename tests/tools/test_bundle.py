@@ -14,6 +14,7 @@ import gatezoo
 from gatezoo import pretrained
 from gatezoo.data import FolderDataset
 from gatezoo.data.splits import create_splits
+from gatezoo.metrics import CalibrationMetric
 from gatezoo.recipes.recipe import Recipe
 from gatezoo.training import ModelSource, RunOptions
 from gatezoo.training.launch import train_model
@@ -62,7 +63,30 @@ def test_bundled_checkpoint_has_the_metrics_of_its_rounded_weights(shapes, tmp_p
     assert {value.dtype for value in stored.values() if value.is_floating_point()} == {torch.float16}
     assert all(torch.equal(stored[key], value.to(stored[key].dtype)) for key, value in trained.items())
     model = gatezoo.create_model("test_dignet.discs", pretrained=True)
-    passes = gatezoo.evaluate(model, FolderDataset(shapes, 2), iterations=4, all_iterations=True).by_iteration
-    assert entry["metrics"]["miou_by_iterations"] == [round(scores.miou, 4) for scores in passes]
-    assert entry["metrics"]["miou"] == pytest.approx(passes[model.iterations - 1].miou, abs=5e-5)
+    data, metrics = FolderDataset(shapes, 2), entry["metrics"]
+    calibration = [CalibrationMetric()]
+    passes = gatezoo.evaluate(model, data, metrics=calibration, iterations=10, all_iterations=True).by_iteration
+    for key in ("miou", "ece"):
+        assert metrics[f"{key}_by_iterations"] == [round(scores[key], 4) for scores in passes[:4]]
+        assert metrics[key] == pytest.approx(passes[model.iterations - 1][key], abs=5e-5)
+    auto = gatezoo.evaluate(model, data, iterations="auto")
+    assert metrics["auto"] == {
+        "iterations": round(auto.protocol["mean_iterations"], 2),
+        "miou": round(auto.miou, 4),
+        "max_iterations": 10,
+        "miou_at_max_iterations": round(passes[-1].miou, 4),
+    }
     assert json.loads(golden.read_text())["test_dignet.discs"] == bundle.shares(model)
+
+    # Measured again, by name.
+    content = json.loads(manifest.read_text())
+    content["weights"]["test_dignet.discs"]["metrics"] = {}
+    manifest.write_text(json.dumps(content))
+    arguments = ["test_dignet.discs", "--data-dir", str(shapes), "--protocol", "Discs, 24 images"]
+    monkeypatch.setattr(sys, "argv", ["bundle.py", *arguments])
+    bundle.main()
+    assert json.loads(manifest.read_text())["weights"]["test_dignet.discs"] == entry
+    monkeypatch.setattr(sys, "argv", ["bundle.py", str(checkpoint), *arguments[1:], "--tag", "x"])
+    with pytest.raises(SystemExit):
+        bundle.main()
+    assert "not bundled yet: pass --train-data, --license, --data-license, --command" in capsys.readouterr().err

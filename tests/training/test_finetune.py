@@ -117,7 +117,7 @@ def test_fine_tuned_folder_keeps_license_and_origin(finetuned, masks, monkeypatc
 def test_names_with_tabs_are_refused_before_the_training(masks, monkeypatch, capsys, tmp_path):
     (tmp_path / "classes.txt").write_text("back\tground\nnucleus\n")
     code, _, err = run(
-        monkeypatch, capsys, "finetune", "dignet_mobilenetv2_8s", "--data", masks, "--classes",
+        monkeypatch, capsys, "finetune", "dignet_lite0_8s", "--data", masks, "--classes",
         tmp_path / "classes.txt", "--label-suffix", "_m.png", "--out", tmp_path / "out",
     )  # fmt: skip
     assert code == 2
@@ -139,7 +139,7 @@ def test_names_with_tabs_are_refused_before_the_training(masks, monkeypatch, cap
 )
 def test_wrong_options_are_told_before_the_data_are_read(monkeypatch, capsys, tmp_path, command, options, message):
     arguments = ("--data", tmp_path / "absent", "--classes", "a,b", "--out", tmp_path / "out", *options)
-    code, _, err = run(monkeypatch, capsys, command, "dignet_mobilenetv2_8s", *arguments)
+    code, _, err = run(monkeypatch, capsys, command, "dignet_lite0_8s", *arguments)
     assert code == 2
     assert message in err
     assert len(err.strip().splitlines()) == 1
@@ -149,7 +149,7 @@ def test_wrong_options_are_told_before_the_data_are_read(monkeypatch, capsys, tm
 def test_occupied_folder_is_told_before_the_data_are_read(monkeypatch, capsys, tmp_path, command):
     (tmp_path / "trainer_state.pt").write_bytes(b"")
     arguments = ("--data", tmp_path / "absent", "--classes", "a,b", "--out", tmp_path)
-    code, _, err = run(monkeypatch, capsys, command, "dignet_mobilenetv2_8s", *arguments)
+    code, _, err = run(monkeypatch, capsys, command, "dignet_lite0_8s", *arguments)
     assert code == 2
     assert "the folder of a new training must not hold one yet" in err
 

@@ -427,12 +427,12 @@ def test_fine_tuning_keeps_the_normalization_of_the_weights(shapes, tmp_path):
 
 
 def test_checkpoint_of_the_own_loop_says_what_it_is(shapes, tmp_path):
-    model = gatezoo.create_model("dignet_mobilenetv2_8s", pretrained=True, num_classes=2)
+    model = gatezoo.create_model("dignet_lite0_8s", pretrained=True, num_classes=2)
     base = model.pretrained_cfg.describe_as_base()
     data = [FolderDataset(shapes, ["ground", "disc"]) for _ in range(2)]
     train(model, *data, tmp_path / "out", Recipe(**QUICK, steps=1), workers=0)
     path = tmp_path / "out/last.safetensors"
-    cfg = gatezoo.create_model("dignet_mobilenetv2_8s", checkpoint_path=path).pretrained_cfg
+    cfg = gatezoo.create_model("dignet_lite0_8s", checkpoint_path=path).pretrained_cfg
     assert (cfg.architecture, cfg.class_names, cfg.base_model) == (model.architecture, ("ground", "disc"), base)
 
 

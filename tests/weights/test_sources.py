@@ -242,7 +242,7 @@ def test_published_dignet_opens_in_a_new_process_with_and_without_the_hub(hub, t
     """Bundled weights, published and downloaded to an empty cache, give the same logits, with and without the hub."""
     from gatezoo.publishing.publish import build_release, publish
 
-    release = build_release("dignet_mobilenetv2_8s.camvid", tmp_path / "out", "org/camvid")
+    release = build_release("dignet_lite0_8s.camvid", tmp_path / "out", "org/camvid")
     manifest = tmp_path / "manifest.json"
     manifest.write_text((ROOT / pretrained.MANIFEST).read_text())
     publish(release, "org/camvid", manifest=manifest)

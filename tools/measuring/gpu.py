@@ -24,9 +24,9 @@ NAMES = (
     "depthgate_r101",
     "fpn_r101",
     "zigzag_r101",
-    "dignet_mobilenetv2_8s",
-    "gff_pspnet_mobilenetv2_nodfp",
-    "zigzag_mobilenetv2_no_fusion",
+    "dignet_lite0_8s",
+    "gff_pspnet_lite0_nodfp",
+    "zigzag_lite0",
 )
 # Seconds after which nothing more is begun that would end after this time.
 BUDGET = 480
