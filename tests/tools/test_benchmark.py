@@ -19,6 +19,7 @@ from measuring.prediction import measure_loading
 from peers import create, peer_networks
 from peers_page import Group
 
+import gatezoo
 from gatezoo.model_info import count_parameters
 
 CPU = torch.device("cpu")
