@@ -222,4 +222,5 @@ def test_public_names_are_listed_and_resolve():
     assert gatezoo.__all__ == sorted(set(gatezoo.__all__))
     assert set(gatezoo.__all__) <= set(dir(gatezoo))
     assert {"Recipe", "create_model", "evaluate", "finetune", "predict", "train"} <= set(gatezoo.__all__)
-    assert all(callable(getattr(gatezoo, name)) for name in gatezoo.__all__)
+    assert {name for name in gatezoo.__all__ if not callable(getattr(gatezoo, name))} == {"EXAMPLE_IMAGE"}
+    assert gatezoo.EXAMPLE_IMAGE.is_file()
