@@ -28,6 +28,7 @@ pytestmark = [
     pytest.mark.skipif(not (BROWSER and DRIVER), reason="no browser: install chromium and chromium-driver"),
 ]
 GFF, DIGNET = "gff_pspnet_lite0_nodfp.nuclei", "dignet_lite0_8s.camvid"
+ZIGZAG = "zigzag_lite0.camvid"  # of the same classes as DIGNET
 
 
 @pytest.fixture(scope="module")
@@ -173,8 +174,8 @@ def test_uploaded_image_is_predicted_as_by_predict_and_not_kept(visit, street, t
     expected = gatezoo.predict(model, street)
     files = downloads(text)
     assert np.array_equal(files["my street.png"], expected)
-    shares = np.bincount(expected.ravel(), minlength=11) / expected.size
-    assert files["my street.json"]["shares"]["road"] == pytest.approx(shares[model.class_names.index("road")], abs=1e-6)
+    assert 0 < (expected == 0).mean() < 1
+    assert files["my street.json"]["shares"]["background"] == pytest.approx((expected == 0).mean(), abs=1e-6)
     assert captions(text)[0] == f"my street.png, {GFF}"
     assert kept_files() == []
     visitor.press("#segment-view a[download='my street.json']")
@@ -242,13 +243,16 @@ def test_passes_are_chosen_with_the_slider(visit, street):
 
 def test_two_models_are_compared(visit, street):
     visitor = visit()
+    visitor.choose("#model", ZIGZAG)
     visitor.tab("Compare")
     visitor.choose("#other-model", DIGNET)
     visitor.press("#compare")
     text = visitor.html("#compare-view")
-    one, two = (gatezoo.predict(gatezoo.create_model(name, pretrained=True).eval(), street) for name in (GFF, DIGNET))
-    assert captions(text) == [GFF, DIGNET, f"different classes: {(one != two).mean():.2%} of the pixels"]
-    assert [row[0] for row in rows(text)] == ["model", GFF, DIGNET]
+    one, two = (
+        gatezoo.predict(gatezoo.create_model(name, pretrained=True).eval(), street) for name in (ZIGZAG, DIGNET)
+    )
+    assert captions(text) == [ZIGZAG, DIGNET, f"different classes: {(one != two).mean():.2%} of the pixels"]
+    assert [row[0] for row in rows(text)] == ["model", ZIGZAG, DIGNET]
 
 
 def test_bad_files_and_names_are_refused_in_words_and_the_page_goes_on(visit, street, tmp_path):
