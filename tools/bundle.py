@@ -5,9 +5,9 @@ r"""Bundle a trained checkpoint: half precision into the package, its metrics in
         --license CC-BY-NC-4.0 --data-license "CC BY-NC 4.0" --command "gatezoo train ..."
     python tools/bundle.py rignet_mobilenetv2_32s_pf.camvid --data-dir CAMVID/val --protocol "CamVid val, 101 images"
 
-The second measures weights that are bundled again. The metrics are those of the bundled file, loaded as a user would.
---data-dir is a folder of images/ and labels/, or the
-root of a data set that is read as --dataset, --split and --data-kwargs specify.
+The second command measures bundled weights again. The metrics are those of the bundled file, loaded as a user would.
+--data-dir is a folder of images/ and labels/, or the root of a data set that is read as --dataset, --split and
+--data-kwargs specify.
 """
 
 from __future__ import annotations

@@ -57,7 +57,7 @@ def pool_to_grids(x: Tensor, grids: Sequence[int], size: Sequence[int] | None = 
         return _averaging(*stack_positions(grids, x.device), target, x) @ interpolation_matrix(side, target, x)
 
     height, width = size or x.shape[-2:]
-    pooled = matmul_columns(stack(x.shape[-2], height) @ x, stack(x.shape[-1], width).T)
+    pooled = stack(x.shape[-2], height) @ x @ stack(x.shape[-1], width).T
     ends = list(itertools.accumulate(grids, initial=0))
     return [pooled[..., start:end, start:end] for start, end in itertools.pairwise(ends)]
 
