@@ -16,8 +16,8 @@ from gatezoo.model_info import on_meta
 def peer_networks(name: str) -> dict[str, Callable[[], nn.Module]]:
     """Return functions that create networks with the backbone and stride of one of ours and 21 classes, by name.
 
-    These are, as far as the libraries have the backbone, FCN and DeepLabV3 of torchvision and PSPNet and DeepLabV3+ of
-    segmentation_models_pytorch at stride 8, and its FPN and U-Net at stride 32.
+    These are, as far as the libraries have the backbone, FCN and DeepLabV3 of torchvision at stride 8, PSPNet and
+    DeepLabV3+ of segmentation_models_pytorch at strides 8 and 16, and its FPN and U-Net at stride 32.
 
     Raises:
         ValueError: a backbone or a stride that no peer has.
@@ -27,16 +27,17 @@ def peer_networks(name: str) -> dict[str, Callable[[], nn.Module]]:
 
     backbone = on_meta(name).backbone
     own, stride = backbone.name, backbone.output_stride
-    if not timm.is_model(own) or stride not in (8, 32):
-        raise ValueError(f"peers must have a backbone of timm at stride 8 or 32; {name} has {own} at {stride}")
+    if not timm.is_model(own) or stride not in (8, 16, 32):
+        raise ValueError(f"peers must have a backbone of timm at stride 8, 16 or 32; {name} has {own} at {stride}")
     # The library's own encoder where it has one, else timm's.
     encoder = own if own in smp.encoders.get_encoder_names() else f"tu-{own}"
     common = dict(encoder_name=encoder, encoder_weights=None, classes=21)
     if stride == 32:
         return {"smp_fpn": partial(smp.FPN, **common), "smp_unet": partial(smp.Unet, **common)}
-    pspnet = partial(smp.PSPNet, **common, encoder_depth=5, output_stride=8, upsampling=8)
-    peers = {"smp_pspnet": pspnet, "smp_deeplabv3plus": partial(smp.DeepLabV3Plus, **common, encoder_output_stride=8)}
-    if own in ("resnet50", "resnet101"):
+    pspnet = partial(smp.PSPNet, **common, encoder_depth=5, output_stride=stride, upsampling=stride)
+    deeplab = partial(smp.DeepLabV3Plus, **common, encoder_output_stride=stride)
+    peers = {"smp_pspnet": pspnet, "smp_deeplabv3plus": deeplab}
+    if stride == 8 and own in ("resnet50", "resnet101"):
         for family in ("fcn", "deeplabv3"):
             build = getattr(segmentation, f"{family}_{own}")
             peers[f"torchvision_{family}"] = partial(build, weights=None, weights_backbone=None, num_classes=21)

@@ -71,15 +71,15 @@ GROUPS = (
         "deeplabv3_resnet50/smp_deeplabv3plus",
     ),
     _large("fpn_r50", "zigzag_r50", "fpn_r50/smp_fpn"),
-    _small("fcn_mobilenetv2_8s", "dignet_mobilenetv2_8s"),
+    _small("fcn_lite0_8s", "dignet_lite0_8s"),
+    _small("pspnet_lite0", "gff_pspnet_lite0_nodfp", "pspnet_lite0/smp_pspnet"),
+    _small("fpn_lite0", "zigzag_lite0", "zigzag_lite0_no_fusion", "fpn_lite0/smp_fpn"),
     _small("fcn_mobilenetv2_32s", "rignet_mobilenetv2_32s_pf", "fcn_mobilenetv2_32s/smp_unet"),
-    _small("pspnet_mobilenetv2", "gff_pspnet_mobilenetv2_nodfp", "pspnet_mobilenetv2/smp_pspnet"),
     _small(
         "depthgate_mobilenetv2_baseline",
         "depthgate_mobilenetv2",
         "depthgate_mobilenetv2_baseline/smp_deeplabv3plus",
     ),
-    _small("fpn_mobilenetv2", "zigzag_mobilenetv2", "zigzag_mobilenetv2_no_fusion", "fpn_mobilenetv2/smp_fpn"),
 )
 
 

@@ -175,9 +175,10 @@ class Scheduler:
 
     def evaluation(self, run: Run) -> list[Any]:
         """Return the command that scores the last weights after each pass."""
-        components = run.experiment.protocol.components
+        protocol = run.experiment.protocol
         command = [*self.scores(run), "--out", run.report.parent]
-        command += ["--components", components] if components else []
+        command += ["--components", protocol.components] if protocol.components else []
+        command += ["--merge", protocol.merge] if protocol.merge else []
         return command + (["--iterations", run.passes, "--all-iterations"] if run.passes > 1 else [])
 
     def corrupted_evaluation(self, run: Run) -> list[Any]:

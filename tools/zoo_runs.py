@@ -123,8 +123,9 @@ class Run:
             if "iou" in scores:
                 names, values = report["classes"], scores["iou"]
                 row["iou"] = json.dumps({k: v if v is None else round(v, 4) for k, v in zip(names, values)})
-            if self.is_corrupted and number == self.iterations:
-                row |= self.corrupted_scores()
+            if number == self.iterations:
+                row |= {"merged_miou": f"{report['scores']['miou']:.6f}"} if "merge" in report["protocol"] else {}
+                row |= self.corrupted_scores() if self.is_corrupted else {}
             rows.append(shared | {"pass": number} | row)
         return rows
 

@@ -103,7 +103,7 @@ def export_instances(model: InstanceSegmenter, out: Path, config: dict[str, Any]
     The graphs are compared with eager mode before anything is put in place: all of their outputs, on images of four
     sizes. Times are those of whole predictions.
     """
-    network = copy_for_inference(model)
+    network = copy_for_inference(model, share=False)
     heads = network.roi_heads
     assert isinstance(heads, MaskRoIHeads)
     parts: dict[str, MapsAndProposals | BoxHead] = {

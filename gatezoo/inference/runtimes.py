@@ -110,11 +110,7 @@ class RuntimeCall:
 
     def _make(self, iterations: int | None) -> Run:
         assert self._start is not None
-        # Traced in the usual layout: in channels_last the strides of a map of one channel, such as a gate, are
-        # ambiguous, and tracing would restrict the free sizes to tell them apart.
-        with torch.inference_mode(False):
-            copied = copy_for_inference(self.network, share=False).to(memory_format=torch.contiguous_format)
-        module = _Logits(copied, iterations).eval()
+        module = _Logits(copy_for_inference(self.network, share=False), iterations).eval()
         random = torch.Generator().manual_seed(0)
         example, other = (
             torch.randn(1, self.network.in_chans, *(max(self._low, side) for side in size), generator=random)

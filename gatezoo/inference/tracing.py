@@ -21,7 +21,7 @@ def trace(module: nn.Module, image: Tensor, axis: int, sides: tuple[int, int] | 
     """Trace a module that takes one image.
 
     Args:
-        module: in evaluation mode.
+        module: in evaluation mode; its weights must be its own, since they change their layout.
         image: an example, a batch of one.
         axis: of the image's height; that of its width follows.
         sides: bounds of both, which are then free; None for the size of the example alone.
@@ -32,6 +32,9 @@ def trace(module: nn.Module, image: Tensor, axis: int, sides: tuple[int, int] | 
         height, width = (torch.export.Dim(name, min=low, max=high) for name in ("height", "width"))
         shapes = ({axis: height, axis + 1: width},)
     with torch.inference_mode(False), torch.no_grad(), no_garbage_collection(), _without_changes_in_place(module):
+        # In channels_last the strides of a map of one channel, such as a gate, are ambiguous, and tracing would
+        # restrict the free sizes to tell them apart.
+        module.to(memory_format=torch.contiguous_format)
         return torch.export.export(module, (image,), dynamic_shapes=shapes)
 
 

@@ -34,6 +34,7 @@ class MetricInfo:
 METRICS: dict[str, MetricInfo] = {
     "miou": MetricInfo("mIoU", hub_type="mean_iou", is_headline=True),
     "corrupted_miou": MetricInfo("mIoU of corrupted images"),
+    "merged_miou": MetricInfo("mIoU of merged passes"),
     "pixel_accuracy": MetricInfo("pixel accuracy", hub_type="accuracy", is_headline=True),
     "mean_accuracy": MetricInfo("mean accuracy", hub_type="mean_accuracy", is_headline=True),
     "weighted_iou": MetricInfo("weighted IoU"),

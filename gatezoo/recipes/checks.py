@@ -20,7 +20,7 @@ FROZEN_LAYERS = ("norm_statistics", "norm_affine", "stem", "stage1")
 LOSS_NAMES = ("cross_entropy", "ohem", "focal", "dice", "lovasz")
 UNWEIGHTED_LOSSES = ("dice", "lovasz")
 # What ``best_metric`` may be for some task: "loss" for val_loss; counts and lists are no scores.
-_NO_SCORES = ("val_loss", "iou", "miou_cityscapes", "corrupted_miou")
+_NO_SCORES = ("val_loss", "iou", "miou_cityscapes", "corrupted_miou", "merged_miou")
 SCORES = ("loss", *(name for name, info in METRICS.items() if info.unit != "count" and name not in _NO_SCORES))
 _CHOICES = {
     "sched": ("poly", "cosine", "wsd", "step"),

@@ -113,7 +113,7 @@ def test_int8_that_loses_too_much_is_refused(tmp_path, monkeypatch):
 @pytest.mark.export
 @pytest.mark.parametrize("format", ["onnx", "openvino"])
 def test_command_exports_int8(labeled, tmp_path, monkeypatch, capsys, caplog, format):
-    name = next(name for name in gatezoo.list_pretrained() if name.startswith("zigzag_mobilenetv2"))
+    name = next(name for name in gatezoo.list_pretrained() if name.startswith("zigzag_lite0"))
     plain = write_images(tmp_path / "images", 4)
     arguments = ["export", name, "--size", *SIZE, "--int8", "--format", format]
     code, printed, err = run(monkeypatch, capsys, *arguments, "--calibrate", plain, "--out", tmp_path / "out")

@@ -124,7 +124,7 @@ def test_networks_with_published_weights_are_loaded_with_the_classes_of_all_othe
 
 
 def test_what_has_no_peers_is_refused():
-    with pytest.raises(ValueError, match="at stride 8 or 32; deeplabv3plus_wrn38 has wider_resnet38 at 8"):
+    with pytest.raises(ValueError, match="at stride 8, 16 or 32; deeplabv3plus_wrn38 has wider_resnet38 at 8"):
         peer_networks("deeplabv3plus_wrn38")
     with pytest.raises(ValueError, match="must take an image alone; got test_depthgate_given"):
         measure_beside(["test_depthgate_given"], (64, 64), 1)

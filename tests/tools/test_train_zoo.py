@@ -31,7 +31,7 @@ experiments:
   test_dignet.camvid:
     model: test_dignet
     initial_weights: test_fcn.camvid
-    protocol: {iterations: 3}
+    protocol: {iterations: 3, merge: mean}
     recipe: {steps: 40, log_interval: 1}
 tables:
   first: {title: Tiny, baseline: test_fcn.camvid, others: [test_dignet.camvid], seeds: [0, 1]}
@@ -191,6 +191,13 @@ def test_queue_is_stopped_and_resumed(queue, tmp_path, monkeypatch, capsys):
         ("2", "1", "abc"),
     }
     assert all(float(row["cpu_s"]) > 0 and float(row["wall_s"]) > 0 and row["machine"] for row in rows)
+
+    # The passes are merged as the protocol says.
+    merged = {(row["experiment"], row["pass"]): row["merged_miou"] for row in rows if row["seed"] == "0"}
+    assert [key for key, value in merged.items() if value] == [(DIGNET, "2")]
+    report = json.loads((runs / DIGNET / "seed0/scores/scores.json").read_text())
+    assert report["protocol"]["merge"] == "mean"
+    assert float(merged[DIGNET, "2"]) == pytest.approx(report["scores"]["miou"], abs=1e-6)
 
     before = results.read_bytes()
     third = subprocess.run(command, capture_output=True, **options)
