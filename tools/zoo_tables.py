@@ -27,7 +27,7 @@ from gatezoo.utils.files import write_text
 
 RECIPES = Path(__file__).resolve().parent.parent / "gatezoo/recipes"
 # Scores that have a column; the IoU of each class is in one more, as JSON, and so are those of each corruption and
-# severity, of whose mIoU "corrupted_miou" is the mean. "merged_miou" is that of all passes, if the protocol merges them.
+# severity, of whose mIoU "corrupted_miou" is the mean; "merged_miou" is that of merged passes.
 METRICS = ("miou", "corrupted_miou", "merged_miou", "pixel_accuracy", "mask_ap", "box_ap", "count_error")
 METRICS += ("delta1", "delta2", "delta3", "abs_rel", "rmse")
 COLUMNS = ("experiment", "seed", "pass", "iterations", "steps", *METRICS)
