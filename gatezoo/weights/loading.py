@@ -80,7 +80,7 @@ def load_tensors(
         elif not ignore_mismatched_sizes:
             raise ValueError(
                 f"tensor {key} must be {tuple(shape)} as in the network; the checkpoint has {tuple(tensor.shape)}: "
-                "pass the checkpoint's num_classes and in_chans, or leave both out"
+                "pass the num_classes and in_chans of the checkpoint"
             )
         elif key.startswith("backbone.") and tensor.ndim == 4 and shape[1] == model.in_chans:
             tensor = adapt_input_conv(model.in_chans, tensor)
